@@ -1,0 +1,45 @@
+"""Values to JSON and back. Reading is strict: a wrong type or an unknown field is an error that names its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import RecordError
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=None)
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def to_plain(item: Any, cls: Any = None) -> Any:
+    """`item` as dicts, lists, strings, numbers and None."""
+    return _adapter(cls or type(item)).dump_python(item, mode="json")
+
+
+def to_json(item: Any, cls: Any = None) -> str:
+    """One line of canonical JSON: sorted keys, no spaces, no NaN."""
+    return json.dumps(to_plain(item, cls), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_json(text: str | bytes, cls: type[T]) -> T:
+    """Raises RecordError naming the field where the text does not describe a `cls`."""
+    try:
+        made: T = _adapter(cls).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise RecordError(f"not a valid {getattr(cls, '__name__', cls)}: {place}: {first['msg']}") from error
+    return made
+
+
+def digest(item: Any) -> str:
+    """sha256 over the canonical JSON, in hex: the identity of a value."""
+    return hashlib.sha256(to_json(item).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Images, from a named source to batches: sources, writing .beton files, loaders, pixel arithmetic."""

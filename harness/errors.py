@@ -1,0 +1,52 @@
+"""What can go wrong that a user can mend: one sentence with a way out, and a documented exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """A failure a user can do something about. `exit_code` is the process's; see README, "Exit codes"."""
+
+    exit_code = 1  # a check failed or something needed is missing
+
+
+class UsageError(HarnessError):
+    """What was asked for doesn't exist or doesn't go together."""
+
+    exit_code = 2
+
+
+class DataError(HarnessError):
+    """Images, archives or .beton files that are missing, broken or foreign."""
+
+    exit_code = 3
+
+
+class RunFailed(HarnessError):
+    """Training or evaluation ended without a result (non-finite loss, a loader that died); the record says so."""
+
+    exit_code = 4
+
+
+class RecordError(HarnessError):
+    """A record can't be written, read or verified (full disk, read-only folder, wrong checksum)."""
+
+    exit_code = 5
+
+
+class AlreadyRunning(HarnessError):
+    """The same run is going on in another process."""
+
+    exit_code = 6
+
+
+INTERRUPTED = 130  # Ctrl-C or SIGTERM: the run is sealed as interrupted first
+
+
+def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """The error for a wrong name: what was asked, the nearest that exists, where all are listed."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"no {kind} '{name}'.{hint} See: {see}")

@@ -1,0 +1,67 @@
+"""What happens during a run, as plain values. The train loop yields them; records, progress and probes listen."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from variants.values import value
+
+
+@value
+class TrainingStarted:
+    kind: Literal["training_started"] = "training_started"
+    steps: int
+    images_per_epoch: int
+    parameters: int
+
+
+@value
+class StepsDone:
+    """A window of consecutive training steps; `last_step` counts from 1. Timings cover the whole window."""
+
+    kind: Literal["steps"] = "steps"
+    last_step: int
+    epoch: float
+    losses: tuple[float, ...]  # one a step, mean over the batch, nats
+    top1_error: float  # of the training batches themselves, augmented, dropout on
+    rate: float
+    images: int
+    elapsed_s: float
+    wait_s: float  # the part of elapsed_s spent waiting for the loader
+
+
+@value
+class Evaluated:
+    """Errors on the validation set, as fractions of `images`; `final` marks the evaluation the report reads."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    epoch: float
+    protocol: str
+    final: bool
+    top1_error: float
+    top5_error: float
+    loss: float  # -log of the protocol's (averaged) softmax at the label, mean, nats
+    images: int
+    elapsed_s: float
+    localisation_error: float | None = None  # class right and IoU >= .5; null without boxes
+
+
+@value
+class RateDropped:
+    kind: Literal["rate_dropped"] = "rate_dropped"
+    step: int
+    epoch: float
+    rate: float
+
+
+@value
+class TrainingDone:
+    kind: Literal["training_done"] = "training_done"
+    steps: int
+    images: int
+    elapsed_s: float
+    wait_s: float
+
+
+Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | RateDropped | TrainingDone

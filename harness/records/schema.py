@@ -1,0 +1,53 @@
+"""What a record holds, field by field. Units stand in the names; a null has its reason in `missing`. Errors are fractions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from variants.values import value
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "failed", "interrupted"]
+
+
+@value
+class ProtocolResult:
+    """The final evaluation under one protocol. The same names as events.Evaluated."""
+
+    top1_error: float
+    top5_error: float
+    loss: float
+    images: int
+    localisation_error: float | None = None
+
+
+@value
+class Summary:
+    """summary.json: what the report's tables read. `missing` maps a null field's name to the reason."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    spec_digest: str
+    status: Status
+    status_reason: str | None
+    started_utc: str
+    finished_utc: str
+    parameters: int
+    macs: int
+    steps: int
+    images_seen: int
+    results: dict[str, ProtocolResult]  # by protocol; empty unless status is ok
+    final_train_loss: float | None  # mean over the last windows of training steps, nats
+    train_s: float | None  # training steps only, evaluation and set-up excluded
+    wait_s: float | None  # the part of train_s spent waiting for the loader
+    images_per_second: float | None  # median over windows after the warm-up
+    warmup_steps: int
+    evaluation_s: float | None
+    peak_rss_mib: float | None
+    peak_gpu_mib: float | None
+    gpu_utilisation: float | None  # mean over training, fraction of NVML's past window with a kernel running
+    gpu_energy_j: float | None  # difference of the total-energy counter over training
+    cpu_utilisation: float | None  # process CPU seconds per second of training; 2.0 is two full cores
+    loader: str
+    loader_reason: str
+    missing: dict[str, str]

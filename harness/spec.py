@@ -1,0 +1,47 @@
+"""A run as a value: everything that can change a number, resolved, and nothing that can't. Its digest is its identity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from harness.codec import digest
+from variants.recipe import Recipe
+from variants.spec import AlexNetSpec
+from variants.values import value
+
+Geometry = Literal["full", "mini", "cifar"]
+
+
+@value
+class DataSpec:
+    """Which images, by content: no path. `listing` is the sha256 of the source's listing (names, labels, bytes)."""
+
+    name: str
+    listing: str
+    classes: int
+    train_images: int
+    val_images: int
+    store_size: int  # side in pixels of the stored square
+    store_format: Literal["raw", "jpeg"] = "raw"
+    jpeg_quality: int | None = None  # null for raw
+    boxes: bool = False
+
+
+@value
+class RunSpec:
+    """One run: variant (by value), recipe (by value), data, seed, where it computes."""
+
+    variant: str
+    geometry: Geometry
+    net: AlexNetSpec
+    recipe: Recipe
+    data: DataSpec
+    seed: int
+    device: Literal["cpu", "cuda"] = "cpu"  # kernels differ between the two, and so do the last bits
+    world_size: int = 1
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the resolved values; the names of variant and recipe don't count, their contents do."""
+        return digest(replace(self, variant="", recipe=replace(self.recipe, name="")))

@@ -1,0 +1,311 @@
+"""The layers an AlexNet is made of, as values: what each does to a shape, its parameters and its MACs. No torch.
+
+A shape is (channels, height, width); after the first dense layer it is (units, 1, 1).
+MACs are multiply-accumulates of one image's forward pass; only layers with weights count, biases don't.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from variants.values import SpecError, value
+
+Shape: TypeAlias = tuple[int, int, int]
+Rule: TypeAlias = Literal["floor", "ceil"]
+
+
+@value
+class Init:
+    """How a layer's weights and biases start: normal(0, std) and a constant, unless `scheme` says otherwise."""
+
+    scheme: Literal["normal", "he_normal", "xavier_uniform", "torch"] = "normal"
+    std: float = 0.01  # used by "normal" only
+    bias: float = 0.0  # unused by "torch"
+
+
+def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, who: str) -> int:
+    """Positions of a sliding window along one side of `size` pixels.
+
+    "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may hang over the
+    right and bottom edge. As in torch's ceil_mode, a window that would start in the padding on the right is dropped.
+    """
+    reach = size + 2 * padding - kernel
+    if reach < 0 and not (rule == "ceil" and reach > -stride):
+        raise SpecError(
+            f"{who}: kernel={kernel} does not fit a map of {size}x{size} with padding={padding}; "
+            f"use kernel <= {size + 2 * padding} or a larger input"
+        )
+    count = 1 + (reach // stride if rule == "floor" else -(-reach // stride))
+    if rule == "ceil" and count > 1 and (count - 1) * stride >= size + padding:
+        count -= 1
+    return count
+
+
+@value
+class Conv:
+    """A convolution; `groups=2` is the two-GPU layout, `separable` the article's factorisation of it."""
+
+    kind: Literal["conv"] = "conv"
+    name: str
+    out: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    rule: Rule = "floor"
+    groups: int = 1
+    separable: Literal["no", "depthwise_first", "pointwise_first"] = "no"
+    residual: bool = False  # adds the layer's input to its output; shapes must agree
+    use_bias: bool = True
+    init: Init = Init()
+
+    def output(self, shape: Shape) -> Shape:
+        channels, height, width = shape
+        for field, count in (("input channels", channels), ("out", self.out)):
+            if count % self.groups:
+                raise SpecError(
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor of {count}"
+                )
+        sides = [window_count(s, self.kernel, self.stride, self.padding, self.rule, self.name) for s in (height, width)]
+        made = (self.out, sides[0], sides[1])
+        if self.residual and made != shape:
+            raise SpecError(
+                f"{self.name}: residual=True needs equal shapes, but {shape} becomes {made}; "
+                f"use out={channels}, stride=1 and a padding that keeps {height}x{width}"
+            )
+        return made
+
+    def parameters(self, shape: Shape) -> int:
+        channels, area = shape[0], self.kernel**2
+        bias = self.out if self.use_bias else 0
+        if self.separable == "depthwise_first":
+            return channels * area + channels * self.out + bias
+        if self.separable == "pointwise_first":
+            return channels * self.out + self.out * area + bias
+        return self.out * (channels // self.groups) * area + bias
+
+    def macs(self, shape: Shape) -> int:
+        channels, area = shape[0], self.kernel**2
+        out, height, width = self.output(shape)
+        if self.separable == "depthwise_first":
+            return height * width * (channels * area + channels * out)
+        if self.separable == "pointwise_first":
+            return shape[1] * shape[2] * channels * out + height * width * out * area
+        return out * height * width * (channels // self.groups) * area
+
+
+@value
+class Local:
+    """A locally connected layer: a convolution whose weights and biases differ at every position (CIFAR nets of 2012)."""
+
+    kind: Literal["local"] = "local"
+    name: str
+    out: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    init: Init = Init()
+
+    def output(self, shape: Shape) -> Shape:
+        sides = [window_count(s, self.kernel, self.stride, self.padding, "floor", self.name) for s in shape[1:]]
+        return (self.out, sides[0], sides[1])
+
+    def parameters(self, shape: Shape) -> int:
+        out, height, width = self.output(shape)
+        return out * height * width * (shape[0] * self.kernel**2 + 1)
+
+    def macs(self, shape: Shape) -> int:
+        out, height, width = self.output(shape)
+        return out * height * width * shape[0] * self.kernel**2
+
+
+@value
+class Dense:
+    """A fully connected layer over the flattened input; with `groups=2` each column sees its own half only."""
+
+    kind: Literal["dense"] = "dense"
+    name: str
+    out: int
+    groups: int = 1
+    use_bias: bool = True
+    init: Init = Init()
+
+    def output(self, shape: Shape) -> Shape:
+        for field, count in (("inputs", shape[0]), ("out", self.out)):
+            if count % self.groups:
+                raise SpecError(
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor of {count}"
+                )
+        return (self.out, 1, 1)
+
+    def parameters(self, shape: Shape) -> int:
+        return self.macs(shape) + (self.out if self.use_bias else 0)
+
+    def macs(self, shape: Shape) -> int:
+        return shape[0] * shape[1] * shape[2] * self.out // self.groups
+
+
+@value
+class Inception:
+    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17 and 43."""
+
+    kind: Literal["inception"] = "inception"
+    name: str
+    one: int
+    three: int
+    five: int
+    batch_norm: bool = True
+    init: Init = Init()
+
+    def branches(self) -> tuple[tuple[int, int], ...]:
+        """(kernel, kernels) of each branch."""
+        return ((1, self.one), (3, self.three), (5, self.five))
+
+    def output(self, shape: Shape) -> Shape:
+        return (self.one + self.three + self.five, shape[1], shape[2])
+
+    def parameters(self, shape: Shape) -> int:
+        weights = sum(k * k * shape[0] * out for k, out in self.branches())
+        total = self.one + self.three + self.five
+        return weights + total * (2 if self.batch_norm else 1)  # batch norm's scale and shift stand in for the bias
+
+    def macs(self, shape: Shape) -> int:
+        return shape[1] * shape[2] * sum(k * k * shape[0] * out for k, out in self.branches())
+
+
+@value
+class BatchNorm:
+    """Batch normalisation over (N, H, W) per channel; not part of any 2012 net."""
+
+    kind: Literal["batch_norm"] = "batch_norm"
+    name: str
+    eps: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def parameters(self, shape: Shape) -> int:
+        return 2 * shape[0] if self.affine else 0
+
+    def macs(self, shape: Shape) -> int:
+        return 0
+
+
+@value
+class Plain:
+    """Base of the layers without weights: they cost no parameters and, by convention, no MACs."""
+
+    name: str
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def parameters(self, shape: Shape) -> int:
+        return 0
+
+    def macs(self, shape: Shape) -> int:
+        return 0
+
+
+@value
+class Activation(Plain):
+    kind: Literal["activation"] = "activation"
+    function: Literal["relu", "tanh", "sigmoid"] = "relu"
+
+
+@value
+class LRN(Plain):
+    """Response normalisation across `size` adjacent maps: x / (k + a * sum x^2)^beta, a = alpha or alpha / size.
+
+    The paper prints alpha (divide_by_size=False); the 2012 code, Caffe and torch divide it by the window.
+    Each of `groups` column halves is normalised on its own, as each GPU of 2012 saw only its own maps.
+    """
+
+    kind: Literal["lrn"] = "lrn"
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    divide_by_size: bool = False
+    groups: int = 1
+
+    def output(self, shape: Shape) -> Shape:
+        if self.size % 2 == 0:
+            raise SpecError(f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}")
+        if shape[0] % self.groups:
+            raise SpecError(
+                f"{self.name}: groups={self.groups} does not divide channels={shape[0]}; use a divisor of {shape[0]}"
+            )
+        return shape
+
+
+@value
+class SpatialLRN(Plain):
+    """Response normalisation within each map over a size x size neighbourhood (`rnorm` in the 2012 code; alpha / size^2)."""
+
+    kind: Literal["spatial_lrn"] = "spatial_lrn"
+    size: int = 5
+    alpha: float = 1e-3
+    beta: float = 0.75
+    k: float = 1.0
+
+    def output(self, shape: Shape) -> Shape:
+        if self.size % 2 == 0:
+            raise SpecError(f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}")
+        return shape
+
+
+@value
+class Pool(Plain):
+    """Pooling within each map; averages divide by the part of the window that lies on the map, as in 2012."""
+
+    kind: Literal["pool"] = "pool"
+    function: Literal["max", "avg"] = "max"
+    size: int = 3
+    stride: int = 2
+    padding: int = 0
+    rule: Rule = "ceil"
+
+    def output(self, shape: Shape) -> Shape:
+        sides = [window_count(s, self.size, self.stride, self.padding, self.rule, self.name) for s in shape[1:]]
+        return (shape[0], sides[0], sides[1])
+
+
+@value
+class AdaptivePool(Plain):
+    """Average pooling to `size` x `size` (torchvision's 6x6; size=1 is global average pooling)."""
+
+    kind: Literal["adaptive_pool"] = "adaptive_pool"
+    size: int
+
+    def output(self, shape: Shape) -> Shape:
+        return (shape[0], self.size, self.size)
+
+
+@value
+class Dropout(Plain):
+    """Inverted dropout: the 2012 code instead halves outputs at test time, the same function up to the factor."""
+
+    kind: Literal["dropout"] = "dropout"
+    p: float = 0.5
+
+    def output(self, shape: Shape) -> Shape:
+        if not 0.0 <= self.p < 1.0:
+            raise SpecError(f"{self.name}: p={self.p} is not a probability below 1; the paper uses 0.5")
+        return shape
+
+
+Layer: TypeAlias = (
+    Conv
+    | Local
+    | Dense
+    | Inception
+    | BatchNorm
+    | Activation
+    | LRN
+    | SpatialLRN
+    | Pool
+    | AdaptivePool
+    | Dropout
+)

@@ -1,0 +1,21 @@
+"""`@value`: the one decorator of every description here. Frozen, keyword-only, and strict when read from JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def value(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen keyword-only dataclass that pydantic's TypeAdapter reads strictly, refusing unknown fields."""
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    # pydantic looks for this attribute on standard dataclasses; a plain dict spares the import of pydantic here.
+    made.__pydantic_config__ = {"strict": True, "extra": "forbid"}  # type: ignore[attr-defined]
+    return made
+
+
+class SpecError(ValueError):
+    """A description that can't be built: one sentence naming the field, its value and what would work."""

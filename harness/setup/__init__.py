@@ -1,0 +1,1 @@
+"""Getting what pip alone can't: FFCV, compiled on this machine. Standard library only."""

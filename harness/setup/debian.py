@@ -1,0 +1,111 @@
+"""FFCV's C libraries without root: Debian packages downloaded, unpacked, linked in, and nothing of them needed later.
+
+OpenCV is linked statically (only what FFCV calls), libturbojpeg and libtbb travel inside the wheel with an $ORIGIN
+rpath: Debian's libturbojpeg.a is not position-independent. The wheel (1 MB) outlives the unpacked folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import sysconfig
+import zipfile
+from pathlib import Path
+
+from harness.setup.steps import SetupFailed, Steps
+
+PACKAGES = ("libopencv-core-dev", "libopencv-imgproc-dev", "libturbojpeg0-dev", "libturbojpeg0", "libtbb12")
+BUNDLED = ("libturbojpeg.so.0", "libtbb.so.12")
+BUILD_FLAGS = {
+    "CFLAGS": "-O2 -ffunction-sections",
+    "LDFLAGS": "-Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,-rpath,$ORIGIN",
+}
+
+# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core asks for one function of libGL, never called here.
+HEADER = """#include <opencv2/core.hpp>
+#include <opencv2/imgproc.hpp>
+extern "C" __attribute__((visibility("hidden"))) void *glXGetProcAddressARB(const unsigned char *) { return nullptr; }
+"""
+PC_FILE = "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cflags}\nLibs: -L{lib} {libs}\n"
+
+
+def unpack(folder: Path, steps: Steps) -> Path:
+    """Download and unpack what FFCV needs under `folder`; the root of the unpacked tree. Works without root."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise SetupFailed("this system has no apt-get and dpkg-deb to fetch OpenCV's headers with")
+    downloads, root = folder / "debs", folder / "root"
+    downloads.mkdir(parents=True)
+    _download([*PACKAGES, *_python_headers()], downloads, folder, steps)
+    for package in sorted(downloads.glob("*.deb")):
+        steps.run(f"unpacking {package.name}", ["dpkg-deb", "-x", str(package), str(root)])
+    return root
+
+
+def pkg_config_folder(root: Path, folder: Path) -> Path:
+    """Write opencv4.pc and libturbojpeg.pc that point into the unpacked `root`; the folder for PKG_CONFIG_PATH."""
+    include, lib = root / "usr/include", _library_folder(root)
+    shim = folder / "shim"
+    (shim / "opencv2").mkdir(parents=True)
+    (shim / "opencv2/opencv.hpp").write_text(HEADER)
+    headers = f"-I{shim} -I{include}/opencv4 -I{include} -I{include}/python{sysconfig.get_python_version()}"
+    opencv = "-l:libopencv_imgproc.a -l:libopencv_core.a -l:libtbb.so.12"
+    _write_pc(shim, "opencv4", headers, lib, opencv)
+    _write_pc(shim, "libturbojpeg", f"-I{include}", lib, "-l:libturbojpeg.so.0")
+    return shim
+
+
+def bundle(wheel: Path, root: Path) -> None:
+    """Put the two shared libraries into the wheel beside FFCV's own, and into its RECORD."""
+    lib = _library_folder(root)
+    added = {f"ffcv/{name}": (lib / name).resolve().read_bytes() for name in BUNDLED}
+    whole = wheel.with_suffix(".new")
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as new:
+        for item in old.infolist():
+            data = old.read(item)
+            if item.filename.endswith(".dist-info/RECORD"):
+                data += "".join(_record_line(name, body) for name, body in added.items()).encode()
+            new.writestr(item, data)
+        for name, body in added.items():
+            new.writestr(name, body)
+    whole.replace(wheel)
+
+
+def _download(packages: list[str], into: Path, folder: Path, steps: Steps) -> None:
+    """With the system's package lists; where those are empty or stale, with lists of our own."""
+    try:
+        steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)
+    except SetupFailed:
+        (folder / "lists/partial").mkdir(parents=True)
+        own = [*_apt_options(folder), "-o", f"Dir::State::Lists={folder / 'lists'}"]
+        steps.run("apt-get update", ["apt-get", *own, "-o", "APT::Update::Error-Mode=any", "update"])
+        steps.run("apt-get download", ["apt-get", *own, "download", *packages], cwd=into)
+
+
+def _apt_options(folder: Path) -> list[str]:
+    """Own cache folder, no locks of the system's, no change of user: what apt needs to run without root."""
+    (folder / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
+    return ["-o", f"Dir::Cache={folder / 'apt'}", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1"]
+
+
+def _python_headers() -> list[str]:
+    """The package with Python.h where this interpreter comes without it (Debian's own, without python3-dev)."""
+    here = Path(sysconfig.get_path("include")) / "Python.h"
+    return [] if here.exists() else [f"libpython{sysconfig.get_python_version()}-dev"]
+
+
+def _library_folder(root: Path) -> Path:
+    """usr/lib/<multiarch triplet> of the unpacked tree."""
+    found = sorted(root.glob("usr/lib/*/libopencv_core.a"))
+    if not found:
+        raise SetupFailed("this system's OpenCV packages hold no static library to link")
+    return found[0].parent
+
+
+def _write_pc(folder: Path, name: str, cflags: str, lib: Path, libs: str) -> None:
+    (folder / f"{name}.pc").write_text(PC_FILE.format(name=name, cflags=cflags, lib=lib, libs=libs))
+
+
+def _record_line(name: str, body: bytes) -> str:
+    checksum = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode()
+    return f"{name},sha256={checksum},{len(body)}\n"

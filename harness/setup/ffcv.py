@@ -1,0 +1,211 @@
+"""Install FFCV, whose sdist pip alone can't build: `python -m harness.setup.ffcv [--check] [--optional]`.
+
+Three ways, in order: what is installed already works; the system's OpenCV and libturbojpeg, found by pkg-config;
+Debian packages downloaded and unpacked without root. Standard library only; importing this imports neither numpy,
+torch nor FFCV, so that `doctor` can ask `status()` anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.setup import debian
+from harness.setup.cache import cache_folder
+from harness.setup.steps import SetupFailed, Steps
+
+VERSION = "1.0.2"
+# The dependency group `ffcv-needs` of pyproject.toml: what FFCV uses of its own long list.
+NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptools>=77")
+IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
+MEND = "python -m harness.setup.ffcv"
+WAY_OUT = (
+    "The torchvision folder loader does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
+    f"python3-dev libopencv-dev libturbojpeg0-dev, then {MEND}"
+)
+
+Say = Callable[[str], None]
+
+
+def status() -> tuple[bool, str]:
+    """Whether FFCV works here, and one plain sentence of how or why not. Imports nothing heavy; about 5 ms."""
+    spec = importlib.util.find_spec("ffcv")
+    if spec is None or not spec.origin:
+        return False, f"ffcv is not installed; mend it with: {MEND}"
+    folder = Path(spec.origin).parent
+    version = importlib.metadata.version("ffcv")
+    if missing := [name for name in IMPORTED if importlib.util.find_spec(name) is None]:
+        return False, f"ffcv {version} lacks {', '.join(missing)}; mend it with: {MEND}"
+    if reason := _library_fault(folder):
+        return False, f"ffcv {version} is installed but its C library does not load ({reason}); mend it with: {MEND}"
+    bundled = all((folder / name).exists() for name in debian.BUNDLED)
+    return True, f"ffcv {version}, built against {'unpacked Debian packages' if bundled else 'system libraries'}"
+
+
+def install(say: Say, *, constraint: Path | None = None, cache: Path | None = None) -> str:
+    """Make FFCV work in this interpreter's environment; how it works now. Raises SetupFailed with the way out.
+
+    constraint: a pip constraints file. cache: where the built wheel and the log of a failed build are kept.
+    """
+    if _imports():
+        return status()[1]
+    folder = cache or cache_folder()
+    steps = Steps(log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    try:
+        _refuse_hopeless()
+        folder.mkdir(parents=True, exist_ok=True)
+        steps.log.unlink(missing_ok=True)
+        say("installing what FFCV needs: " + ", ".join(NEEDS))
+        pip = _Pip(steps, constraint)
+        pip.install("installing what FFCV needs", *NEEDS)
+        _build(pip, folder, say)
+    except (SetupFailed, OSError) as error:
+        where = f" The build's log is {steps.log}." if steps.log.exists() else ""
+        raise SetupFailed(f"FFCV can't be installed here: {error}.{where} {WAY_OUT}") from error
+    steps.log.unlink(missing_ok=True)
+    return status()[1]
+
+
+class _Pip:
+    """This interpreter's pip, under one constraints file."""
+
+    def __init__(self, steps: Steps, constraint: Path | None) -> None:
+        self.steps = steps
+        self.limits = ["--constraint", str(constraint.absolute())] if constraint else []
+
+    def install(self, what: str, *arguments: str) -> None:
+        self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
+
+    def wheel(self, what: str, into: Path, **environ: str) -> Path:
+        """FFCV's sdist built into a wheel. pip's own wheel cache is left out: it can't tell two ways of linking apart."""
+        flags = ["--no-deps", "--no-binary", "ffcv", "--no-build-isolation", "--no-cache-dir", "-w", str(into)]
+        command = [sys.executable, "-m", "pip", "wheel", *self.limits, *flags, f"ffcv=={VERSION}"]
+        self.steps.run(what, command, **environ)
+        return next(into.glob("ffcv-*.whl"))
+
+
+def _build(pip: _Pip, folder: Path, say: Say) -> None:
+    """The cached wheel, the system's headers, unpacked packages: the first that ends in a working import."""
+    faults = []
+    for way in (_from_cache, _from_system, _from_debian):
+        try:
+            way(pip, folder, say)
+        except SetupFailed as error:
+            say(f"  {error}")
+            faults.append(str(error))
+            continue
+        if fault := _import_fault():
+            faults.append(f"the built FFCV does not import ({fault})")
+            say(f"  {faults[-1]}")
+            continue
+        return
+    raise SetupFailed(faults[-1])
+
+
+def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
+    wheel = next((folder / "wheels").glob(f"ffcv-{VERSION}-*-{_platform_tag()}.whl"), None)
+    if wheel is None or sysconfig.get_config_var("py_version_nodot") not in wheel.name:
+        raise SetupFailed("no FFCV was built on this machine before")
+    say(f"installing the FFCV built here before, {wheel.name}")
+    _put(pip, wheel)
+
+
+def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
+    if subprocess.run(["pkg-config", "--exists", "opencv4", "libturbojpeg"], capture_output=True).returncode:
+        raise SetupFailed("pkg-config finds no opencv4 and libturbojpeg on this system")
+    say("building FFCV against the system's OpenCV and libturbojpeg")
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        _put(pip, pip.wheel("building FFCV", Path(work)))
+
+
+def _from_debian(pip: _Pip, folder: Path, say: Say) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Path(name)
+        say("downloading OpenCV's and libturbojpeg's Debian packages (4 MB, without root)")
+        root = debian.unpack(work, pip.steps)
+        shim = debian.pkg_config_folder(root, work)
+        say("building FFCV against them (about 10 s)")
+        wheel = pip.wheel("building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS)
+        debian.bundle(wheel, root)
+        (folder / "wheels").mkdir(exist_ok=True)
+        kept = folder / "wheels" / wheel.name
+        wheel.replace(kept)
+    _put(pip, kept)
+
+
+def _put(pip: _Pip, wheel: Path) -> None:
+    pip.install("installing the built FFCV", "--no-deps", "--force-reinstall", "--no-index", str(wheel))
+
+
+def _refuse_hopeless() -> None:
+    """What no way below could mend."""
+    if platform.system() != "Linux":
+        raise SetupFailed(f"FFCV needs Linux and this is {platform.system()}")
+    compiler = os.environ.get("CXX", "g++").split()[0]
+    if not shutil.which(compiler) or not shutil.which("pkg-config"):
+        raise SetupFailed(f"FFCV is compiled here and that needs {compiler} and pkg-config")
+    if importlib.util.find_spec("pip") is None:
+        raise SetupFailed(f"this environment has no pip ({sys.executable} -m ensurepip)")
+
+
+def _imports() -> bool:
+    return status()[0] and not _import_fault()
+
+
+def _import_fault() -> str:
+    """Import FFCV in a fresh process without LD_LIBRARY_PATH; the last line of what it says, empty where it works."""
+    importlib.invalidate_caches()
+    environ = {name: text for name, text in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    command = [sys.executable, "-c", "import ffcv.loader, ffcv.libffcv"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _library_fault(folder: Path) -> str:
+    library = next(folder.glob("_libffcv*.so"), None)
+    if library is None:
+        return "it is missing"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _platform_tag() -> str:
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the process's exit code."""
+    parser = argparse.ArgumentParser(prog=MEND, description="Install FFCV into this interpreter's environment.")
+    parser.add_argument("--check", action="store_true", help="only say whether FFCV works here")
+    parser.add_argument("--optional", action="store_true", help="exit code 0 where FFCV can't be installed")
+    parser.add_argument("--constraint", type=Path, metavar="FILE", help="a pip constraints file")
+    asked = parser.parse_args(arguments)
+    if asked.check:
+        works, reason = status()
+        print(reason)
+        return 0 if works or asked.optional else 1
+    try:
+        print(install(lambda line: print(line, flush=True), constraint=asked.constraint))
+    except SetupFailed as error:
+        print(error)
+        return 0 if asked.optional else error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

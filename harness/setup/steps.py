@@ -1,0 +1,46 @@
+"""Running other programs while setting up: their output goes to one log, their failure becomes a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+
+class SetupFailed(HarnessError):
+    """One way of installing that did not work, and why."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Runs commands with `environ`; everything they print is appended to `log`."""
+
+    log: Path
+    environ: Mapping[str, str]
+
+    def run(self, what: str, command: Sequence[str], *, cwd: Path | None = None, **environ: str) -> None:
+        """Raises SetupFailed with the last line the command printed."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            log.write(f"\n$ {' '.join(command)}\n".encode())
+            log.flush()
+            start = log.tell()
+            try:
+                code = subprocess.run(
+                    command, cwd=cwd, env={**self.environ, **environ}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                ).returncode
+            except OSError as error:
+                raise SetupFailed(f"{what}: {command[0]} can't be run ({error.strerror})") from error
+        if code:
+            raise SetupFailed(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
+
+    def _last_error(self, start: int) -> str:
+        """The most telling line printed since `start`: the last that speaks of an error, else the last one."""
+        with self.log.open("rb") as log:
+            log.seek(start)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        telling = [line for line in lines if "rror" in line or line.startswith("E:")]
+        return (telling or lines or [""])[-1][:300]

@@ -1,0 +1,120 @@
+"""What a few seeds can and can't say: means, intervals, paired differences, and how many seeds a claim would take.
+
+Two sources of chance are kept apart. Over seeds: would other seeds say the same on these images? Over images: would
+other images say the same of these networks? All intervals are two-sided at 95 %. Nothing here draws random numbers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from variants.values import value
+
+CONFIDENCE = 0.95
+POWER = 0.8
+MOST_SEEDS = 10_000  # beyond this "more than 10,000" is all a reader needs
+
+
+@value
+class Interval:
+    """Closed, in the unit of what it bounds."""
+
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+    def within(self, low: float, high: float) -> bool:
+        return low <= self.low and self.high <= high
+
+    def outside(self, low: float, high: float) -> bool:
+        return self.high < low or high < self.low
+
+
+@value
+class Estimate:
+    """A mean over `n` seeds. `sd` and `interval` are None at n = 1: one run says nothing about spread."""
+
+    mean: float
+    n: int
+    sd: float | None
+    interval: Interval | None
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.interval is None else (self.interval.high - self.interval.low) / 2
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Mean and Student's t interval of at least one value; the values of different seeds are taken as independent."""
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
+        return Estimate(mean=mean, n=1, sd=None, interval=None)
+    sd = float(np.std(values, ddof=1))
+    half = _t_quantile(n) * sd / sqrt(n)
+    return Estimate(mean=mean, n=n, sd=sd, interval=Interval(low=mean - half, high=mean + half))
+
+
+def paired_by_seed(ours: Mapping[int, float], versus: Mapping[int, float]) -> Estimate | None:
+    """ours - versus over the seeds both have: what a seed gives to both (order, crops) cancels. None without any."""
+    shared = sorted(ours.keys() & versus.keys())
+    return over_seeds([ours[seed] - versus[seed] for seed in shared]) if shared else None
+
+
+def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.bool_]]) -> Interval:
+    """Interval over images of the error difference ours - versus; an array a seed, (images,), True where right.
+
+    Each image counts once, with the mean of its differences over seeds, so a hard image is not taken for several.
+    For one seed this is McNemar's test as an interval: only images that one net gets right and the other wrong count.
+    """
+    each = (np.mean(versus, axis=0) - np.mean(ours, axis=0)).astype(np.float64)
+    half = float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * np.std(each, ddof=1) / sqrt(len(each)))
+    mean = float(np.mean(each))
+    return Interval(low=mean - half, high=mean + half)
+
+
+def finite_test_set(error: float, images: int) -> Interval:
+    """Wilson's interval of one network's error, were the `images` tested drawn anew from the same source."""
+    found = scipy_stats.binomtest(round(error * images), images).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(low=float(found.low), high=float(found.high))
+
+
+def seeds_to_detect(sd: float, effect: float) -> int | None:
+    """Seeds a side so that a true paired difference of `effect` is told from 0 in 80 % of studies (noncentral t).
+
+    sd: of the paired differences, in the unit of effect. None above MOST_SEEDS.
+    """
+    return _fewest(sd, effect, POWER)
+
+
+def seeds_to_confirm(sd: float, margin: float) -> int | None:
+    """Seeds a side so that the whole interval lies within +-margin of the true difference in 80 % of studies.
+
+    It can fail on either side, so each side gets half of the 20 % (Schuirmann's two one-sided tests).
+    """
+    return _fewest(sd, margin, 1 - (1 - POWER) / 2)
+
+
+def _fewest(sd: float, effect: float, power: float) -> int | None:
+    if effect == 0:
+        return None
+
+    def enough(n: int) -> bool:
+        # At 30 standard errors the power is past 0.8 for any n; scipy's series is only sound below about 37.
+        shift = min(sqrt(n) * abs(effect) / max(sd, 1e-12), 30.0)
+        return bool(scipy_stats.nct.sf(_t_quantile(n), n - 1, shift) >= power)
+
+    n = bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=enough)  # power grows with n
+    return n if n <= MOST_SEEDS else None
+
+
+def _t_quantile(n: int) -> float:
+    return float(scipy_stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))

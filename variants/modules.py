@@ -1,0 +1,136 @@
+"""The layers of variants/layers.py as torch modules, wherever torch's own differ in a rule of 2012 or don't exist.
+
+A `shape` is (channels, height, width) of one input. Nothing here is initialised: alexnet.py does that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from variants import layers
+from variants.layers import Shape
+
+
+class Conv(nn.Conv2d):
+    """A convolution by the spec's output rule, with its identity skip where it has one."""
+
+    def __init__(self, layer: layers.Conv, shape: Shape) -> None:
+        super().__init__(
+            shape[0], layer.out, layer.kernel, layer.stride, layer.padding, groups=layer.groups, bias=layer.use_bias
+        )
+        self.past_edge = past_edge(layer, shape)
+        self.residual = layer.residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = super().forward(_padded(x, self.past_edge))
+        return made.add_(x) if self.residual else made
+
+
+class SeparableConv(nn.Module):
+    """One k x k kernel per map and a 1x1 convolution, in either order; the bias belongs to the second of the two."""
+
+    def __init__(self, layer: layers.Conv, shape: Shape) -> None:
+        super().__init__()
+        self.past_edge = past_edge(layer, shape)
+        self.residual = layer.residual
+        self.depthwise_first = layer.separable == "depthwise_first"
+        maps, bias = (shape[0], False) if self.depthwise_first else (layer.out, layer.use_bias)
+        self.depthwise = nn.Conv2d(maps, maps, layer.kernel, layer.stride, layer.padding, groups=maps, bias=bias)
+        self.pointwise = nn.Conv2d(shape[0], layer.out, 1, bias=layer.use_bias and self.depthwise_first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.depthwise_first:
+            made: Tensor = self.pointwise(self.depthwise(_padded(x, self.past_edge)))
+        else:
+            made = self.depthwise(_padded(self.pointwise(x), self.past_edge))
+        return made.add_(x) if self.residual else made
+
+
+def past_edge(layer: layers.Conv, shape: Shape) -> tuple[int, int, int, int]:
+    """Zeros that `layer` reads at (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and "ceil"."""
+    _, height, width = shape
+    _, rows, columns = layer.output(shape)
+    reach = [(count - 1) * layer.stride + layer.kernel - 2 * layer.padding for count in (columns, rows)]
+    return (0, max(0, reach[0] - width), 0, max(0, reach[1] - height))
+
+
+def _padded(x: Tensor, edges: tuple[int, int, int, int]) -> Tensor:
+    return F.pad(x, edges) if any(edges) else x
+
+
+class Local(nn.Module):
+    """A convolution with its own kernels and biases at every position; `layers-conv-local-13pct.cfg` of 2012.
+
+    weight: (positions, out, channels * kernel^2), positions row by row; bias: (out, rows, columns).
+    """
+
+    def __init__(self, layer: layers.Local, shape: Shape) -> None:
+        super().__init__()
+        self.layer = layer
+        out, rows, columns = layer.output(shape)
+        self.weight = nn.Parameter(torch.empty(rows * columns, out, shape[0] * layer.kernel**2))
+        self.bias = nn.Parameter(torch.empty(out, rows, columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        at = self.layer
+        windows = F.unfold(x, at.kernel, padding=at.padding, stride=at.stride).permute(2, 0, 1)
+        made = torch.bmm(windows, self.weight.transpose(1, 2))  # (positions, N, out)
+        return made.permute(1, 2, 0).reshape(-1, *self.bias.shape) + self.bias
+
+
+class Dense(nn.Linear):
+    """A fully connected layer over the flattened input."""
+
+    def __init__(self, layer: layers.Dense, inputs: int) -> None:
+        super().__init__(inputs, layer.out, bias=layer.use_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+class GroupedDense(nn.Module):
+    """A fully connected layer whose `groups` columns each see their own share of the inputs.
+
+    weight: (out, inputs / groups), bias: (out,), columns one after another.
+    """
+
+    def __init__(self, layer: layers.Dense, inputs: int) -> None:
+        super().__init__()
+        self.groups = layer.groups
+        self.weight = nn.Parameter(torch.empty(layer.out, inputs // layer.groups))
+        self.bias = nn.Parameter(torch.empty(layer.out)) if layer.use_bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = x.reshape(len(x), self.groups, -1).transpose(0, 1)
+        kernels = self.weight.view(self.groups, -1, self.weight.shape[1]).transpose(1, 2)
+        made = torch.bmm(shares, kernels).transpose(0, 1).flatten(1)
+        return made if self.bias is None else made + self.bias
+
+
+class Inception(nn.Module):
+    """Branches of convolution, batch normalisation or bias, ReLU and 3x3/1 max pooling, concatenated (article, 43)."""
+
+    def __init__(self, layer: layers.Inception, shape: Shape) -> None:
+        super().__init__()
+        for kernel, out in layer.branches():
+            conv = nn.Conv2d(shape[0], out, kernel, padding=kernel // 2, bias=not layer.batch_norm)
+            branch = nn.Sequential()
+            branch.add_module("conv", conv)
+            if layer.batch_norm:
+                branch.add_module("norm", nn.BatchNorm2d(out))
+            branch.add_module("relu", nn.ReLU(inplace=True))
+            branch.add_module("pool", nn.MaxPool2d(3, 1, 1))
+            self.add_module(f"branch{kernel}x{kernel}", branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.children()], dim=1)
+
+
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation of (N, C, H, W) or (N, C)."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() not in (2, 4):
+            raise ValueError(f"expected (N, C, H, W) or (N, C), got {tuple(x.shape)}")

@@ -1,0 +1,124 @@
+"""Errors of a network under several protocols in one pass. Softmax outputs are averaged over views, never logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.data.base import Batch, Loader
+from harness.data.pixels import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels
+from harness.errors import RunFailed
+from harness.loss import intersection_over_union
+from harness.records.schema import ProtocolResult
+from variants.alexnet import AlexNet
+
+Bits = NDArray[np.bool_]
+HIT_IOU = 0.5
+BOXED = ("centre", "ten_view")  # protocols scored for their box, which is always the centre view's
+
+
+@dataclass
+class Protocol:
+    """What one protocol found, image by image: right among the first 1 and 5 guesses, and -log p of the label."""
+
+    top1: Bits
+    top5: Bits
+    nats: NDArray[np.float64]
+    box_hits: Bits | None = None
+    seen: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seen = np.zeros(len(self.top1), dtype=np.int64)
+
+    def result(self) -> ProtocolResult:
+        located = None if self.box_hits is None else float(1.0 - np.mean(self.box_hits & self.top1))
+        return ProtocolResult(
+            top1_error=float(1.0 - self.top1.mean()),
+            top5_error=float(1.0 - self.top5.mean()),
+            loss=float(self.nats.mean()),
+            images=len(self.top1),
+            localisation_error=located,
+        )
+
+
+@torch.inference_mode()
+def evaluate(
+    model: AlexNet,
+    loader: Loader,
+    pixels: Pixels,
+    protocols: Sequence[str],
+    device: torch.device,
+    *,
+    boxed: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Protocol]:
+    """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
+
+    "centre" and "mirror" are read off the ten views where those are computed anyway. With `boxed` the box that the
+    centre view predicts is scored too: the network needs a box head, the loader boxes.
+    """
+    model.eval()
+    found = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
+    done = 0
+    with loader.epoch(0) as batches:
+        for batch in batches:
+            for name, (probabilities, boxes) in _outputs(model, batch.images.to(device), pixels, protocols).items():
+                _score(found[name], batch, probabilities.cpu())
+                if found[name].box_hits is not None and boxes is not None and batch.boxes is not None:
+                    _score_boxes(found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu())
+            done += len(batch.labels)
+            progress(done, loader.images)
+    for name, protocol in found.items():
+        if not (protocol.seen == 1).all():
+            raise RunFailed(f"{name}: {int((protocol.seen != 1).sum())} of {loader.images} images were not seen exactly once")
+    return found
+
+
+def _empty(images: int, boxed: bool) -> Protocol:
+    zeros = np.zeros(images, dtype=np.bool_)
+    return Protocol(zeros.copy(), zeros.copy(), np.zeros(images), zeros.copy() if boxed else None)
+
+
+Outputs = tuple[torch.Tensor, torch.Tensor | None]
+
+
+def _outputs(model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[str]) -> dict[str, Outputs]:
+    """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
+    made: dict[str, Outputs] = {}
+    if "ten_view" in protocols:
+        ten, boxes = _forward(model, pixels.views(squares, "ten_view"))
+        slices = {"ten_view": slice(None), "centre": slice(CENTRE_OF_TEN, 5), "mirror": slice(MIRROR_OF_TEN, 10)}
+        for name in protocols:
+            if name in slices:
+                made[name] = (ten[:, slices[name]].mean(1), None if boxes is None else boxes[:, CENTRE_OF_TEN])
+    for name in protocols:
+        if name not in made:
+            probabilities, boxes = _forward(model, pixels.views(squares, name))
+            made[name] = (probabilities.mean(1), None if boxes is None else boxes[:, 0])
+    return made
+
+
+def _forward(model: AlexNet, views: torch.Tensor) -> Outputs:
+    """(N, V, 3, S, S) -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
+    flat = views.flatten(0, 1)
+    logits, boxes = model.forward_with_box(flat) if model.spec.box is not None else (model(flat), None)
+    shape = views.shape[:2]
+    return logits.float().softmax(1).unflatten(0, shape), None if boxes is None else boxes.unflatten(0, shape)
+
+
+def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:
+    index, labels = batch.indices.numpy(), batch.labels
+    right = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]
+    into.seen[index] += 1
+    into.top1[index] = right[:, 0].numpy()
+    into.top5[index] = right.any(dim=1).numpy()
+    into.nats[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
+
+
+def _score_boxes(into: Protocol, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:
+    assert into.box_hits is not None
+    into.box_hits[batch.indices.numpy()] = (intersection_over_union(predicted, boxes) >= HIT_IOU).numpy()

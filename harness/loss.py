@@ -1,0 +1,39 @@
+"""The training loss: multinomial logistic, with three readings of "label smoothing" and the box head's smooth L1."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from variants.recipe import Loss
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Mean over the batch, in nats. logits: (N, classes); labels: int64 (N,).
+
+    The article's sentence on smoothing can be read three ways (claim 55): "uniform" spreads `smoothing` over all
+    classes (the usual meaning); "target_drop" zeroes the target of that share of the images, drawn anew each time
+    (its literal words); "scaled_one_hot" makes the target 1 - smoothing and leaves the rest at 0.
+    """
+    if loss.smoothing == 0.0:
+        return F.cross_entropy(logits, labels)
+    if loss.reading == "uniform":
+        return F.cross_entropy(logits, labels, label_smoothing=loss.smoothing)
+    if loss.reading == "scaled_one_hot":
+        return (1.0 - loss.smoothing) * F.cross_entropy(logits, labels)
+    kept = torch.rand(len(labels), device=logits.device) >= loss.smoothing
+    return (F.cross_entropy(logits, labels, reduction="none") * kept).mean()
+
+
+def box_loss(predicted: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Smooth L1, mean over the batch and the 4 numbers. Both (N, 4): x, y, width, height as shares of the image."""
+    return F.smooth_l1_loss(predicted, boxes)
+
+
+def intersection_over_union(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """IoU of N pairs of boxes, each (N, 4) as x, y (top left), width, height; 0 where a box has no area."""
+    low = torch.maximum(a[:, :2], b[:, :2])
+    high = torch.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    union = a[:, 2:].clamp(min=0).prod(dim=1) + b[:, 2:].clamp(min=0).prod(dim=1) - shared
+    return torch.where(union > 0, shared / union, torch.zeros_like(union))

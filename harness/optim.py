@@ -1,0 +1,128 @@
+"""SGD as the paper writes it (sec. 5) and as the 2012 code runs it (weights.cu): the rate stands inside the velocity.
+
+    v <- momentum * v - decay * rate * w - rate * gradient;    w <- w + v
+
+torch.optim.SGD keeps the rate outside the velocity; the two part after every drop of the rate, because here the old
+velocity keeps the old rate's size. Recipe.rate_inside_velocity=False gives torch's rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from variants.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Plateau, Recipe, Schedule
+
+LayerOf = Callable[[str], tuple[str, str, str]]
+ANY = Group()
+
+
+class RateSchedule:
+    """The factor on the recipe's rate at a step. A plateau needs `observe` after each validation; the rest ignore it."""
+
+    def __init__(self, schedule: Schedule, epochs: float) -> None:
+        self.schedule = schedule
+        self.epochs = epochs
+        self.dropped = 0
+        self._best = float("inf")
+        self._worse = 0
+
+    def factor(self, step: int, epoch: float) -> float:
+        """`step` counts updates from 0, `epoch` passes over the data from 0.0."""
+        match self.schedule:
+            case FixedDrops(at_epochs=at, factor=factor):
+                return float(factor ** sum(epoch >= drop for drop in at))
+            case EverySteps(steps=every, factor=factor):
+                return float(factor ** (step // every))
+            case ExpSteps(steps=stages, divisor=divisor):
+                stage = min(int(epoch / self.epochs * stages), stages - 1)
+                return float(divisor ** (-stage / max(stages - 1, 1)))
+            case Plateau(factor=factor):
+                return float(factor**self.dropped)
+
+    def observe(self, error: float) -> None:
+        """Tell the schedule the held-out top-1 error of one more epoch."""
+        if not isinstance(self.schedule, Plateau):
+            return
+        self._worse = 0 if error < self._best else self._worse + 1
+        self._best = min(self._best, error)
+        if self._worse >= self.schedule.patience and self.dropped < self.schedule.drops:
+            self.dropped, self._worse = self.dropped + 1, 0
+
+
+@dataclass
+class _Parameters:
+    """Parameters of one Group: what one call of the update rule handles. A layer that a late change names stands alone."""
+
+    layer: str
+    group: Group
+    schedule: RateSchedule
+    weights: list[torch.Tensor] = field(default_factory=list)
+    velocities: list[torch.Tensor] = field(default_factory=list)
+
+
+class Sgd:
+    """The recipe's update rule over named parameters. Decay, rate and schedule are chosen by a parameter's type."""
+
+    def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], recipe: Recipe, layer_of: LayerOf) -> None:
+        self.recipe = recipe
+        self.schedule = RateSchedule(recipe.schedule, recipe.epochs)
+        self._sets: dict[tuple[str, Group], _Parameters] = {}
+        singled_out = {change.layer for change in recipe.late}
+        for name, parameter in named:
+            layer, kind, role = layer_of(name)
+            group = next((g for g in recipe.groups if _matches(g, layer, kind, role)), ANY)
+            schedule = RateSchedule(group.rate_schedule, recipe.epochs) if group.rate_schedule else self.schedule
+            layer = layer if layer in singled_out else ""
+            one = self._sets.setdefault((layer, group), _Parameters(layer, group, schedule))
+            one.weights.append(parameter)
+            one.velocities.append(torch.zeros_like(parameter))
+
+    @torch.no_grad()
+    def step(self, step: int, epoch: float) -> float:
+        """Update every weight from its gradient; returns the recipe's rate (before factors) at this step."""
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_([w for one in self._sets.values() for w in one.weights], self.recipe.clip_norm)
+        frozen = {c.layer: c.rate for c in self.recipe.late if c.rate is not None and epoch >= c.at_epoch}
+        for one in self._sets.values():
+            rate = self.recipe.rate * one.schedule.factor(step, epoch) * one.group.rate_factor
+            rate = frozen.get(one.layer, frozen.get(None, rate))
+            if rate > 0.0 and any(w.grad is not None for w in one.weights):
+                self._update(one, rate)
+        return self.recipe.rate * self.schedule.factor(step, epoch)
+
+    def observe(self, error: float) -> None:
+        """Tell every schedule the held-out top-1 error of one more validation."""
+        for schedule in {id(one.schedule): one.schedule for one in self._sets.values()}.values():
+            schedule.observe(error)
+
+    def _update(self, one: _Parameters, rate: float) -> None:
+        live = [(w, w.grad, v) for w, v in zip(one.weights, one.velocities, strict=True) if w.grad is not None]
+        weights, gradients, velocities = (list(column) for column in zip(*live, strict=True))
+        momentum, decay = self.recipe.momentum, self.recipe.weight_decay * one.group.decay_factor
+        if decay:
+            torch._foreach_add_(gradients, weights, alpha=decay)  # gradients are zeroed before the next step
+        torch._foreach_mul_(velocities, momentum)
+        if self.recipe.rate_inside_velocity:
+            torch._foreach_add_(velocities, gradients, alpha=-rate)
+            moves, scale, push = velocities, 1.0, -rate
+        else:
+            torch._foreach_add_(velocities, gradients)
+            moves, scale, push = velocities, -rate, -rate
+        if self.recipe.nesterov:
+            torch._foreach_add_(weights, moves, alpha=scale * momentum)
+            torch._foreach_add_(weights, gradients, alpha=push)
+        else:
+            torch._foreach_add_(weights, moves, alpha=scale)
+
+
+def _matches(group: Group, layer: str, kind: str, role: str) -> bool:
+    return group.layer in (None, layer, kind) and group.parameter in (None, role)
+
+
+def colour_noise_on(late: tuple[LateChange, ...], epoch: float) -> bool:
+    """Whether PCA colour noise is still drawn at `epoch` (the 2012 code switched it off at epoch 67 of run 145)."""
+    states = [c.colour_noise for c in late if c.colour_noise is not None and epoch >= c.at_epoch]
+    return states[-1] if states else True

@@ -13,7 +13,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-from harness.setup.steps import SetupFailed, Steps
+from harness.setup.steps import SetupError, Steps
 
 PACKAGES = ("libopencv-core-dev", "libopencv-imgproc-dev", "libturbojpeg0-dev", "libturbojpeg0", "libtbb12")
 BUNDLED = ("libturbojpeg.so.0", "libtbb.so.12")
@@ -22,7 +22,7 @@ BUILD_FLAGS = {
     "LDFLAGS": "-Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,-rpath,$ORIGIN",
 }
 
-# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core asks for one function of libGL, never called here.
+# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core asks for one function of libGL, never called.
 HEADER = """#include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 extern "C" __attribute__((visibility("hidden"))) void *glXGetProcAddressARB(const unsigned char *) { return nullptr; }
@@ -33,7 +33,7 @@ PC_FILE = "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cfla
 def unpack(folder: Path, steps: Steps) -> Path:
     """Download and unpack what FFCV needs under `folder`; the root of the unpacked tree. Works without root."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise SetupFailed("this system has no apt-get and dpkg-deb to fetch OpenCV's headers with")
+        raise SetupError("this system has no apt-get and dpkg-deb to fetch OpenCV's headers with")
     downloads, root = folder / "debs", folder / "root"
     downloads.mkdir(parents=True)
     _download([*PACKAGES, *_python_headers()], downloads, folder, steps)
@@ -75,7 +75,7 @@ def _download(packages: list[str], into: Path, folder: Path, steps: Steps) -> No
     """With the system's package lists; where those are empty or stale, with lists of our own."""
     try:
         steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)
-    except SetupFailed:
+    except SetupError:
         (folder / "lists/partial").mkdir(parents=True)
         own = [*_apt_options(folder), "-o", f"Dir::State::Lists={folder / 'lists'}"]
         steps.run("apt-get update", ["apt-get", *own, "-o", "APT::Update::Error-Mode=any", "update"])
@@ -98,7 +98,7 @@ def _library_folder(root: Path) -> Path:
     """usr/lib/<multiarch triplet> of the unpacked tree."""
     found = sorted(root.glob("usr/lib/*/libopencv_core.a"))
     if not found:
-        raise SetupFailed("this system's OpenCV packages hold no static library to link")
+        raise SetupError("this system's OpenCV packages hold no static library to link")
     return found[0].parent
 
 

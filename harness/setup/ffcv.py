@@ -24,7 +24,7 @@ from pathlib import Path
 
 from harness.setup import debian
 from harness.setup.cache import cache_folder
-from harness.setup.steps import SetupFailed, Steps
+from harness.setup.steps import SetupError, Steps
 
 VERSION = "1.0.2"
 # The dependency group `ffcv-needs` of pyproject.toml: what FFCV uses of its own long list.
@@ -55,7 +55,7 @@ def status() -> tuple[bool, str]:
 
 
 def install(say: Say, *, constraint: Path | None = None, cache: Path | None = None) -> str:
-    """Make FFCV work in this interpreter's environment; how it works now. Raises SetupFailed with the way out.
+    """Make FFCV work in this interpreter's environment; how it works now. Raises SetupError with the way out.
 
     constraint: a pip constraints file. cache: where the built wheel and the log of a failed build are kept.
     """
@@ -71,9 +71,9 @@ def install(say: Say, *, constraint: Path | None = None, cache: Path | None = No
         pip = _Pip(steps, constraint)
         pip.install("installing what FFCV needs", *NEEDS)
         _build(pip, folder, say)
-    except (SetupFailed, OSError) as error:
+    except (SetupError, OSError) as error:
         where = f" The build's log is {steps.log}." if steps.log.exists() else ""
-        raise SetupFailed(f"FFCV can't be installed here: {error}.{where} {WAY_OUT}") from error
+        raise SetupError(f"FFCV can't be installed here: {error}.{where} {WAY_OUT}") from error
     steps.log.unlink(missing_ok=True)
     return status()[1]
 
@@ -89,10 +89,10 @@ class _Pip:
         self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
 
     def wheel(self, what: str, into: Path, **environ: str) -> Path:
-        """FFCV's sdist built into a wheel. pip's own wheel cache is left out: it can't tell two ways of linking apart."""
+        """FFCV's sdist built into a wheel, past pip's own cache of wheels, which can't tell two ways of linking apart."""
         flags = ["--no-deps", "--no-binary", "ffcv", "--no-build-isolation", "--no-cache-dir", "-w", str(into)]
         command = [sys.executable, "-m", "pip", "wheel", *self.limits, *flags, f"ffcv=={VERSION}"]
-        self.steps.run(what, command, **environ)
+        self.steps.run(what, command, environ=environ)
         return next(into.glob("ffcv-*.whl"))
 
 
@@ -102,7 +102,7 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
     for way in (_from_cache, _from_system, _from_debian):
         try:
             way(pip, folder, say)
-        except SetupFailed as error:
+        except SetupError as error:
             say(f"  {error}")
             faults.append(str(error))
             continue
@@ -111,20 +111,20 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
             say(f"  {faults[-1]}")
             continue
         return
-    raise SetupFailed(faults[-1])
+    raise SetupError(faults[-1])
 
 
 def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
     wheel = next((folder / "wheels").glob(f"ffcv-{VERSION}-*-{_platform_tag()}.whl"), None)
     if wheel is None or sysconfig.get_config_var("py_version_nodot") not in wheel.name:
-        raise SetupFailed("no FFCV was built on this machine before")
+        raise SetupError("no FFCV was built on this machine before")
     say(f"installing the FFCV built here before, {wheel.name}")
     _put(pip, wheel)
 
 
 def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
     if subprocess.run(["pkg-config", "--exists", "opencv4", "libturbojpeg"], capture_output=True).returncode:
-        raise SetupFailed("pkg-config finds no opencv4 and libturbojpeg on this system")
+        raise SetupError("pkg-config finds no opencv4 and libturbojpeg on this system")
     say("building FFCV against the system's OpenCV and libturbojpeg")
     with tempfile.TemporaryDirectory(dir=folder) as work:
         _put(pip, pip.wheel("building FFCV", Path(work)))
@@ -152,12 +152,12 @@ def _put(pip: _Pip, wheel: Path) -> None:
 def _refuse_hopeless() -> None:
     """What no way below could mend."""
     if platform.system() != "Linux":
-        raise SetupFailed(f"FFCV needs Linux and this is {platform.system()}")
+        raise SetupError(f"FFCV needs Linux and this is {platform.system()}")
     compiler = os.environ.get("CXX", "g++").split()[0]
     if not shutil.which(compiler) or not shutil.which("pkg-config"):
-        raise SetupFailed(f"FFCV is compiled here and that needs {compiler} and pkg-config")
+        raise SetupError(f"FFCV is compiled here and that needs {compiler} and pkg-config")
     if importlib.util.find_spec("pip") is None:
-        raise SetupFailed(f"this environment has no pip ({sys.executable} -m ensurepip)")
+        raise SetupError(f"this environment has no pip ({sys.executable} -m ensurepip)")
 
 
 def _imports() -> bool:
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if works or asked.optional else 1
     try:
         print(install(lambda line: print(line, flush=True), constraint=asked.constraint))
-    except SetupFailed as error:
+    except SetupError as error:
         print(error)
         return 0 if asked.optional else error.exit_code
     return 0

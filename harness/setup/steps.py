@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.errors import HarnessError
 
 
-class SetupFailed(HarnessError):
+class SetupError(HarnessError):
     """One way of installing that did not work, and why."""
 
 
@@ -21,8 +22,15 @@ class Steps:
     log: Path
     environ: Mapping[str, str]
 
-    def run(self, what: str, command: Sequence[str], *, cwd: Path | None = None, **environ: str) -> None:
-        """Raises SetupFailed with the last line the command printed."""
+    def run(
+        self,
+        what: str,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Raises SetupError with the last line the command printed."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             log.write(f"\n$ {' '.join(command)}\n".encode())
@@ -33,9 +41,9 @@ class Steps:
                     command, cwd=cwd, env={**self.environ, **environ}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
                 ).returncode
             except OSError as error:
-                raise SetupFailed(f"{what}: {command[0]} can't be run ({error.strerror})") from error
+                raise SetupError(f"{what}: {command[0]} can't be run ({error.strerror})") from error
         if code:
-            raise SetupFailed(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
+            raise SetupError(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
 
     def _last_error(self, start: int) -> str:
         """The most telling line printed since `start`: the last that speaks of an error, else the last one."""

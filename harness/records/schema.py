@@ -1,4 +1,4 @@
-"""What a record holds, field by field. Units stand in the names; a null has its reason in `missing`. Errors are fractions."""
+"""What a record holds, field by field. Units stand in names; a null has its reason in `missing`; errors: fractions."""
 
 from __future__ import annotations
 

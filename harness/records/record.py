@@ -1,0 +1,135 @@
+"""A sealed record, read strictly and with limits: records travel, so nothing in one is trusted before it is checked."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator
+
+from harness.codec import from_json
+from harness.errors import RecordError
+from harness.events import Event
+from harness.probes.base import Sample
+from harness.records.files import read_whole
+from harness.records.lines import read_lines
+from harness.records.schema import Summary
+from harness.spec import RunSpec
+from variants.values import value
+
+TEXT_LIMIT = 4 << 20
+ARRAY_LIMIT = 64 << 20
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+-(?P<digest>[0-9a-f]{8})(-\d+)?")
+
+
+@value
+class Stamped:
+    """One line of events.jsonl: an event and when it happened, in seconds since the run's clock started."""
+
+    t_s: float
+    event: Annotated[Event, Discriminator("kind")]
+
+
+def bits_name(protocol: str, k: int) -> str:
+    """The file of packed bits of one protocol's top-k answers."""
+    return f"correct_{protocol}_top{k}.bits"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One record: its folder, and what was read at once. The rest is read when asked for."""
+
+    path: Path
+    spec: RunSpec
+    env: dict[str, Any]
+    summary: Summary
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Raises RecordError naming the file and field that is missing or wrong."""
+        try:
+            return cls(path, read_spec(path), read_document(path / "env.json"), read_summary(path))
+        except RecordError as error:
+            where = "" if str(path) in str(error) else f"{path}: "
+            raise RecordError(f"{where}{error}; see: python -m harness verify {path}") from error
+
+    @property
+    def run_id(self) -> str:
+        return self.summary.run_id
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.path.parent.name != ".open"
+
+    def timeline(self) -> list[Stamped]:
+        """The events with their times, in order."""
+        lines = read_lines(self.path / "events.jsonl", torn_end_allowed=not self.is_sealed)
+        return [from_json(line, Stamped) for line in lines]
+
+    def events(self) -> list[Event]:
+        return [stamped.event for stamped in self.timeline()]
+
+    def telemetry(self) -> list[Sample]:
+        lines = read_lines(self.path / "telemetry.jsonl", torn_end_allowed=not self.is_sealed)
+        return [from_json(line, Sample) for line in lines]
+
+    def probes(self) -> dict[str, Any]:
+        """What the sampler reported: rates asked and reached, two ways of energy, what was missing."""
+        path = self.path / "probes.json"
+        return read_document(path) if path.exists() else {}
+
+    def correct(self, protocol: str, k: int) -> NDArray[np.bool_]:
+        """(images,) bool, in the order of the validation split: was the label among the k best? k is 1 or 5."""
+        result = self.summary.results.get(protocol)
+        if result is None:
+            known = ", ".join(sorted(self.summary.results)) or f"none, it ended as {self.summary.status}"
+            raise RecordError(f"{self.run_id} has no final evaluation under '{protocol}'; it has: {known}")
+        name = bits_name(protocol, k)
+        packed = np.frombuffer(read_whole(self.path / name, ARRAY_LIMIT), dtype=np.uint8)
+        if len(packed) != (result.images + 7) // 8:
+            raise RecordError(
+                f"{self.path / name} has {len(packed)} bytes, which is not one bit for {result.images} images"
+            )
+        return np.unpackbits(packed, count=result.images).astype(np.bool_)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """What was written under `name`; pickled objects are refused."""
+        path = self.path / f"{name}.npy"
+        try:
+            made: NDArray[Any] = np.load(io.BytesIO(read_whole(path, ARRAY_LIMIT)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise RecordError(f"{path} is not a plain numpy array: {error}") from error
+        return made
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """spec.json of a record, open or sealed."""
+    try:
+        return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec)
+    except RecordError as error:
+        raise RecordError(f"{folder / 'spec.json'}: {error}") from error
+
+
+def read_summary(folder: Path) -> Summary:
+    """summary.json of a record; an open one has it only while it is being sealed."""
+    try:
+        return from_json(read_whole(folder / "summary.json", TEXT_LIMIT), Summary)
+    except RecordError as error:
+        raise RecordError(f"{folder / 'summary.json'}: {error}") from error
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON object of any fields, such as env.json."""
+    try:
+        made = json.loads(read_whole(path, TEXT_LIMIT))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not JSON: {error}") from error
+    if not isinstance(made, dict):
+        raise RecordError(f"{path} does not hold a JSON object")
+    return made

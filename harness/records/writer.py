@@ -1,0 +1,216 @@
+"""Writing one run's record: lines as they come, then one rename. However the run ends, what is sealed is whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.codec import from_json, to_json
+from harness.errors import RecordError
+from harness.events import Event, StepsDone
+from harness.probes.base import Sample
+from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_whole, writing
+from harness.records.lines import LineWriter, read_lines
+from harness.records.record import Stamped, bits_name
+from harness.records.schema import Status, Summary
+from harness.spec import RunSpec
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+UNFINISHED = {  # null in every record whose run gave no result
+    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_gpu_mib",
+    "gpu_utilisation", "gpu_energy_j", "cpu_utilisation",
+}  # fmt: skip
+
+
+class Writer:
+    """The open record of one run; store.Store.open makes and ends it.
+
+    elapsed: seconds since the run's clock started: the clock of events and samples.
+    swept: one sentence for each stale folder that was found when this run began.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: RunSpec,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        swept: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self.run_id = folder.name
+        self.spec = spec
+        self.swept = swept
+        self.sealed: Path | None = None
+        self._clock, self._now = clock, now
+        self._zero, self._started = clock(), now()
+        self._events = LineWriter(folder / "events.jsonl", clock)
+        self._samples = LineWriter(folder / "telemetry.jsonl", clock)
+        self._known: dict[str, Any] = {"steps": 0, "images_seen": 0}
+        self._summary: Summary | None = None
+
+    def begin(self, env: dict[str, Any]) -> None:
+        """What can be told before the first step."""
+        write_whole(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
+        write_whole(self.folder / "env.json", document(env))
+
+    def elapsed(self) -> float:
+        return self._clock() - self._zero
+
+    def event(self, event: Event) -> None:
+        self._count(event)
+        self._events.write(to_json(Stamped(t_s=round(self.elapsed(), 3), event=event)))
+
+    def sample(self, sample: Sample) -> None:
+        self._samples.write(to_json(sample))
+
+    def telemetry(self) -> Iterator[Sample]:
+        """The samples so far, for the summary."""
+        self._samples.flush()
+        for line in read_lines(self._samples.path, torn_end_allowed=True):
+            yield from_json(line, Sample)
+
+    def probes(self, report: dict[str, Any]) -> None:
+        """What the sampler tells at the end (probes.json)."""
+        write_whole(self.folder / "probes.json", document(report))
+
+    def correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
+        """Whether each image was right: (images,) bool in the order of the split, stored as one bit each."""
+        for k, right in ((1, top1), (5, top5)):
+            if right.dtype != np.bool_ or right.ndim != 1:
+                raise TypeError(f"correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
+            write_whole(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
+
+    def array(self, name: str, values: NDArray[Any]) -> None:
+        held = io.BytesIO()
+        np.save(held, values, allow_pickle=False)
+        write_whole(self.folder / f"{_plain(name)}.npy", held.getvalue())
+
+    def know(self, **known: Any) -> None:
+        """Fields of Summary that stand whatever becomes of the run (loader, warmup_steps ...)."""
+        self._known.update(known)
+
+    def recover(self) -> bool:
+        """Takes up a killed process's folder: how far did it get? False if no event was written."""
+        lines = read_lines(self._events.path, torn_end_allowed=True)
+        past = [from_json(line, Stamped) for line in lines]
+        for stamped in past:
+            self._count(stamped.event)
+        self._started = datetime.strptime(self.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return bool(past)
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, StepsDone):
+            self._known["steps"] = event.last_step
+            self._known["images_seen"] += event.images
+
+    def utc(self) -> str:
+        return stamp(self._now())
+
+    @property
+    def started_utc(self) -> str:
+        return stamp(self._started)
+
+    def seal(self, summary: Summary) -> Path:
+        """Closes the record; afterwards only reading is possible. Returns its folder."""
+        self._summary = summary
+        self._events.flush()
+        self._samples.flush()
+        self.sealed = seal_folder(self.folder, summary)
+        return self.sealed
+
+    def fail(self, status: Status, reason: str, **known: Any) -> Path:
+        """Seals a run that gave no result, with what is known of it."""
+        return self.seal(self._without_result(status, reason, **known))
+
+    def end(self, error: BaseException | None) -> None:
+        """The `with` block is left: seal what is not sealed. If the disk refuses, the next run sweeps."""
+        if self.sealed is not None or not self.folder.exists():
+            return
+        try:
+            if self._summary is not None:  # interrupted while sealing: the run itself was done
+                self.seal(self._summary)
+            elif isinstance(error, KeyboardInterrupt):
+                self.fail("interrupted", f"stopped by {str(error) or 'Ctrl-C'} after {self._known['steps']} steps")
+            else:
+                self.fail("failed", "the run ended without a result" if error is None else sentence(error))
+        except RecordError:
+            if error is None:
+                raise
+
+    def _without_result(self, status: Status, reason: str, **more: Any) -> Summary:
+        known: dict[str, Any] = {
+            "loader": "none",
+            "loader_reason": "the run ended before a loader was chosen",
+            "warmup_steps": 0,
+        }
+        known |= {"parameters": self.spec.net.parameters, "macs": self.spec.net.macs}
+        known |= {**self._known, **more}
+        missing = {name: reason for name in sorted(UNFINISHED) if known.get(name) is None}
+        return Summary(
+            run_id=self.run_id,
+            spec_digest=self.spec.digest,
+            status=status,
+            status_reason=reason,
+            started_utc=self.started_utc,
+            finished_utc=self.utc(),
+            **{**dict.fromkeys(UNFINISHED), "results": {}, **known, "missing": missing | known.get("missing", {})},
+        )
+
+
+def seal_folder(folder: Path, summary: Summary | None) -> Path:
+    """results/.open/<run_id> -> results/<run_id>. With None, the folder's own summary.json stands.
+
+    The order is what makes it safe: data synced, then the summary, then the checksums, then the rename. Whoever finds
+    a folder with a whole summary may finish the work; any other was not finished.
+    """
+    target = folder.parent.parent / folder.name
+    with writing(folder):
+        for path in folder.iterdir():
+            if path.suffix == ".jsonl":
+                drop_torn_line(path)
+            sync(path)
+        if summary is not None:
+            (folder / "summary.json").unlink(missing_ok=True)
+            write_whole(folder / "summary.json", to_json(summary).encode() + b"\n")
+        (folder / SUMS).unlink(missing_ok=True)
+        write_whole(folder / SUMS, sums_text(folder).encode())
+        make_read_only(folder.iterdir())
+        sync(folder)
+        if target.exists():
+            raise RecordError(f"{target} exists already and is never overwritten; move it away")
+        os.rename(folder, target)  # noqa: PTH104  # the one call that must be rename(2), atomic within a file system
+        sync(target.parent)
+    return target
+
+
+def document(plain: dict[str, Any]) -> bytes:
+    """A JSON object as one reads it: a field a line."""
+    return json.dumps(plain, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def sentence(error: BaseException) -> str:
+    """The exception's name and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def stamp(when: datetime) -> str:
+    """ISO 8601 to the second; `when` is in UTC."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(name: str) -> str:
+    if not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"'{name}' can't be part of a file name; use letters, digits and _")
+    return name

@@ -1,0 +1,161 @@
+"""Verdicts on published differences: reproduced, contradicted, inconclusive, not run. Most evidence carries the third.
+
+The rule, readable off the tables: around the published difference lies a band of half its size, 0.5 points at most.
+*Reproduced*: the whole 95 % interval over seeds lies in the band. *Contradicted*: the whole interval lies outside it.
+*Inconclusive*: anything else; always with one seed; always on other images, at another size, under another protocol or
+on a shorter recipe than the claim's. Then only the direction seen is told, with what it would take to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.report.evidence import Comparison, Metric, Setting, SettingKey
+from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect
+from harness.report.text import listed
+from harness.spec import DataSpec
+from variants.catalog import Variant
+from variants.values import value
+
+Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
+Direction = Literal["same", "opposite", "none"]
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
+ONE_SEED = "one seed has no interval; it takes at least 2 on both sides"
+WIDEST_MARGIN = 0.005  # half a point
+
+# Splits told by what is in them, not by name: (classes, training images, validation images).
+SPLITS = {"ILSVRC-2012 val": (1000, 1_281_167, 50_000), "ILSVRC-2010 test": (1000, 1_261_406, 150_000)}
+
+
+@value
+class Claim:
+    """A published difference: error of `variant` minus error of `versus`, as a fraction."""
+
+    variant: str
+    versus: str
+    metric: Metric
+    effect: float
+    data: str
+    protocol: str | None  # None where the source leaves it open: no protocol of ours can then match
+    source: str
+
+    @property
+    def margin(self) -> float:
+        return min(abs(self.effect) / 2, WIDEST_MARGIN)
+
+
+@value
+class Judgement:
+    """The verdict with what it rests on. `obstacles`: why these runs can't decide, as clauses; empty where they can.
+
+    direction: of what was seen, against the published sign; "none" where an interval includes 0; None at one seed.
+    to_detect, to_confirm: seeds a side at the spread seen here (80 % power); None where unknown or beyond MOST_SEEDS.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    comparison: Comparison | None = None
+    obstacles: tuple[str, ...] = ()
+    direction: Direction | None = None
+    to_detect: int | None = None
+    to_confirm: int | None = None
+
+
+def claims_of(variant: Variant) -> tuple[Claim, ...]:
+    """The row's published differences, none to two."""
+    effect = variant.effect
+    if effect is None:
+        return ()
+    found: dict[Metric, float | None] = {"top1_error": effect.top1_points, "top5_error": effect.top5_points}
+    return tuple(
+        Claim(
+            variant=variant.name,
+            versus=effect.versus,
+            metric=metric,
+            effect=given / 100,
+            data=effect.data,
+            protocol=effect.protocol,
+            source=effect.source,
+        )
+        for metric, given in found.items()
+        if given is not None
+    )
+
+
+def evaluated_under(claim: Claim, setting: Setting) -> str:
+    """The claim's own protocol where the runs have it, else centre."""
+    return claim.protocol if claim.protocol in setting.protocols and claim.protocol else "centre"
+
+
+def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float | None) -> tuple[str, ...]:
+    """Why runs in this setting can't decide the claim, as clauses; empty where they can.
+
+    native_epochs: length of the recipe that the variant was published with.
+    """
+    found = []
+    if not _same_images(claim.data, key.data):
+        found.append(f"published on {claim.data}, run on {key.data.name}")
+    if key.geometry == "mini":
+        found.append("run at the mini geometry")
+    if protocol != claim.protocol:
+        found.append(f"published under {claim.protocol or 'a protocol not stated'}, evaluated under {protocol}")
+    if native_epochs is not None and key.epochs < native_epochs:
+        found.append(f"trained for {key.epochs:g} of {native_epochs:g} epochs")
+    return tuple(found)
+
+
+def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judgement:
+    """The verdict on what was seen. `why_not`: what obstacles() found for the setting of the comparison."""
+    if seen is None:
+        return Judgement(claim=claim, verdict="not run")
+    if seen.difference.interval is None or seen.difference.sd is None:
+        return Judgement(claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, ONE_SEED))
+    return Judgement(
+        claim=claim,
+        verdict="inconclusive" if why_not else _decide(claim, seen.difference.interval),
+        comparison=seen,
+        obstacles=tuple(why_not),
+        direction=_direction(claim, seen),
+        to_detect=seeds_to_detect(seen.difference.sd, claim.effect),
+        to_confirm=seeds_to_confirm(seen.difference.sd, claim.margin),
+    )
+
+
+def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Judgement:
+    """The verdict that the runs of one setting allow."""
+    protocol = evaluated_under(claim, setting)
+    seen = setting.compare(claim.variant, claim.versus, protocol, claim.metric)
+    return judge(claim, seen, obstacles(claim, setting.key, protocol, native_epochs))
+
+
+def judge_over(claim: Claim, settings: Sequence[Setting], native_epochs: float | None) -> Judgement:
+    """The verdict of the setting with the fewest obstacles among those that ran the pair."""
+    judged = [judge_in(claim, setting, native_epochs) for setting in settings]
+    ran = [judgement for judgement in judged if judgement.verdict != "not run"]
+    return min(ran, key=lambda judgement: len(judgement.obstacles)) if ran else judge(claim, None, ())
+
+
+def _decide(claim: Claim, interval: Interval) -> Verdict:
+    low, high = claim.effect - claim.margin, claim.effect + claim.margin
+    if interval.within(low, high):
+        return "reproduced"
+    return "contradicted" if interval.outside(low, high) else "inconclusive"
+
+
+def _direction(claim: Claim, seen: Comparison) -> Direction:
+    """That a direction was seen at all takes both intervals: over seeds and over images."""
+    intervals = [interval for interval in (seen.difference.interval, seen.images) if interval is not None]
+    if not all(interval.excludes_zero for interval in intervals):
+        return "none"
+    return "same" if (seen.difference.mean > 0) == (claim.effect > 0) else "opposite"
+
+
+def _same_images(published: str, data: DataSpec) -> bool:
+    return SPLITS.get(published) == (data.classes, data.train_images, data.val_images)
+
+
+def tally(judgements: Sequence[Judgement]) -> str:
+    """`2 inconclusive and 3 not run`, in the order of the rule."""
+    counts = [(name, sum(judgement.verdict == name for judgement in judgements)) for name in VERDICTS]
+    return listed([f"{amount} {name}" for name, amount in counts if amount])

@@ -1,0 +1,184 @@
+"""Sealed records sorted into comparable groups: what may stand in one table and be paired, and what may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from harness.codec import digest
+from harness.records.store import RunRecord
+from harness.report.stats import Estimate, Interval, over_images, over_seeds, paired_by_seed
+from harness.spec import DataSpec, Geometry
+from variants.values import value
+
+BASE = "grouped_2gpu"
+Metric = Literal["top1_error", "top5_error"]
+METRICS: dict[Metric, tuple[str, int]] = {"top1_error": ("top-1", 1), "top5_error": ("top-5", 5)}
+
+
+@value
+class SettingKey:
+    """What two runs must share to be compared: images, geometry, budget, arithmetic. Recipes are compared by name,
+    since a variant may change its recipe; epochs and batch size count besides."""
+
+    data: DataSpec
+    geometry: Geometry
+    recipe: str
+    epochs: float
+    batch_size: int
+    device: str
+    precision: str
+
+    @property
+    def label(self) -> str:
+        return (
+            f"{self.data.name}, {self.geometry} geometry, recipe {self.recipe} ({self.epochs:g} epochs), {self.device}"
+        )
+
+
+@value
+class Comparison:
+    """variant - versus under one protocol, paired by seed; `images` is None where there is one seed only."""
+
+    variant: str
+    versus: str
+    protocol: str
+    metric: Metric
+    difference: Estimate
+    images: Interval | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order."""
+
+    key: SettingKey
+    arms: Mapping[str, Mapping[int, RunRecord]]
+
+    def records(self) -> Iterator[RunRecord]:
+        for seeds in self.arms.values():
+            yield from seeds.values()
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """In the order in which the records name them, centre first."""
+        seen = {name: None for record in self.records() for name in record.summary.results}
+        return tuple(sorted(seen, key=lambda name: (name != "centre", name)))
+
+    def errors(self, variant: str, protocol: str, metric: Metric) -> dict[int, float]:
+        """Error by seed, as fractions."""
+        results = {seed: record.summary.results.get(protocol) for seed, record in self.arms[variant].items()}
+        return {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
+
+    def error(self, variant: str, protocol: str, metric: Metric) -> Estimate | None:
+        errors = self.errors(variant, protocol, metric)
+        return over_seeds([errors[seed] for seed in sorted(errors)]) if errors else None
+
+    def compare(self, variant: str, versus: str, protocol: str, metric: Metric) -> Comparison | None:
+        """None where the two share no seed."""
+        if variant not in self.arms or versus not in self.arms:
+            return None
+        ours, theirs = (self.errors(name, protocol, metric) for name in (variant, versus))
+        difference = paired_by_seed(ours, theirs)
+        if difference is None:
+            return None
+        shared, k = sorted(ours.keys() & theirs.keys()), METRICS[metric][1]
+        bits = [[self.arms[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus)]
+        return Comparison(
+            variant=variant,
+            versus=versus,
+            protocol=protocol,
+            metric=metric,
+            difference=difference,
+            images=over_images(bits[0], bits[1]) if len(shared) > 1 else None,
+        )
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A record that no number rests on, and why, in words."""
+
+    record: RunRecord
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report says about runs comes from here."""
+
+    study: str
+    settings: tuple[Setting, ...]
+    reference: tuple[Setting, ...]
+    set_aside: tuple[SetAside, ...]
+    own: tuple[RunRecord, ...]
+    came_with_clone: tuple[RunRecord, ...]
+
+
+def gather(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], order: Sequence[str]) -> Evidence:
+    """Sort the records; the order in which they are given doesn't matter."""
+    own, reference = (tuple(sorted(given, key=lambda record: record.summary.run_id)) for given in (own, reference))
+    settings, set_aside = _settings(own, order)
+    reference_settings, _ = _settings(reference, order)
+    return Evidence(study, settings, reference_settings, set_aside, own, reference)
+
+
+def _settings(records: Sequence[RunRecord], order: Sequence[str]) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
+    aside = [SetAside(record, _why_unfinished(record)) for record in records if record.summary.status != "ok"]
+    finished = [record for record in records if record.summary.status == "ok"]
+    made = []
+    for key, group in _grouped(finished, _key).items():
+        arms = {}
+        for variant, runs in sorted(_grouped(group, lambda run: run.spec.variant).items(), key=_in(order)):
+            arms[variant], left = _arm(runs)
+            aside += left
+        made.append(Setting(key, arms))
+    made.sort(key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing))
+    aside.sort(key=lambda item: item.record.summary.run_id)
+    return tuple(made), tuple(aside)
+
+
+def _arm(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
+    """One run a seed, all of the contents that the latest run had."""
+    current, arm, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
+    for run in runs:
+        if _contents(run) != current:
+            left.append(SetAside(run, "the variant or its recipe was another when this ran"))
+        elif run.spec.seed in arm:
+            left.append(SetAside(run, f"repeats seed {run.spec.seed}, which counts once"))
+        else:
+            arm[run.spec.seed] = run
+    return dict(sorted(arm.items())), left
+
+
+def _why_unfinished(record: RunRecord) -> str:
+    return f"{record.summary.status}: {record.summary.status_reason or 'no reason recorded'}"
+
+
+def _contents(record: RunRecord) -> str:
+    return digest(replace(record.spec, variant="", seed=0))
+
+
+def _key(record: RunRecord) -> SettingKey:
+    spec = record.spec
+    return SettingKey(
+        data=spec.data,
+        geometry=spec.geometry,
+        recipe=spec.recipe.name,
+        epochs=spec.recipe.epochs,
+        batch_size=spec.recipe.batch_size,
+        device=spec.device,
+        precision=spec.recipe.precision,
+    )
+
+
+def _grouped(records: Sequence[RunRecord], key: Callable[[RunRecord], Any]) -> dict[Any, list[RunRecord]]:
+    groups: dict[Any, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
+
+
+def _in(order: Sequence[str]) -> Callable[[tuple[str, Any]], tuple[int, str]]:
+    place = {name: i for i, name in enumerate(order)}
+    return lambda item: (place.get(item[0], len(place)), item[0])

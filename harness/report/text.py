@@ -1,0 +1,63 @@
+"""Numbers as a reader meets them. The only place where fractions become percent and differences become points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report.stats import Estimate, Interval
+
+NONE = "—"
+MINUS = "\N{MINUS SIGN}"
+ONE_SEED = "one seed, no interval"
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """A share in percent, without the sign: headings carry the unit."""
+    return NONE if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def points(difference: float | None, digits: int = 2) -> str:
+    """A signed difference of two shares in percentage points."""
+    if difference is None:
+        return NONE
+    text = f"{100 * difference:+.{digits}f}"
+    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+
+
+def percent_with_interval(estimate: Estimate) -> str:
+    """`33.00 ± 2.48`."""
+    return f"{percent(estimate.mean)}{_spread(estimate)}"
+
+
+def points_with_interval(estimate: Estimate) -> str:
+    """`+1.40 ± 0.35`."""
+    return f"{points(estimate.mean)}{_spread(estimate)}"
+
+
+def points_between(interval: Interval | None) -> str:
+    """`+1.05 to +1.75`."""
+    return NONE if interval is None else f"{points(interval.low)} to {points(interval.high)}"
+
+
+def number(amount: float | None, digits: int = 0) -> str:
+    """With thousands apart: 1,234.5."""
+    return NONE if amount is None else f"{amount:,.{digits}f}".replace("-", MINUS)
+
+
+def count(amount: int, thing: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{amount:,} {thing}{'' if amount == 1 else 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def short(digest: str | None) -> str:
+    """The first 12 digits, as git and people quote them."""
+    return NONE if not digest else digest[:12]
+
+
+def _spread(estimate: Estimate) -> str:
+    return f" ({ONE_SEED})" if estimate.half_width is None else f" ± {percent(estimate.half_width)}"

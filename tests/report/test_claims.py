@@ -1,0 +1,149 @@
+"""Verdicts say no more than the evidence carries, and err as rarely as their rule promises on simulated studies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from study_records import ERRORS, Study
+
+from harness.records.store import Store
+from harness.report.claims import Claim, claims_of, judge, judge_in, judge_over, obstacles, tally
+from harness.report.evidence import Comparison, Evidence, gather
+from harness.report.stats import Interval, over_seeds
+from variants.catalog import CATALOG
+
+LRN = Claim(
+    variant="no_lrn", versus="grouped_2gpu", metric="top1_error", effect=0.014,
+    data="ILSVRC-2012 val", protocol="ten_view", source="sec. 3.3",
+)  # fmt: skip
+
+
+def comparison(differences: list[float], images: Interval | None = None) -> Comparison:
+    return Comparison(
+        variant="no_lrn", versus="grouped_2gpu", protocol="ten_view", metric="top1_error",
+        difference=over_seeds(differences), images=images,
+    )  # fmt: skip
+
+
+def evidence(study: Study) -> Evidence:
+    store = Store(study.root)
+    return gather("test", store.records(), store.reference(), list(CATALOG))
+
+
+def test_an_interval_inside_the_band_reproduces_one_outside_contradicts_and_one_across_decides_nothing():
+    """The band of +1.4 points is 0.9 to 1.9: half a point on each side, the widest there is."""
+    assert judge(LRN, comparison([0.0135, 0.0140, 0.0145]), ()).verdict == "reproduced"
+    assert judge(LRN, comparison([-0.001, 0.0, 0.001]), ()).verdict == "contradicted"
+    assert judge(LRN, comparison([0.0299, 0.0300, 0.0301]), ()).verdict == "contradicted"
+    assert judge(LRN, comparison([0.005, 0.014, 0.023]), ()).verdict == "inconclusive"
+
+
+def test_a_band_never_reaches_zero_so_no_effect_is_never_a_reproduction():
+    small = replace(LRN, effect=0.004)
+    assert small.margin == 0.002
+    assert judge(small, comparison([0.0, 0.0001, -0.0001]), ()).verdict == "contradicted"
+
+
+def test_one_seed_never_decides():
+    judged = judge(LRN, comparison([0.014]), ())
+    assert judged.verdict == "inconclusive"
+    assert "one seed" in judged.obstacles[-1]
+    assert judged.to_detect is None
+
+
+def test_nothing_run_is_not_run():
+    assert judge(LRN, None, ()).verdict == "not run"
+
+
+def test_an_obstacle_makes_the_clearest_evidence_inconclusive():
+    judged = judge(LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=0.01, high=0.02)), ("other images",))
+    assert (judged.verdict, judged.direction) == ("inconclusive", "same")
+    across = judge(LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=-0.01, high=0.04)), ("other images",))
+    assert across.direction == "none"
+    assert judge(LRN, comparison([-0.02, -0.021, -0.022]), ("other images",)).direction == "opposite"
+
+
+@pytest.mark.parametrize(("truth", "wrong"), [(0.0, "reproduced"), (0.014, "contradicted"), (0.019, "reproduced")])
+def test_a_wrong_verdict_is_rarer_than_one_study_in_20(truth: float, wrong: str):
+    """300 studies of 5 seeds; truths: no effect, the published one, the band's edge. Bound: 5 % + 4 standard errors."""
+    draws = np.random.default_rng(3).normal(truth, 0.003, size=(300, 5))
+    verdicts = [judge(LRN, comparison(list(row)), ()).verdict for row in draws]
+    assert verdicts.count(wrong) / len(draws) <= 0.05 + 4 * (0.05 * 0.95 / len(draws)) ** 0.5
+
+
+def test_the_seeds_to_settle_a_claim_settle_it_in_most_studies():
+    n = judge(LRN, comparison([0.010, 0.014, 0.018]), ()).to_confirm
+    assert n is not None
+    draws = np.random.default_rng(4).normal(LRN.effect, 0.004, size=(300, n))
+    verdicts = [judge(LRN, comparison(list(row)), ()).verdict for row in draws]
+    assert verdicts.count("reproduced") / len(draws) >= 0.8 - 4 * (0.16 / len(draws)) ** 0.5
+
+
+def test_mini_runs_on_garments_decide_nothing_about_imagenet(finished: Study):
+    setting = evidence(finished).settings[0]
+    for claim in claims_of(CATALOG["no_lrn"]):
+        judged = judge_in(claim, setting, native_epochs=90)
+        assert judged.verdict == "inconclusive"
+        assert len(judged.obstacles) == 4  # images, geometry, protocol, epochs
+        assert (judged.direction == "same") == (claim.metric == "top1_error")  # +5.5 points drawn; +0.7 in top-5
+
+
+def test_full_size_ilsvrc_runs_of_the_whole_recipe_meet_no_obstacle(finished: Study):
+    key = evidence(finished).settings[0].key
+    data = replace(key.data, name="anything", classes=1000, train_images=1_281_167, val_images=50_000)
+    full = replace(key, data=data, geometry="full", epochs=90.0)
+    assert obstacles(LRN, full, "ten_view", 90.0) == ()
+    assert len(obstacles(LRN, full, "centre", 90.0)) == 1
+    assert len(obstacles(replace(LRN, protocol=None), full, "centre", 90.0)) == 1
+    assert len(obstacles(LRN, replace(full, epochs=1.0), "ten_view", 90.0)) == 1
+    assert len(obstacles(replace(LRN, data="ILSVRC-2010 test"), full, "ten_view", 90.0)) == 1
+
+
+def test_a_claim_without_runs_is_not_run_and_the_tally_counts_every_verdict(finished: Study):
+    settings = evidence(finished).settings
+    pooling = judge_over(claims_of(CATALOG["non_overlapping_pool"])[0], settings, 90)
+    lrn = judge_over(LRN, settings, 90)
+    assert pooling.verdict == "not run"
+    assert tally([pooling, lrn, lrn]) == "2 inconclusive and 1 not run"
+
+
+def test_runs_are_compared_only_within_one_setting(study: Study):
+    study.run(study.spec("grouped_2gpu", 0), 0.16)
+    other = replace(study.spec("no_lrn", 0).data, listing="cd" * 32)
+    study.run(study.spec("no_lrn", 0, data=other), 0.2)
+    found = evidence(study)
+    assert len(found.settings) == 2
+    assert all(setting.compare("no_lrn", "grouped_2gpu", "centre", "top1_error") is None for setting in found.settings)
+
+
+def test_a_seed_counts_once_and_a_failed_run_not_at_all(study: Study):
+    study.run(study.spec("grouped_2gpu", 0), 0.16)
+    study.run(study.spec("grouped_2gpu", 0), 0.16)
+    study.fail(study.spec("no_lrn", 0), "the disk was full")
+    found = evidence(study)
+    assert list(found.settings[0].arms) == ["grouped_2gpu"]
+    assert list(found.settings[0].arms["grouped_2gpu"]) == [0]
+    assert [item.reason for item in found.set_aside] == [
+        "repeats seed 0, which counts once",
+        "failed: the disk was full",
+    ]
+
+
+def test_runs_of_an_older_version_of_a_variant_are_set_aside(study: Study):
+    older = study.spec("no_lrn", 0)
+    study.run(replace(older, net=older.net.but(fc6={"out": 8})), 0.3)
+    study.run(study.spec("no_lrn", 1), 0.2)
+    found = evidence(study)
+    assert list(found.settings[0].arms["no_lrn"]) == [1]
+    assert "was another" in found.set_aside[0].reason
+
+
+def test_reference_records_never_enter_our_numbers(finished: Study):
+    found = evidence(finished)
+    errors = found.settings[0].errors("grouped_2gpu", "centre", "top1_error")
+    assert len(found.came_with_clone) == 1
+    assert set(errors) == {0, 1, 2}
+    assert all(record.path.parent == finished.root for record in found.settings[0].records())
+    assert np.mean(list(errors.values())) == pytest.approx(ERRORS["grouped_2gpu"], abs=0.02)

@@ -146,13 +146,17 @@ class Dense:
 
 @value
 class Inception:
-    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17 and 43."""
+    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17 and 43.
+
+    separable: the 3x3 and 5x5 convolutions are a kernel per map and a 1x1 convolution, as in the article's own net.
+    """
 
     kind: Literal["inception"] = "inception"
     name: str
     one: int
     three: int
     five: int
+    separable: bool = False
     batch_norm: bool = True
     init: Init = Init()
 
@@ -164,12 +168,17 @@ class Inception:
         return (self.one + self.three + self.five, shape[1], shape[2])
 
     def parameters(self, shape: Shape) -> int:
-        weights = sum(k * k * shape[0] * out for k, out in self.branches())
         total = self.one + self.three + self.five
-        return weights + total * (2 if self.batch_norm else 1)  # batch norm's scale and shift stand in for the bias
+        return self._weights(shape[0]) + total * (2 if self.batch_norm else 1)  # its scale and shift replace the bias
 
     def macs(self, shape: Shape) -> int:
-        return shape[1] * shape[2] * sum(k * k * shape[0] * out for k, out in self.branches())
+        return shape[1] * shape[2] * self._weights(shape[0])
+
+    def _weights(self, channels: int) -> int:
+        """Of all branches; every one of them works once per position."""
+        if self.separable:
+            return channels * sum((k * k if k > 1 else 0) + out for k, out in self.branches())
+        return channels * sum(k * k * out for k, out in self.branches())
 
 
 @value
@@ -297,15 +306,5 @@ class Dropout(Plain):
 
 
 Layer: TypeAlias = (
-    Conv
-    | Local
-    | Dense
-    | Inception
-    | BatchNorm
-    | Activation
-    | LRN
-    | SpatialLRN
-    | Pool
-    | AdaptivePool
-    | Dropout
+    Conv | Local | Dense | Inception | BatchNorm | Activation | LRN | SpatialLRN | Pool | AdaptivePool | Dropout
 )

@@ -115,8 +115,12 @@ class Inception(nn.Module):
     def __init__(self, layer: layers.Inception, shape: Shape) -> None:
         super().__init__()
         for kernel, out in layer.branches():
-            conv = nn.Conv2d(shape[0], out, kernel, padding=kernel // 2, bias=not layer.batch_norm)
-            branch = nn.Sequential()
+            branch, area = nn.Sequential(), kernel
+            if layer.separable and kernel > 1:
+                depthwise = nn.Conv2d(shape[0], shape[0], kernel, padding=kernel // 2, groups=shape[0], bias=False)
+                branch.add_module("depthwise", depthwise)
+                area = 1
+            conv = nn.Conv2d(shape[0], out, area, padding=area // 2, bias=not layer.batch_norm)
             branch.add_module("conv", conv)
             if layer.batch_norm:
                 branch.add_module("norm", nn.BatchNorm2d(out))

@@ -44,7 +44,14 @@ class ExpSteps:
     divisor: float
 
 
-Schedule: TypeAlias = FixedDrops | Plateau | EverySteps | ExpSteps
+@value
+class Linear:
+    """Falls linearly from the rate to zero over the run (Caffe's "poly" with power 1)."""
+
+    kind: Literal["linear"] = "linear"
+
+
+Schedule: TypeAlias = FixedDrops | Plateau | EverySteps | ExpSteps | Linear
 
 
 @value
@@ -79,7 +86,7 @@ class Augment:
     share: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
     colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; 2012 code: its root).
     divide_by: the noisy image is divided by this in training only (1.1 in the 2012 code).
-    rotate_degrees, scale: uniform in +-degrees and in [low, high] of the side; off for every 2012 net.
+    rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; off for every 2012 net.
     """
 
     crop: Literal["random", "centre"] = "random"
@@ -141,6 +148,10 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        for field, number in (("batch_size", self.batch_size), ("epochs", self.epochs), ("store_size", self.store_size)):
+        for field, number in (
+            ("batch_size", self.batch_size),
+            ("epochs", self.epochs),
+            ("store_size", self.store_size),
+        ):
             if number <= 0:
                 raise SpecError(f"recipe {self.name}: {field}={number}, but it must be above 0")

@@ -9,7 +9,7 @@ from variants.values import value
 
 @value
 class Sample:
-    """One reading of one probe. `values` has units in its keys; a null value has its reason under the same key in `missing`."""
+    """One reading. Units stand in the keys of `values`; a null has its reason under the same key in `missing`."""
 
     t_s: float  # seconds since the run's clock started
     probe: str  # "nvml", "host", "replay"

@@ -1,0 +1,99 @@
+"""The machine as this process may use it: cores by affinity and quota, memory by limit, GPUs by NVML."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.probes.choose import open_ours
+from harness.probes.devices import Unavailable
+
+MIB = 1 << 20
+
+
+def cpu(root: Path = Path("/")) -> dict[str, Any]:
+    """model, cores_affinity, cores_quota (CPU seconds a second; null without a limit), cores_usable, memory_mib."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(root)
+    return {
+        "model": _model(root),
+        "cores_affinity": affinity,
+        "cores_quota": quota,
+        "cores_usable": affinity if quota is None else min(affinity, max(1, math.floor(quota))),
+        "memory_mib": memory_limit_mib(root),
+    }
+
+
+def _model(root: Path) -> str:
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cgroups(root: Path) -> list[Path]:
+    """The cgroup folders of this process that may hold limits, v2 and v1, from its own up to the root."""
+    found = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, place = line.split(":", 2)
+        home = root / "sys/fs/cgroup" / controllers
+        own = home / place.lstrip("/")
+        found += [folder for folder in (own, *own.parents) if folder == home or home in folder.parents]
+    return found
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """The smallest limit of CPU time that holds, in cores."""
+    limits = []
+    for folder in _cgroups(root):
+        quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+        if not quota:
+            quota, period = (_read(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period"))
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def memory_limit_mib(root: Path = Path("/")) -> int:
+    """What the process may use: the machine's memory or a smaller cgroup limit."""
+    limits = [psutil.virtual_memory().total]
+    for folder in _cgroups(root):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            said = _read(folder / name).strip()
+            limits += [int(said)] if said.isdecimal() else []
+    return min(limits) // MIB
+
+
+def gpus(missing: dict[str, str], nvml: Any = None) -> dict[str, Any]:
+    """gpus (as the NVML probe describes them), driver, driver_cuda (the newest CUDA it runs), nvml: versions."""
+    try:
+        probe = open_ours(os.environ, nvml)
+    except Unavailable as reason:
+        missing |= dict.fromkeys(("driver", "driver_cuda", "nvml"), str(reason))
+        missing["gpus"] = str(reason)
+        return {"gpus": [], "driver": None, "driver_cuda": None, "nvml": None}
+    try:
+        return {"gpus": probe.describe(), **probe.versions(missing)}
+    finally:
+        probe.close()
+
+
+def disk_free_mib(folder: Path) -> int | None:
+    """Free space where the folder is or would be."""
+    for place in (folder, *folder.absolute().parents):
+        if place.is_dir():
+            return shutil.disk_usage(place).free // MIB
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

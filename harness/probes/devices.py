@@ -1,0 +1,95 @@
+"""Which GPUs are ours, as NVML handles: CUDA and NVML number them differently, so everything goes by UUID."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+class Unavailable(Exception):  # noqa: N818  # a fact about the machine, recorded as such; nothing has gone wrong
+    """There is no such probe here; the message is the reason to record."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU or a MIG instance. parent: the handle of the whole GPU (its own, without MIG)."""
+
+    uuid: str
+    handle: Any
+    parent: Any
+    name: str
+    mig: Literal["off", "on", "instance"]  # "on": a GPU in MIG mode, addressed as a whole
+    chosen_by: str
+
+
+def choose(nvml: Any, visible: str | None, uuids: Sequence[str], order: str | None) -> list[Device]:
+    """The devices named by CUDA (`uuids`), else by CUDA_VISIBLE_DEVICES: indices, UUIDs, their beginnings, MIG ids.
+
+    As in CUDA, the list ends at the first entry that names nothing. Raises Unavailable where no device is left.
+    """
+    known = list(_devices(nvml))
+    if uuids:
+        chosen = [device for wanted in uuids for device in known if _bare(device.uuid) == _bare(wanted)]
+        if not chosen:
+            raise Unavailable(f"NVML knows none of the GPUs that CUDA uses ({', '.join(uuids)})")
+        return chosen
+    whole = [device for device in known if device.mig != "instance"]
+    if visible is None:
+        if not whole:
+            raise Unavailable("the driver is here, but it sees no GPU")
+        return whole
+    chosen = list(_named(known, whole, visible, order))
+    if not chosen:
+        raise Unavailable(f"CUDA_VISIBLE_DEVICES='{visible}' leaves no GPU visible")
+    return chosen
+
+
+def _named(known: list[Device], whole: list[Device], visible: str, order: str | None) -> Iterator[Device]:
+    mixed = len({device.name for device in whole}) > 1 and order != "PCI_BUS_ID"
+    seen = set()
+    for entry in (part.strip() for part in visible.split(",")):
+        if entry.isdecimal():
+            found = whole[int(entry) : int(entry) + 1]
+            how = "index in PCI order"
+            if mixed:
+                how += "; CUDA may count otherwise among unlike GPUs: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+        else:
+            found = [device for device in known if entry and device.uuid.startswith(entry)]
+            how = "UUID"
+        if len(found) != 1 or found[0].uuid in seen:
+            return
+        seen.add(found[0].uuid)
+        yield Device(**{**vars(found[0]), "chosen_by": how})
+
+
+def _devices(nvml: Any) -> Iterator[Device]:
+    """Every GPU in PCI order, each followed by its MIG instances."""
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        name = text(nvml.nvmlDeviceGetName(handle))
+        mig = _mig_is_on(nvml, handle)
+        yield Device(text(nvml.nvmlDeviceGetUUID(handle)), handle, handle, name, "on" if mig else "off", "all visible")
+        for place in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if mig else 0):
+            try:
+                part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+            except nvml.NVMLError:  # places may be empty
+                continue
+            yield Device(text(nvml.nvmlDeviceGetUUID(part)), part, handle, name, "instance", "all visible")
+
+
+def _mig_is_on(nvml: Any, handle: Any) -> bool:
+    try:
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+    except nvml.NVMLError:  # most GPUs don't know MIG
+        return False
+
+
+def _bare(uuid: str) -> str:
+    """CUDA gives the UUID without its "GPU-" or "MIG-"."""
+    return uuid.lower().removeprefix("gpu-").removeprefix("mig-")
+
+
+def text(said: str | bytes) -> str:
+    """Older bindings answer in bytes."""
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said

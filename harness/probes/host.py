@@ -1,0 +1,61 @@
+"""The host probe: what this process takes from the machine, read from the operating system; it is always there."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import psutil
+
+from harness.probes.base import Sample
+
+MIB = float(1 << 20)
+
+
+class HostProbe:
+    """CPU seconds, memory and I/O of one process (this one by default), threads included, children not."""
+
+    name = "host"
+
+    def __init__(self, process: psutil.Process | None = None) -> None:
+        self._process = process or psutil.Process()
+        self._last: tuple[float, float] | None = None  # (t_s, cpu_s)
+
+    def describe(self) -> list[dict[str, Any]]:
+        return [{"device": "host", "system": platform.system(), "missing": {}}]
+
+    def sample(self, t_s: float) -> list[Sample]:
+        """cpu_utilisation: own CPU seconds a second since the last sample; system_cpu_fraction: of all cores, by all."""
+        values: dict[str, float | int | None] = {}
+        missing: dict[str, str] = {}
+        with self._process.oneshot():
+            times = self._process.cpu_times()
+            values["cpu_s"] = cpu_s = times.user + times.system
+            values["rss_mib"] = self._process.memory_info().rss / MIB
+        last, self._last = self._last, (t_s, cpu_s)
+        if last is None or t_s <= last[0]:
+            values |= {"cpu_utilisation": None, "system_cpu_fraction": None}
+            missing |= dict.fromkeys(("cpu_utilisation", "system_cpu_fraction"), "it takes two samples")
+            psutil.cpu_percent(None)  # sets the zero of the next
+        else:
+            values["cpu_utilisation"] = (cpu_s - last[1]) / (t_s - last[0])
+            values["system_cpu_fraction"] = psutil.cpu_percent(None) / 100
+        self._read_io(values, missing)
+        return [Sample(t_s=t_s, probe=self.name, device="host", values=_short(values), missing=missing)]
+
+    def _read_io(self, values: dict[str, float | int | None], missing: dict[str, str]) -> None:
+        """Bytes that reached or left the storage layer, not what the page cache answered."""
+        try:
+            counters = self._process.io_counters()
+        except (AttributeError, NotImplementedError, psutil.Error, OSError) as error:
+            values |= {"disk_read_mib": None, "disk_written_mib": None}
+            missing |= dict.fromkeys(("disk_read_mib", "disk_written_mib"), f"not offered by this system: {error}")
+            return
+        values |= {"disk_read_mib": counters.read_bytes / MIB, "disk_written_mib": counters.write_bytes / MIB}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _short(values: dict[str, float | int | None]) -> dict[str, float | int | None]:
+    return {key: round(number, 4) if isinstance(number, float) else number for key, number in values.items()}

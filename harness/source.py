@@ -1,0 +1,49 @@
+"""Which source ran: the commit and, where it was changed since, the changes themselves."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+DIFF_LIMIT = 256 << 10  # bytes; a record is to stay small
+TIMEOUT_S = 20
+
+
+def source(tree: Path, missing: dict[str, str]) -> dict[str, Any] | None:
+    """commit, dirty, diff (text against the commit), diff_cut, untracked (files of the two packages); None without git.
+
+    A harness that was installed from a wheel has no commit; its version is in env.json.
+    """
+    try:
+        top = _git(tree, "rev-parse", "--show-toplevel").strip()
+        commit = _git(tree, "rev-parse", "HEAD").strip()
+        diff = _git(tree, "diff", "HEAD", "--no-color", "--no-ext-diff")
+        untracked = _git(tree, "ls-files", "--others", "--exclude-standard", "--", "harness", "variants").splitlines()
+    except (OSError, subprocess.SubprocessError) as error:
+        missing["source"] = f"no git commit: {_said(error)}"
+        return None
+    if Path(top) != tree:
+        missing["source"] = "no git commit: the code lies in the work tree of something else"
+        return None
+    return {
+        "commit": commit,
+        "dirty": bool(diff or untracked),
+        "diff": diff[:DIFF_LIMIT] or None,
+        "diff_cut": len(diff) > DIFF_LIMIT,
+        "untracked": untracked,
+    }
+
+
+def _git(tree: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(tree), *words], capture_output=True, timeout=TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _said(error: Exception) -> str:
+    """No path of this machine in it: the reason is recorded."""
+    if isinstance(error, FileNotFoundError):
+        return "git is not installed"
+    return "the code is not in a git work tree with a commit"

@@ -1,0 +1,290 @@
+"""A named source, prepared once: checked, counted, measured, and written into the cache as the loader needs it.
+
+Two passes over the pictures. The first decodes all of them, so that a broken file is known before anything is written,
+and adds up the statistics of the training set. The second writes what the loader reads: .beton files for FFCV; for the
+folder loader nothing where the pictures are files already, PNG files elsewhere. Later calls find it done.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.codec import digest, from_json, to_json, to_plain
+from harness.data.base import Prepared, Progress, Split, silent
+from harness.data.boxes import in_square
+from harness.data.checking import BadImage, check, refuse, without
+from harness.data.manifest import (
+    Listing,
+    fingerprint,
+    full_disk_told,
+    load_manifest,
+    one_at_a_time,
+    save_manifest,
+    versions,
+    write_whole,
+)
+from harness.data.opening import LoaderName, choose_loader
+from harness.data.sources import Source, SourceSplit, balanced, source_named
+from harness.data.squares import to_square
+from harness.data.statistics import Statistics
+from harness.data.synthetic import prepare_synthetic
+from harness.errors import UsageError
+from harness.setup.cache import cache_folder
+from harness.spec import DataSpec
+
+SPLITS: tuple[Split, Split] = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are stored; part of what names the folder in the cache."""
+
+    store_size: int
+    store_format: Literal["raw", "jpeg"]
+    jpeg_quality: int | None
+    limit: tuple[int, int] | None
+
+    def plain(self) -> dict[str, Any]:
+        return {**vars(self), "limit": list(self.limit) if self.limit else None}
+
+
+def prepare(
+    name: str,
+    *,
+    path: Path | None = None,
+    store_size: int,
+    store_format: Literal["raw", "jpeg"] = "raw",
+    jpeg_quality: int | None = None,
+    cache: Path | None = None,
+    workers: int | None = None,
+    loader: LoaderName = "auto",
+    skip_bad_images: bool = False,
+    limit: tuple[int, int] | None = None,
+    progress: Progress = silent,
+) -> Prepared:
+    """The data set `name`, ready to load; done before, it costs a listing of the source.
+
+    path: where the source lies, if it needs one; left out, the preparation made last with these settings is taken.
+    limit: this many training and validation images, balanced by class. workers: None is one for each core.
+    Raises UsageError (a wrong name, loader or setting) and DataError (missing, broken, full disk).
+    """
+    source = source_named(name)
+    base = (cache or cache_folder()) / "data"
+    if name == "synthetic":
+        return prepare_synthetic(store_size, base / name, limit, progress)
+    settings = Settings(store_size, store_format, _quality(store_format, jpeg_quality), limit)
+    choice = choose_loader(loader)
+    if path is None and source.needs_path:
+        return _prepared_before(name, base, settings, choice.name)
+    splits = _limited(source.open(path, base, progress), limit)
+    folder = base / f"{name}-{_key(splits, settings)}"
+    with one_at_a_time(folder):
+        job = _Job(source, folder, settings, workers, progress)
+        manifest = load_manifest(folder)
+        if manifest is None:
+            manifest = job.measure(splits, skip_bad_images, path)
+        elif not skip_bad_images:
+            skipped = [BadImage(0, bad["name"], bad["reason"]) for bad in manifest["skipped"]]
+            refuse(skipped, sum(len(split) for split in splits))
+        if choice.name not in manifest["loaders"]:
+            manifest = job.write(splits, manifest, choice.name)
+    return _load(folder, manifest)
+
+
+def _quality(store_format: str, jpeg_quality: int | None) -> int | None:
+    if store_format == "raw":
+        if jpeg_quality is not None:
+            raise UsageError("a JPEG quality goes with --format jpeg only; leave it out, or store as jpeg")
+        return None
+    return 90 if jpeg_quality is None else jpeg_quality
+
+
+def _limited(splits: tuple[SourceSplit, SourceSplit], limit: tuple[int, int] | None) -> list[SourceSplit]:
+    if limit is None:
+        return list(splits)
+    return [balanced(split, count) for split, count in zip(splits, limit, strict=True)]
+
+
+def _key(splits: list[SourceSplit], settings: Settings) -> str:
+    return digest([[split.listing for split in splits], settings.plain()])[:12]
+
+
+def _prepared_before(name: str, base: Path, settings: Settings, loader: str) -> Prepared:
+    """The newest whole preparation of `name` with these settings."""
+    folders = sorted(base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in folders:
+        manifest = load_manifest(file.parent)
+        if manifest and manifest["settings"] == settings.plain() and loader in manifest["loaders"]:
+            return _load(file.parent, manifest)
+    raise UsageError(
+        f"{name} is not prepared at {settings.store_size} pixels and its folder is not known; "
+        f"run: python -m harness data prepare {name} --path FOLDER --size {settings.store_size}"
+    )
+
+
+def _load(folder: Path, manifest: dict[str, Any]) -> Prepared:
+    statistics = Statistics.load(folder / "statistics.npz")
+    spec = from_json(to_json(manifest["spec"], dict[str, Any]), DataSpec)
+    return Prepared(spec=spec, classes=tuple(manifest["classes"]), folder=folder, manifest=manifest, **vars(statistics))
+
+
+class StoredItem:
+    """Picture i as it is stored: the square, its label and its box in the square. Can be sent to writer processes."""
+
+    def __init__(self, split: SourceSplit, side: int) -> None:
+        self.split, self.side = split, side
+
+    def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
+        picture = self.split.item(index)
+        boxes = self.split.boxes
+        box = None if boxes is None else _stored_box(boxes[index], picture)
+        return to_square(picture, self.side), int(self.split.labels[index]), box
+
+
+def _stored_box(box: NDArray[np.float32], picture: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+    size = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
+    return np.array(in_square(tuple(box.tolist()), *size), dtype=np.float32)
+
+
+class _Job:
+    """One preparation at work on `folder`, under its lock."""
+
+    def __init__(
+        self, source: Source, folder: Path, settings: Settings, workers: int | None, progress: Progress
+    ) -> None:
+        self.source, self.folder, self.settings = source, folder, settings
+        self.workers, self.progress = workers, progress
+
+    def measure(self, splits: list[SourceSplit], skip: bool, path: Path | None) -> dict[str, Any]:
+        """The first pass; leaves statistics, listings and a manifest without any loader's files."""
+        with full_disk_told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        side, bad, kept = self.settings.store_size, [], []
+        for name, split in zip(SPLITS, splits, strict=True):
+            faults, moments = check(split, side, f"checking {name} images", self.workers, self.progress)
+            bad.append(faults)
+            kept.append(without(split, faults))
+            if name == "train":
+                statistics = moments.statistics() if moments.count else None
+        if not skip:
+            refuse(bad[0] + bad[1], sum(len(split) for split in splits))
+        assert statistics is not None  # `without` refused a split with nothing left
+        write_whole(self.folder / "statistics.npz", statistics.save)
+        return self._save(self._manifest(kept, bad, path), ["statistics.npz"])
+
+    def write(self, splits: list[SourceSplit], manifest: dict[str, Any], loader: str) -> dict[str, Any]:
+        """The second pass: what `loader` reads of the pictures that were not skipped."""
+        kept = [_kept(split, name, manifest) for name, split in zip(SPLITS, splits, strict=True)]
+        files = []
+        for name, split in zip(SPLITS, kept, strict=True):
+            if loader == "ffcv":
+                files.append(self._write_beton(name, split))
+            else:
+                manifest["roots"][name] = str(split.root or self._write_pngs(name, split))
+                files.append(self._write_listing(name, split))
+        manifest["loaders"] = sorted({*manifest["loaders"], loader})
+        return self._save(manifest, files)
+
+    def _write_beton(self, name: Split, split: SourceSplit) -> str:
+        path, settings = self.folder / f"{name}.beton", self.settings
+        from harness.data.ffcv_write import write_beton  # imports ffcv, which not every machine has
+
+        write_beton(
+            path,
+            len(split),
+            StoredItem(split, settings.store_size),
+            side=settings.store_size,
+            store_format=settings.store_format,
+            jpeg_quality=settings.jpeg_quality,
+            boxes=split.boxes is not None,
+            workers=self.workers or len(os.sched_getaffinity(0)),
+            progress=self.progress,
+        )
+        return path.name
+
+    def _write_listing(self, name: Split, split: SourceSplit) -> str:
+        """Boxes are listed as they lie in the stored square."""
+        item = StoredItem(split, self.settings.store_size)
+        boxes = None if split.boxes is None else np.array([item(i)[2] for i in range(len(split))], dtype=np.float32)
+        names = [split.name(i) if split.root else _png_name(split, i) for i in range(len(split))]
+        path = self.folder / f"{name}.jsonl"
+        Listing(names=names, labels=split.labels, boxes=boxes).save(path)
+        return path.name
+
+    def _write_pngs(self, name: Split, split: SourceSplit) -> Path:
+        """Stored squares as PNG, which keeps every byte, in class folders."""
+        root, item = self.folder / name, StoredItem(split, self.settings.store_size)
+        with full_disk_told(root):
+            for label in range(len(split.classes)):
+                (root / _folder_name(label)).mkdir(parents=True, exist_ok=True)
+        for index in range(len(split)):
+            image = Image.fromarray(item(index)[0])
+            path = root / _png_name(split, index)
+            with full_disk_told(path):
+                image.save(path, format="PNG", compress_level=1)
+            self.progress(f"writing {name} images", index + 1, len(split))
+        return root
+
+    def _manifest(self, kept: list[SourceSplit], bad: list[list[BadImage]], path: Path | None) -> dict[str, Any]:
+        train, val = kept
+        spec = DataSpec(
+            name=self.source.name,
+            listing=digest([train.listing, val.listing]),
+            classes=len(train.classes),
+            train_images=len(train),
+            val_images=len(val),
+            store_size=self.settings.store_size,
+            store_format=self.settings.store_format,
+            jpeg_quality=self.settings.jpeg_quality,
+            boxes=train.boxes is not None,
+        )
+        return {
+            "source": {"name": self.source.name, "path": str(path.absolute()) if path else None},
+            "spec": to_plain(spec),
+            "classes": list(train.classes),
+            "counts": {name: _counts(split) for name, split in zip(SPLITS, kept, strict=True)},
+            "skipped": [
+                {"split": name, "index": image.index, "name": image.name, "reason": image.reason}
+                for name, faults in zip(SPLITS, bad, strict=True)
+                for image in faults
+            ],
+            "settings": self.settings.plain(),
+            "resize": "short side to store_size, PIL bilinear, then the central square",
+            "roots": {},
+            "loaders": [],
+            "files": {},
+            "versions": versions(),
+        }
+
+    def _save(self, manifest: dict[str, Any], files: list[str]) -> dict[str, Any]:
+        manifest["files"] |= {name: fingerprint(self.folder / name) for name in files}
+        save_manifest(self.folder, manifest)
+        whole = load_manifest(self.folder)
+        assert whole is not None
+        return whole
+
+
+def _kept(split: SourceSplit, name: Split, manifest: dict[str, Any]) -> SourceSplit:
+    return without(
+        split, [BadImage(b["index"], b["name"], b["reason"]) for b in manifest["skipped"] if b["split"] == name]
+    )
+
+
+def _counts(split: SourceSplit) -> dict[str, int]:
+    found = np.bincount(split.labels, minlength=len(split.classes))
+    return dict(zip(split.classes, found.tolist(), strict=True))
+
+
+def _folder_name(label: int) -> str:
+    return f"{label:04d}"
+
+
+def _png_name(split: SourceSplit, index: int) -> str:
+    return f"{_folder_name(int(split.labels[index]))}/{index:07d}.png"

@@ -36,7 +36,7 @@ def unpack(folder: Path, steps: Steps) -> Path:
         raise SetupError("this system has no apt-get and dpkg-deb to fetch OpenCV's headers with")
     downloads, root = folder / "debs", folder / "root"
     downloads.mkdir(parents=True)
-    _download([*PACKAGES, *_python_headers()], downloads, folder, steps)
+    download([*PACKAGES, *_python_headers()], downloads, folder, steps)
     for package in sorted(downloads.glob("*.deb")):
         steps.run(f"unpacking {package.name}", ["dpkg-deb", "-x", str(package), str(root)])
     return root
@@ -71,7 +71,7 @@ def bundle(wheel: Path, root: Path) -> None:
     whole.replace(wheel)
 
 
-def _download(packages: list[str], into: Path, folder: Path, steps: Steps) -> None:
+def download(packages: list[str], into: Path, folder: Path, steps: Steps) -> None:
     """With the system's package lists; where those are empty or stale, with lists of our own."""
     try:
         steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)

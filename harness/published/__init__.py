@@ -1,0 +1,1 @@
+"""What others published about these networks: numbers, claims and speeds, as strictly read data with their sources."""

@@ -1,0 +1,105 @@
+"""The published record as Markdown pages of the documentation, which a test keeps equal to what is returned here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.published.history import speeds
+from harness.published.ledger import article, paper_claims
+from harness.published.load import remarks, sources
+from harness.published.tables import READ, Table, tables
+from harness.published.targets import targets
+from variants.catalog import CATALOG
+
+FAMILIES = {
+    "paper": "The paper's net and its deltas",
+    "code_2012": "The 2012 code and its runs",
+    "derivative": "Derivatives",
+    "cifar": "CIFAR-10 nets",
+    "article": "The article's net and its ingredients",
+}
+
+
+def targets_page() -> str:
+    """What is published for each family of rows, and for networks that are no row; speeds; sources."""
+    family_of = {name: row.family for name, row in CATALOG.items()}
+    found = [target for target in targets() if target.measure != "images_per_second"]
+    parts = ["# Published numbers", _ABOUT]
+    for family, title in (*FAMILIES.items(), (None, "Networks outside the catalogue")):
+        made = tables(t for t in found if (family_of[t.variant] if t.variant else None) == family)
+        parts += [f"## {title}", *(_table(table) for table in made)] if made else []
+    parts += ["## Said without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
+    return "\n\n".join(parts) + "\n"
+
+
+def article_page() -> str:
+    """The ledger of the article's claims."""
+    rows = [
+        (
+            str(claim.number),
+            claim.says,
+            claim.verdict,
+            claim.evidence,
+            ", ".join((*map(_code, claim.variants), *((claim.check,) if claim.check else ()))),
+        )
+        for claim in article()
+    ]
+    head = ("#", "the article says", "verdict", "evidence", "tested by")
+    return f"# An article's claims about AlexNet\n\n{_ARTICLE}\n\n{_grid(head, rows)}\n"
+
+
+def paper_claims_page() -> str:
+    """The paper's quantitative claims and what it takes to decide each."""
+    rows = [
+        (str(claim.number), claim.section, claim.statement, claim.data, claim.decided_by, claim.needs, claim.note or "")
+        for claim in paper_claims()
+    ]
+    head = ("#", "section", "claim", "data", "decided by", "what it takes", "note")
+    return f"# The paper's quantitative claims\n\n{_grid(head, rows)}\n"
+
+
+def _table(table: Table) -> str:
+    names = [(_code(row[0]) if row[0] != "-" else "", *row[1:]) for row in table.rows]
+    notes = "".join(f"\n{number}. {note}" for number, note in enumerate(table.notes, 1))
+    return f"**{table.title}**\n\n{_grid(table.columns, names)}" + (f"\n{notes}" if notes else "")
+
+
+def _speeds() -> str:
+    rows = [
+        (
+            str(speed.year),
+            speed.machine,
+            speed.software,
+            speed.net,
+            f"{speed.rate.images_per_second:,.0f}" + (f" to {speed.high.images_per_second:,.0f}" if speed.high else ""),
+            f"{speed.mode}, {speed.images} images; {speed.timed}",
+            f"{speed.source}: {speed.section}{READ[speed.confidence]}",
+        )
+        for speed in speeds()
+    ]
+    return _grid(("year", "machine", "software", "network", "images/s", "timed", "source"), rows)
+
+
+def _remarks() -> str:
+    return "\n".join(f"- {item.text} ({item.source}: {item.section})" for item in remarks())
+
+
+def _sources() -> str:
+    return "\n".join(f"- **{name}**: {source.title} ({source.place})" for name, source in sources().items())
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+_ABOUT = """Errors are in percent and differences in points, as printed; accuracies are shown as the errors they are.
+No table mixes data sets, splits or protocols. Numbers read in their primary source carry no mark; others say where
+they come from. `python -m harness targets VARIANT` prints one row's."""
+
+_ARTICLE = """An article describes an AlexNet that never was. Its 67 statements are restated here and held against the
+sources; what it added by mistake can be built and trained all the same, alone on the paper's net."""

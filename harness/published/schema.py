@@ -1,0 +1,244 @@
+"""The published record as values: measurements, speeds, claims. One rule for numbers: JSON holds what was printed.
+
+Errors and accuracies stand in percent and differences in percentage points, digit for digit as published (a source that
+prints .471 has the same digits); code reads them through Target.value, where every error is a fraction.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from variants.values import value
+
+Confidence: TypeAlias = Literal["source", "secondary", "computed", "memory"]
+Split: TypeAlias = Literal["train", "val", "test", "none"]
+Protocol: TypeAlias = Literal["centre", "ten_view", "nine_view", "training", "arithmetic", "not_stated"]
+Measure: TypeAlias = Literal[
+    "top1_error",
+    "top5_error",
+    "localisation_error",
+    "log_loss",
+    "iterations_ratio",
+    "training_hours",
+    "parameters",
+    "neurons",
+    "conv1_neurons",
+    "macs",
+    "largest_conv_share",
+    "torch_lrn_alpha",
+    "images_per_second",
+]
+Bound: TypeAlias = Literal["exact", "about", "more_than", "less_than"]
+Relation: TypeAlias = Literal["same", "same_change", "none"]
+Accuracy: TypeAlias = Literal["top1_accuracy", "top5_accuracy"]
+
+UNITS: dict[Measure, str] = {
+    "top1_error": "percent",
+    "top5_error": "percent",
+    "localisation_error": "percent",
+    "log_loss": "nats",
+    "iterations_ratio": "ratio",
+    "training_hours": "hours",
+    "parameters": "count",
+    "neurons": "count",
+    "conv1_neurons": "count",
+    "macs": "count",
+    "largest_conv_share": "percent",
+    "torch_lrn_alpha": "number",
+    "images_per_second": "images_per_second",
+}
+
+
+@value
+class Source:
+    """Where a number can be looked up. `place` is a repository with its commit, an arXiv number, a page."""
+
+    title: str
+    place: str
+
+
+@value
+class Measurement:
+    """One network evaluated once: what was printed for it, under one protocol on one split.
+
+    variant: our catalogue's name, or None where no row of ours is or tests this network (`net` says what it is).
+    relation: "same" is this very network; "same_change" is the same change made to another base network.
+    baseline: id of the measurement that this one is compared with; the difference is then computed, never typed in.
+    versus: catalogue name that printed differences refer to; `values` are then differences (this minus that).
+    bound: how an inexact statement is to be read ("over 1 point" is more_than 1).
+    claims: handles of the quantitative claims stated here; one may be stated in several data files.
+    """
+
+    id: str
+    variant: str | None
+    relation: Relation
+    net: str
+    values: dict[Measure | Accuracy, float]
+    data: str
+    split: Split
+    protocol: Protocol
+    source: str
+    section: str
+    confidence: Confidence
+    baseline: str | None = None
+    versus: str | None = None
+    bound: Bound = "exact"
+    note: str | None = None
+    claims: tuple[str, ...] = ()
+
+
+@value
+class Remark:
+    """What a source says without a number: a run that was stopped, an effect nobody measured."""
+
+    variant: str | None
+    text: str
+    source: str
+    section: str
+    claims: tuple[str, ...] = ()
+
+
+@value
+class Sheet:
+    """One data file of measurements that belong together."""
+
+    about: str
+    measurements: tuple[Measurement, ...]
+    remarks: tuple[Remark, ...] = ()
+
+
+@value
+class Rate:
+    """`images` trained on or evaluated in `seconds`, as published; a printed rate is so many images in 1 second."""
+
+    images: float
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+
+@value
+class Speed:
+    """One published speed. `timed` says what the clock enclosed: without it a speed can't be compared.
+
+    high: upper end where the source gives a range; `rate` is then the lower end.
+    headline: shown in the history strip; one or two for each generation of machine.
+    """
+
+    id: str
+    variant: str | None
+    net: str
+    year: int
+    machine: str
+    devices: int
+    software: str
+    mode: Literal["training", "evaluation"]
+    images: Literal["real", "synthetic"]
+    batch: int | None  # per device
+    precision: Literal["fp32", "fp16", "mixed", "not_stated"]
+    rate: Rate
+    high: Rate | None = None
+    timed: str
+    source: str
+    section: str
+    confidence: Confidence
+    headline: bool = False
+    note: str | None = None
+    claims: tuple[str, ...] = ()
+
+
+@value
+class Target:
+    """One published or derived number, ready to be compared. `published` is in `unit`, as printed.
+
+    versus: None for an absolute value; else the row, or the measurement of a net that is no row, that is subtracted.
+    published_as: the accuracy an error was computed from, or the measure itself.
+    source, section, place: the source's short name, the place within it, and where the source is found.
+    """
+
+    id: str
+    variant: str | None
+    relation: Relation
+    net: str
+    measure: Measure
+    published: float
+    unit: str
+    published_as: str
+    data: str
+    split: Split
+    protocol: Protocol
+    versus: str | None
+    source: str
+    section: str
+    place: str
+    confidence: Confidence
+    bound: Bound
+    note: str | None
+
+    @property
+    def value(self) -> float:
+        """The number as the harness counts: errors, shares and their differences as fractions, the rest as it is."""
+        return round(self.published / 100, 8) if self.unit in ("percent", "points") else self.published
+
+    @property
+    def verified(self) -> bool:
+        """Whether the number was read in its primary source or computed from numbers that were."""
+        return self.confidence in ("source", "computed")
+
+
+@value
+class ArticleClaim:
+    """One statement of the article about AlexNet, in our words, and what the sources say to it.
+
+    variants: the rows of the catalogue that try it out; empty where nothing needs to be trained.
+    check: how else it can be decided ("a unit test", "arithmetic"), or None.
+    """
+
+    number: int
+    says: str
+    verdict: Literal["true", "false", "partly", "unclear"]
+    evidence: str
+    variants: tuple[str, ...] = ()
+    check: str | None = None
+    claims: tuple[str, ...] = ()
+
+
+@value
+class ClaimTest:
+    """A comparison that bears on a claim of the paper: `variant` minus (or over) `versus` in one measure and protocol.
+
+    expected: as printed, in percent, points or a plain number; None where only the sign is claimed.
+    relation: what the paper says of the measured number and `expected` (0 where expected is None).
+    """
+
+    variant: str
+    versus: str | None
+    measure: str
+    unit: Literal["percent", "points", "ratio", "nats", "count", "index", "images_per_second"]
+    protocol: Protocol
+    relation: Literal["equals", "about", "at_most", "more_than", "less_than"]
+    expected: float | None
+    high: float | None = None  # upper end of a range
+
+
+@value
+class PaperClaim:
+    """A quantitative claim of the 2012 paper and what it takes to decide it.
+
+    decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside" is beyond one network.
+    small_scale: what a small run can show, which is a direction and never the published size.
+    """
+
+    number: int
+    id: str
+    section: str
+    statement: str
+    data: str
+    decided_by: Literal["arithmetic", "training", "outside"]
+    tests: tuple[ClaimTest, ...]
+    needs: str
+    small_scale: str | None
+    note: str | None = None
+    claims: tuple[str, ...] = ()

@@ -1,0 +1,106 @@
+"""The published numbers, one by one: what somebody measured for a row of the catalogue, ready to be compared.
+
+A number is comparable only within one data set, split and protocol. `targets()` therefore never merges any; `tables()`
+puts each such group in a table of its own. Differences are computed here from the two numbers they come from, except
+where only the difference was printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+from harness.published.load import measurements, sources
+from harness.published.schema import UNITS, Measure, Target
+
+if TYPE_CHECKING:
+    from harness.published.schema import Accuracy, Measurement, Speed
+
+
+def targets(variant: str | None = None) -> list[Target]:
+    """Published numbers of `variant`, or all of them. An unknown name has none; the command line refuses it."""
+    return [target for target in _all() if variant in (None, target.variant)]
+
+
+@cache
+def _all() -> tuple[Target, ...]:
+    from harness.published.history import speeds
+
+    known = {item.id: item for item in measurements()}
+    made = [target for item in known.values() for target in _of(item, known)]
+    return (*made, *(_of_speed(speed) for speed in speeds()))
+
+
+def _of(item: Measurement, known: dict[str, Measurement]) -> list[Target]:
+    numbers = [_absolute(item, name, number) for name, number in item.values.items()]
+    if item.baseline is None:
+        return numbers
+    base = known[item.baseline]
+    before = {target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())}
+    return numbers + [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+
+
+def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
+    """An accuracy becomes the error it stands for, with as many digits."""
+    measure = cast(Measure, name.replace("_accuracy", "_error"))
+    published = number if measure == name else round(100 - number, 6)
+    return Target(
+        id=f"{item.id}/{measure}",
+        variant=item.variant,
+        relation=item.relation,
+        net=item.net,
+        measure=measure,
+        published=published,
+        unit=_unit(measure, item.versus),
+        published_as=name,
+        data=item.data,
+        split=item.split,
+        protocol=item.protocol,
+        versus=item.versus,
+        source=item.source,
+        section=item.section,
+        place=sources()[item.source].place,
+        confidence=item.confidence,
+        bound=item.bound,
+        note=item.note,
+    )
+
+
+def _difference(now: Target, before: Target, base: Measurement) -> Target:
+    versus = base.variant or base.id
+    return replace(
+        now,
+        id=f"{now.id}-{base.id}",
+        published=round(now.published - before.published, 6),
+        unit=_unit(now.measure, versus),
+        versus=versus,
+        confidence="computed" if now.verified and before.verified else now.confidence,
+    )
+
+
+def _of_speed(speed: Speed) -> Target:
+    return Target(
+        id=f"{speed.id}/images_per_second",
+        variant=speed.variant,
+        relation="same" if speed.variant else "none",
+        net=f"{speed.net}; {speed.machine}; {speed.software}",
+        measure="images_per_second",
+        published=round(speed.rate.images_per_second),
+        unit="images_per_second",
+        published_as="images_per_second",
+        data=f"ILSVRC-2012 ({speed.images} images)",
+        split="train" if speed.mode == "training" else "val",
+        protocol="training" if speed.mode == "training" else "not_stated",
+        versus=None,
+        source=speed.source,
+        section=speed.section,
+        place=sources()[speed.source].place,
+        confidence=speed.confidence,
+        bound="exact",
+        note=f"timed: {speed.timed}" + (f"; {speed.note}" if speed.note else ""),
+    )
+
+
+def _unit(measure: Measure, versus: str | None) -> str:
+    return "points" if versus is not None and UNITS[measure] == "percent" else UNITS[measure]

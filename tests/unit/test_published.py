@@ -1,0 +1,139 @@
+"""The published data files: strictly read, complete, and consistent in what they refer to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+
+from harness.codec import from_json
+from harness.errors import RecordError
+from harness.published.history import history, speeds
+from harness.published.ledger import article, paper_claims
+from harness.published.load import SHEETS, measurements, remarks, sources
+from harness.published.schema import ArticleClaim, PaperClaim, Sheet, Speed
+from harness.published.tables import tables
+from harness.published.targets import targets
+from variants.catalog import CATALOG
+
+FILES = {f"targets_{name}": Sheet for name in SHEETS} | {
+    "speeds": tuple[Speed, ...],
+    "article": tuple[ArticleClaim, ...],
+    "paper_claims": tuple[PaperClaim, ...],
+}
+
+
+def text(name: str) -> str:
+    return files("harness.published").joinpath("data", f"{name}.json").read_text()
+
+
+def test_every_data_file_is_read_by_something():
+    found = {path.name for path in files("harness.published").joinpath("data").iterdir()}
+    assert found == {f"{name}.json" for name in (*FILES, "sources")}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_unknown_field_is_refused_with_its_place(name):
+    content = json.loads(text(name))
+    (content["measurements"] if isinstance(content, dict) else content)[0]["colour"] = "blue"
+    with pytest.raises(RecordError, match=r"colour"):
+        from_json(json.dumps(content), FILES[name])
+
+
+def test_number_in_quotes_is_refused():
+    content = json.loads(text("speeds"))
+    content[0]["rate"]["seconds"] = "12"
+    with pytest.raises(RecordError, match=r"0\.rate\.seconds"):
+        from_json(json.dumps(content), tuple[Speed, ...])
+
+
+def test_unknown_measure_is_refused():
+    content = json.loads(text("targets_paper"))
+    content["measurements"][0]["values"]["top2_error"] = 1.0
+    with pytest.raises(RecordError, match="top2_error"):
+        from_json(json.dumps(content), Sheet)
+
+
+def test_every_quantitative_claim_has_its_place():
+    """105 handles: paper, source code, Zeiler, caffenet128, derivatives, LRN, article, throughput, from memory."""
+    holders = (*measurements(), *remarks(), *speeds(), *article(), *paper_claims())
+    handles = {handle for holder in holders for handle in holder.claims}
+    counts = Counter(handle[0] for handle in handles)
+    assert counts == {"P": 30, "S": 11, "Z": 7, "B": 26, "D": 7, "L": 3, "A": 10, "T": 9, "M": 2}
+
+
+def test_identities_are_unique():
+    assert max(Counter(target.id for target in targets()).values()) == 1
+    assert max(Counter(claim.id for claim in paper_claims()).values()) == 1
+
+
+def test_article_has_67_claims_in_order_and_their_verdicts():
+    assert [claim.number for claim in article()] == list(range(1, 68))
+    assert Counter(claim.verdict for claim in article()) == {"false": 35, "true": 16, "partly": 14, "unclear": 2}
+
+
+def test_paper_claims_are_numbered_in_order():
+    assert [claim.number for claim in paper_claims()] == list(range(1, len(paper_claims()) + 1))
+
+
+def test_every_variant_named_is_in_the_catalogue():
+    tests = [test for claim in paper_claims() for test in claim.tests]
+    named = {target.variant for target in targets()} | {remark.variant for remark in remarks()}
+    named |= {name for claim in article() for name in claim.variants}
+    named |= {test.variant for test in tests} | {test.versus for test in tests}
+    assert named - {None} <= set(CATALOG)
+
+
+def test_every_source_named_is_described_and_every_one_described_is_named():
+    named = {item.source for item in (*measurements(), *speeds(), *remarks())}
+    assert named <= set(sources())
+
+
+def test_a_difference_never_crosses_data_sets_splits_or_protocols():
+    known = {item.id: item for item in measurements()}
+    for item in known.values():
+        if item.baseline:
+            base = known[item.baseline]
+            assert (item.data, item.split, item.protocol) == (base.data, base.split, base.protocol), item.id
+
+
+def test_no_table_mixes_protocols():
+    heads = [table.title for table in tables(targets())]
+    assert len({(t.data, t.split, t.protocol) for t in targets()}) <= len(heads)
+    assert max(Counter((t.id.split("/")[0], t.versus, t.measure) for t in targets()).values()) == 1
+
+
+def test_errors_are_fractions_and_counts_are_not():
+    by_id = {target.id: target for target in targets()}
+    assert by_id["run_145/top1_error"].value == 0.40664
+    assert by_id["run_148/top1_error-run_145"].value == 0.0137
+    assert by_id["run_145/log_loss"].value == 1.7415
+    assert by_id["arithmetic.grouped_2gpu/parameters"].value == 60_965_224
+
+
+def test_memory_and_second_hand_are_not_called_verified():
+    by_id = {target.id: target for target in targets()}
+    assert by_id["run_145/top1_error"].verified
+    assert not by_id["you.alexnet/top1_error"].verified
+    assert not by_id["tencent.alexnet/top1_error"].verified
+
+
+def test_errors_lie_between_0_and_100_percent_and_top5_below_top1():
+    absolute = {target.id: target for target in targets() if target.versus is None and target.unit == "percent"}
+    assert all(0 < target.published < 100 for target in absolute.values())
+    for name, target in absolute.items():
+        other = absolute.get(name.replace("top1_error", "top5_error"))
+        assert other is None or other is target or other.published < target.published
+
+
+def test_history_runs_from_2012_to_2019_and_says_what_was_timed():
+    years = [row.year for row in history()]
+    assert years == sorted(years)
+    assert (years[0], years[-1]) == (2012, 2019)
+    assert all(row.mode == "training" and row.timed for row in history())
+
+
+def test_targets_of_a_variant_are_its_own():
+    assert {target.variant for target in targets("code_2012_half")} == {"code_2012_half"}

@@ -18,21 +18,15 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import RecordError
-from harness.hardware import cpu, disk_free_mib, gpus
+from harness.hardware import cpu, disk_free_mib, gpus, usable_cores
+from harness.setup.cache import cache_folder
 from harness.source import source
 from harness.spec import RunSpec
 
+__all__ = ["bench_key", "describe", "machine_id", "usable_cores"]
 PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
              "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip
-
-
-def cache_folder() -> Path:
-    """HARNESS_CACHE, else alexnet-harness in the XDG cache folder."""
-    own = os.environ.get("HARNESS_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet-harness"
 
 
 def machine_id(cache: Path) -> str:
@@ -123,14 +117,14 @@ def bench_key(
 
     loader: Summary.loader. layout: "channels_last" or "contiguous". Clocks, heat and load are context, not key.
     """
-    settings = env.get("torch") or {}
+    settings, cpu_found = env.get("torch") or {}, env.get("cpu") or {}
     on_gpu = spec.device == "cuda"
-    names = [gpu["name"] for gpu in env.get("gpus") or []]
+    names = [gpu.get("name") for gpu in env.get("gpus") or []]
     return {
-        "device": ", ".join(sorted({str(name) for name in names})) if on_gpu else env["cpu"]["model"],
-        "devices": spec.world_size if on_gpu else env["cpu"]["cores_usable"],
+        "device": ", ".join(sorted({str(name) for name in names})) if on_gpu else cpu_found.get("model"),
+        "devices": spec.world_size if on_gpu else cpu_found.get("cores_usable"),
         "driver_major": str(env.get("driver") or "").split(".")[0] or None if on_gpu else None,
-        "torch": env["packages"]["torch"],
+        "torch": (env.get("packages") or {}).get("torch"),
         "cudnn": settings.get("cudnn") if on_gpu else None,
         "threads": None if on_gpu else settings.get("threads"),
         "precision": spec.recipe.precision,

@@ -11,23 +11,32 @@ from typing import Any
 
 import psutil
 
-from harness.probes.choose import open_ours
 from harness.probes.devices import Unavailable
+from harness.probes.nvml import connect
 
 MIB = 1 << 20
 
 
 def cpu(root: Path = Path("/")) -> dict[str, Any]:
     """model, cores_affinity, cores_quota (CPU seconds a second; null without a limit), cores_usable, memory_mib."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(root)
+    affinity, quota = _affinity(), cpu_quota(root)
     return {
         "model": _model(root),
         "cores_affinity": affinity,
         "cores_quota": quota,
-        "cores_usable": affinity if quota is None else min(affinity, max(1, math.floor(quota))),
+        "cores_usable": usable_cores(root),
         "memory_mib": memory_limit_mib(root),
     }
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores this process can keep busy: by affinity and by the cgroup's quota, at least 1."""
+    quota = cpu_quota(root)
+    return _affinity() if quota is None else max(1, min(_affinity(), math.floor(quota)))
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _model(root: Path) -> str:
@@ -73,7 +82,7 @@ def memory_limit_mib(root: Path = Path("/")) -> int:
 def gpus(missing: dict[str, str], nvml: Any = None) -> dict[str, Any]:
     """gpus (as the NVML probe describes them), driver, driver_cuda (the newest CUDA it runs), nvml: versions."""
     try:
-        probe = open_ours(os.environ, nvml)
+        probe = connect(nvml=nvml)
     except Unavailable as reason:
         missing |= dict.fromkeys(("driver", "driver_cuda", "nvml"), str(reason))
         missing["gpus"] = str(reason)

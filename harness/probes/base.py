@@ -18,6 +18,11 @@ class Sample:
     missing: dict[str, str]
 
 
+def unavailable(probe: str, t_s: float, reason: str) -> Sample:
+    """The one sample of a probe that can't be read at all."""
+    return Sample(t_s=t_s, probe=probe, device=probe, values={"available": None}, missing={"available": reason})
+
+
 class Probe(Protocol):
     """`describe` names the devices and what can't be read of them, with reasons; `sample` reads all of them once."""
 

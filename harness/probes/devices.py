@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,6 +84,15 @@ def _mig_is_on(nvml: Any, handle: Any) -> bool:
         return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
     except nvml.NVMLError:  # most GPUs don't know MIG
         return False
+
+
+def cuda_uuids() -> tuple[str, ...]:
+    """The visible devices as CUDA names them; empty unless torch has CUDA running, which is not started for this."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return ()
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return tuple(str(device.uuid) for device in found if hasattr(device, "uuid"))
 
 
 def _bare(uuid: str) -> str:

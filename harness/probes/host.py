@@ -25,7 +25,7 @@ class HostProbe:
         return [{"device": "host", "system": platform.system(), "missing": {}}]
 
     def sample(self, t_s: float) -> list[Sample]:
-        """cpu_utilisation: own CPU seconds a second since the last sample; system_cpu_fraction: of all cores, by all."""
+        """cpu_utilisation: own CPU seconds a second since the last sample; system_cpu_fraction: by anybody, of all."""
         values: dict[str, float | int | None] = {}
         missing: dict[str, str] = {}
         with self._process.oneshot():

@@ -8,12 +8,13 @@ The module `pynvml` (package nvidia-ml-py) is passed in, so that everything here
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.probes.base import Sample
-from harness.probes.devices import Device, Unavailable, choose, text
+from harness.probes.base import Probe, Sample, unavailable
+from harness.probes.devices import Device, Unavailable, choose, cuda_uuids, text
 
 MIB = float(1 << 20)
 THROTTLES = (  # bit of nvmlClocksEventReasons, in words
@@ -71,7 +72,7 @@ INSTANCE_UNKNOWN = "MIG is on and no instance is named; set CUDA_VISIBLE_DEVICES
 
 
 class NvmlProbe:
-    """Samples the chosen devices; made by `open_nvml`. Every field that can't be read is null, with NVML's words.
+    """Samples the chosen devices; made by `connect`. Every field that can't be read is null, with NVML's words.
 
     compute_processes counts all processes that compute on the device, this one included: more than one says that the
     device was shared.
@@ -145,13 +146,42 @@ def _hidden_by_mig(device: Device, fields: tuple[str, ...]) -> str | None:
     return INSTANCE_UNKNOWN if device.mig == "on" else None
 
 
-def open_nvml(
-    visible: str | None, *, uuids: Sequence[str] = (), order: str | None = None, nvml: Any = None
-) -> NvmlProbe:
-    """A probe of the devices this process may use. Raises Unavailable with the reason where there is none.
+class Absent:
+    """Stands where there is no GPU to watch: one sample, once, with the reason."""
 
-    visible, order: what CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER say, None where unset. uuids: the devices as CUDA
-    itself names them, which is surer and wins. nvml: the module, or a double of it.
+    name = "nvml"
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+        self._told = False
+
+    def describe(self) -> list[dict[str, Any]]:
+        return []
+
+    def sample(self, t_s: float) -> list[Sample]:
+        told, self._told = self._told, True
+        return [] if told else [unavailable(self.name, t_s, self._reason)]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_nvml(device: str, *, environ: Mapping[str, str] = os.environ, nvml: Any = None) -> list[Probe]:
+    """The GPU probe of a run on `device` ("cpu", "cuda", "cuda:1"): always one, that of an absence if need be."""
+    if device.startswith("cpu"):
+        return [Absent("the run computes on the CPU")]
+    index = int(device.partition(":")[2] or 0)
+    try:
+        return [connect(environ, nvml=nvml, only=index)]
+    except Unavailable as reason:
+        return [Absent(str(reason))]
+
+
+def connect(environ: Mapping[str, str] = os.environ, *, nvml: Any = None, only: int | None = None) -> NvmlProbe:
+    """A probe of the GPUs this process may use. Raises Unavailable with the reason where there is none.
+
+    They are the ones that CUDA itself names where torch has it running, else those CUDA_VISIBLE_DEVICES names.
+    nvml: the module, or a double of it. only: the place of one of them among the visible.
     """
     nvml = nvml or _bindings()
     try:
@@ -159,13 +189,15 @@ def open_nvml(
     except nvml.NVMLError as error:
         raise Unavailable(f"NVML does not start: {error}") from error
     try:
-        return NvmlProbe(nvml, choose(nvml, visible, uuids, order))
+        order = environ.get("CUDA_DEVICE_ORDER")
+        found = choose(nvml, environ.get("CUDA_VISIBLE_DEVICES"), cuda_uuids(), order)
     except nvml.NVMLError as error:
         nvml.nvmlShutdown()
         raise Unavailable(f"NVML can't list the GPUs: {error}") from error
     except Unavailable:
         nvml.nvmlShutdown()
         raise
+    return NvmlProbe(nvml, found if only is None else found[only : only + 1])
 
 
 def _cuda_words(version: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from harness.probes.base import Probe, Sample
+from harness.probes.base import Probe, Sample, unavailable
 
 FAILURES_ALLOWED = 3  # in a row; then the probe is given up
 LEAVE_S = 1.0  # leaving the block waits at most this long, for all probes together
@@ -26,15 +26,16 @@ class Sampler:
         self,
         probes: Sequence[Probe],
         sink: Callable[[Sample], None],
+        clock: Callable[[], float] = time.monotonic,
         *,
         hz: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watches = [_Watch(probe, self._deliver, hz, clock) for probe in probes]
         self._sink, self._hz = sink, hz
         self._lock = threading.Lock()
         self._closed = False
         self._sink_error: str | None = None
+        self._absent: dict[str, str] = {}
 
     def __enter__(self) -> Sampler:
         for watch in self._watches:
@@ -52,7 +53,7 @@ class Sampler:
 
     def report(self) -> dict[str, Any]:
         """For probes.json: what was asked, what was reached, and why a probe stayed silent."""
-        missing = {watch.probe.name: watch.trouble() for watch in self._watches if watch.trouble()}
+        missing = self._absent | {watch.probe.name: watch.trouble() for watch in self._watches if watch.trouble()}
         if self._sink_error:
             missing["samples"] = self._sink_error
         return {
@@ -65,6 +66,8 @@ class Sampler:
         with self._lock:
             if self._closed or self._sink_error:
                 return
+            if "available" in sample.missing:
+                self._absent[sample.probe] = sample.missing["available"]
             try:
                 self._sink(sample)
             except Exception as error:  # whatever it is, it must not reach the run
@@ -114,9 +117,7 @@ class _Watch(threading.Thread):
     def _fail(self, now: float, reason: str) -> None:
         self._failures += 1
         if self._reason is None:
-            name = self.probe.name
-            gone = Sample(t_s=now, probe=name, device=name, values={"available": None}, missing={"available": reason})
-            self._deliver(gone)
+            self._deliver(unavailable(self.probe.name, now, reason))
         self._reason = reason
 
     def _close(self) -> None:

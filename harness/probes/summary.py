@@ -16,6 +16,7 @@ Interval = tuple[float, float]
 Series = list[tuple[float, float]]  # (t_s, value), in order
 GAP_S = 5.0  # an interval counts as watched if the samples reach this near to its ends
 NO_GPU = "no GPU was watched"
+OF_THE_HOST = ("cpu_s", "rss_mib")
 
 
 def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str, dict[str, Any]]:
@@ -60,15 +61,19 @@ def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], 
             if number is not None:
                 series[sample.device, field].append((sample.t_s, float(number)))
             else:
-                reasons[field] = sample.missing.get(field, "no reason was given")
+                name = f"{sample.probe}.available" if field == "available" else field
+                reasons[name] = sample.missing.get(field, "no reason was given")
     return series, reasons
 
 
 def _reason(field: str, series: dict[tuple[str, str], Series], reasons: dict[str, str]) -> str:
     if any(name == field for _, name in series):
         return "too few samples during training"
-    host = field in ("cpu_s", "rss_mib")
-    return reasons.get(field) or reasons.get("available") or ("the host was not watched" if host else NO_GPU)
+    probes, otherwise = (
+        (("host",), "the host was not watched") if field in OF_THE_HOST else (("nvml", "replay"), NO_GPU)
+    )
+    told = [reasons.get(field), *(reasons.get(f"{probe}.available") for probe in probes)]
+    return next((reason for reason in told if reason), otherwise)
 
 
 def _over(series: dict[tuple[str, str], Series], field: str, during: Sequence[Interval], measure: Any) -> float | None:

@@ -14,6 +14,7 @@ ALWAYS = ("spec.json", "env.json", "summary.json")
 
 def verify(path: Path) -> list[str]:
     """The problems of one sealed record; none means it is whole and unchanged since it was sealed."""
+    path = path.resolve()  # its name counts, and "." has none
     if not path.is_dir():
         return [f"{path} is not a folder"]
     try:

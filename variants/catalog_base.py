@@ -24,7 +24,8 @@ WITH_WEIGHTS = (Conv, Local, Dense, Inception)
 class Effect:
     """What a row's delta did where it was measured: error of the row minus error of `versus`, in percentage points.
 
-    versus: the row that stands for the base. Where the source changed another net, `note` names it.
+    versus: the row that stands for the base. Where the source changed another net, `note` names it, and `data` and
+    `protocol` say what such a number may be compared with.
     protocol: None where the source leaves it open.
     """
 
@@ -133,3 +134,16 @@ def _start(layer: Layer) -> Init:
 def ungroup(spec: AlexNetSpec) -> AlexNetSpec:
     """Every kernel reads every map, and response normalisation sees all of them."""
     return each(spec, named(spec, (Conv, Dense, LRN)), groups=1)
+
+
+def at_128_pixels(top1: float, source: str) -> Effect:
+    """A single run of caffenet-benchmark on 128-pixel images, against its baseline net."""
+    return Effect(
+        top1_points=top1,
+        top5_points=None,
+        versus="grouped_2gpu",
+        data="ILSVRC-2012 val at 128 pixels",
+        protocol="centre",
+        source=source,
+        note="one run; the base is caffenet128 (dense layers of 2048, LSUV start, no response norm)",
+    )

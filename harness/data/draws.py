@@ -3,7 +3,7 @@
 A counter hash (two rounds of SplitMix64's finaliser, Steele et al. 2014) instead of a generator, so that a draw can't
 depend on who makes it, in what order, or on how many workers: FFCV's threads, torchvision's processes and a test get
 the same bits. Integer draws are the same on every machine; normals to the last bit on one machine, and to 1e-15 across.
-The scalar twins for compiled loops are in ffcv_ops.py. Streams keep draws of different kinds independent.
+Streams keep draws of different kinds independent.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def bounded(bits: Bits, spare: int) -> Ints:
 
 
 def _unit(bits: Bits) -> Floats:
-    floats: Floats = (bits >> np.uint64(11)) * 2.0**-53
+    floats: Floats = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return floats
 
 

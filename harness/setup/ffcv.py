@@ -89,7 +89,7 @@ class _Pip:
         self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
 
     def wheel(self, what: str, into: Path, **environ: str) -> Path:
-        """FFCV's sdist built into a wheel, past pip's own cache of wheels, which can't tell two ways of linking apart."""
+        """FFCV's sdist built into a wheel; pip's cache of wheels can't tell two ways of linking apart."""
         flags = ["--no-deps", "--no-binary", "ffcv", "--no-build-isolation", "--no-cache-dir", "-w", str(into)]
         command = [sys.executable, "-m", "pip", "wheel", *self.limits, *flags, f"ffcv=={VERSION}"]
         self.steps.run(what, command, environ=environ)

@@ -84,7 +84,7 @@ def _module(row: LayerRow, before: str) -> nn.Module:
     """The module of one row; `before` is the kind of the layer that feeds it."""
     match row.layer:
         case layers.Conv() as layer:
-            return (modules.Conv if layer.separable == "no" else modules.SeparableConv)(layer, row.input)
+            return modules.convolution(layer, row.input)
         case layers.Local() as layer:
             return modules.Local(layer, row.input)
         case layers.Dense() as layer:

@@ -48,6 +48,11 @@ class SeparableConv(nn.Module):
         return made.add_(x) if self.residual else made
 
 
+def convolution(layer: layers.Conv, shape: Shape) -> Conv | SeparableConv:
+    """The module of a convolution, factored where the layer says so."""
+    return (Conv if layer.separable == "no" else SeparableConv)(layer, shape)
+
+
 def past_edge(layer: layers.Conv, shape: Shape) -> tuple[int, int, int, int]:
     """Zeros that `layer` reads at (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and "ceil"."""
     _, height, width = shape
@@ -115,13 +120,16 @@ class Inception(nn.Module):
     def __init__(self, layer: layers.Inception, shape: Shape) -> None:
         super().__init__()
         for kernel, out in layer.branches():
-            branch, area = nn.Sequential(), kernel
-            if layer.separable and kernel > 1:
-                depthwise = nn.Conv2d(shape[0], shape[0], kernel, padding=kernel // 2, groups=shape[0], bias=False)
-                branch.add_module("depthwise", depthwise)
-                area = 1
-            conv = nn.Conv2d(shape[0], out, area, padding=area // 2, bias=not layer.batch_norm)
-            branch.add_module("conv", conv)
+            conv = layers.Conv(
+                name=layer.name,
+                out=out,
+                kernel=kernel,
+                padding=kernel // 2,
+                separable="depthwise_first" if layer.separable and kernel > 1 else "no",
+                use_bias=not layer.batch_norm,
+            )
+            branch = nn.Sequential()
+            branch.add_module("conv", convolution(conv, shape))
             if layer.batch_norm:
                 branch.add_module("norm", nn.BatchNorm2d(out))
             branch.add_module("relu", nn.ReLU(inplace=True))

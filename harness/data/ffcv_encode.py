@@ -20,8 +20,9 @@ from PIL import Image
 
 from harness.errors import DataError, HarnessError
 
-Item: TypeAlias = Callable[[int], tuple[NDArray[np.uint8], int, Sequence[float] | NDArray[Any] | None]]
-Encoded: TypeAlias = tuple[bytes, int, Sequence[float] | NDArray[Any] | None]
+Box: TypeAlias = Sequence[float] | NDArray[Any] | None
+Item: TypeAlias = Callable[[int], tuple[NDArray[np.uint8], int, Box]]
+Encoded: TypeAlias = tuple[bytes, int, Box]
 Work: TypeAlias = tuple[Item, int, int | None]
 CHUNK = 16  # images a worker makes at a time; 3 MB of raw 256x256
 

@@ -7,7 +7,7 @@ bytes whatever the workers, and a worker that dies is an error: stock FFCV's wri
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.base import Progress, silent
-from harness.data.ffcv_encode import Encoded, Item, encoded
+from harness.data.ffcv_encode import Box, Item, encoded
 from harness.data.ffcv_quiet import IMAGE_MODES, FloatField, IntField, Reader, RGBImageField, layout
 from harness.errors import DataError
 
@@ -45,11 +45,16 @@ def write_beton(
     fails (a HarnessError of its own passes through), a worker dies or the disk is full.
     """
     quality = jpeg_quality if store_format == "jpeg" else None
+    tables = _Tables(n, "jpg" if store_format == "jpeg" else "raw", side, boxes)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
-            images = encoded(n, item, side, quality, workers, name)
-            _write(file, n, images, side, store_format, boxes, progress, f"writing {path.name}")
+            for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
+                file.seek(tables.place(index, len(pixels)))
+                file.write(pixels)
+                tables.tell(index, label, box)
+                progress(f"writing {path.name}", index + 1, n)
+            tables.save(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -65,82 +70,81 @@ def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:
     Reads the header and the two tables, not the images: 60 ms for a million. Truncated, torn and foreign files and
     ones of other contents are told; a flipped bit inside an image is not.
     """
+    described = _descriptors(_fields(boxes))
     try:
+        with path.open("rb") as file:
+            start = file.read(HEADER.itemsize + described.nbytes)
         size = path.stat().st_size
-        header = np.fromfile(path, dtype=HEADER, count=1)
     except OSError as error:
         return f"can't be read ({error.strerror})"
-    fields = 2 + (len(BOX_FIELDS) if boxes else 0)
-    if not len(header) or header["version"][0] != layout.CURRENT_VERSION or header["num_fields"][0] != fields:
-        return "is not a .beton file written by this project"
-    if header["num_samples"][0] != images:
-        return f"holds {header['num_samples'][0]} images, not {images}"
-    if header["alloc_table_ptr"][0] + images * layout.ALLOC_TABLE_TYPE.itemsize != size:
+    if start[HEADER.itemsize :] != described.tobytes():
+        return "is no .beton file of this project"
+    header = np.frombuffer(start, dtype=HEADER, count=1)[0]
+    if header["alloc_table_ptr"] + header["num_samples"] * layout.ALLOC_TABLE_TYPE.itemsize != size:
         return "is cut short or was never finished"
-    return _table_fault(path, boxes)
+    if header["num_samples"] != images:
+        return f"holds {header['num_samples']} images, not {images}"
+    if start[: HEADER.itemsize] != _header(int(header["alloc_table_ptr"]), images, len(described)):
+        return "is of another version of FFCV"
+    return _table_fault(path)
 
 
-def _table_fault(path: Path, boxes: bool) -> str | None:
-    """Whether the tables say of every image what they should: fields, one size, one mode, a place inside the file."""
-    try:
-        reader = Reader(str(path))
-    except (KeyError, ValueError, AssertionError, UnicodeDecodeError):
-        return "is not a .beton file written by this project"
-    if tuple(reader.field_names) != ("image", "label", *(BOX_FIELDS if boxes else ())):
-        return "is not a .beton file written by this project"
+def _table_fault(path: Path) -> str | None:
+    """Whether the tables say of every image what they should: one size, one mode, a place inside the file."""
+    reader = Reader(str(path))
     table, places = reader.metadata["f0"], reader.alloc_table
-    side = table["width"][:1]
+    side = table["width"][:1].astype(np.uint64)
     alike = (table["width"] == side) & (table["height"] == side) & (table["mode"] == table["mode"][:1])
     inside = places["ptr"] + places["size"] <= reader.header["alloc_table_ptr"]
     known = table["data_ptr"] == places["ptr"]
-    raw = (table["mode"] != IMAGE_MODES["raw"]) | (places["size"] == 3 * side.astype(np.uint64) ** 2)
+    raw = (table["mode"] != IMAGE_MODES["raw"]) | (places["size"] == 3 * side**2)
     return None if (alike & inside & known & raw).all() else "has a damaged table of images"
 
 
-def _write(
-    file: IO[bytes],
-    n: int,
-    images: Iterator[Encoded],
-    side: int,
-    store_format: str,
-    boxes: bool,
-    progress: Progress,
-    what: str,
-) -> None:
-    """Header, fields, table of images, pages of images, table of places; the header is true only at the end."""
-    fields = {"image": RGBImageField(), "label": IntField()} | {name: FloatField() for name in _box_fields(boxes)}
-    table = np.zeros(n, dtype=layout.get_metadata_type(list(fields.values())))
-    places = np.zeros(n, dtype=layout.ALLOC_TABLE_TYPE)
-    names = _descriptors(fields)
-    at = _next_page(HEADER.itemsize + names.nbytes + table.nbytes)
-    file.write(_header(0, n, len(fields)) + names.tobytes() + table.tobytes())
-    for index, (pixels, label, box) in enumerate(images):
-        if at % PAGE + len(pixels) > PAGE:
-            at = _next_page(at)
-        file.seek(at)
-        file.write(pixels)
-        places[index] = (index, at, len(pixels))
-        table["f0"][index] = (IMAGE_MODES["jpg" if store_format == "jpeg" else "raw"], side, side, at)
-        table["f1"][index] = label
-        for field, share in enumerate(box if box is not None and boxes else ()):
-            table[f"f{field + 2}"][index] = share
-        at += len(pixels)
-        progress(what, index + 1, n)
-    end = _next_page(at)  # FFCV reads whole pages
-    file.seek(end)
-    file.write(places.tobytes())
-    file.seek(0)
-    file.write(_header(end, n, len(fields)) + names.tobytes() + table.tobytes())
+class _Tables:
+    """What a .beton file says of its images: header, fields, a row an image before them, a place an image after."""
+
+    def __init__(self, n: int, mode: str, side: int, boxes: bool) -> None:
+        fields = _fields(boxes)
+        self._n, self._image, self._described = n, (IMAGE_MODES[mode], side, side), _descriptors(fields)
+        self._rows = np.zeros(n, dtype=layout.get_metadata_type(list(fields.values())))
+        self._places = np.zeros(n, dtype=layout.ALLOC_TABLE_TYPE)
+        self._end = HEADER.itemsize + self._described.nbytes + self._rows.nbytes
+
+    def place(self, index: int, size: int) -> int:
+        """Where the next image goes, an offset in bytes: right behind the one before, but never across two pages."""
+        at = self._end if index and self._end % PAGE + size <= PAGE else _next_page(self._end)
+        self._places[index] = (index, at, size)
+        self._rows["f0"][index] = (*self._image, at)
+        self._end = at + size
+        return at
+
+    def tell(self, index: int, label: int, box: Box) -> None:
+        """The image's label and box."""
+        self._rows["f1"][index] = label
+        if len(self._rows.dtype) > 2:
+            assert box is not None, "a data set with boxes has one an image"
+            for field, share in enumerate(box, start=2):
+                self._rows[f"f{field}"][index] = share
+
+    def save(self, file: IO[bytes]) -> None:
+        """Behind the last page the places, and the header last: it is what makes the file whole."""
+        end = _next_page(self._end)  # FFCV reads whole pages
+        file.seek(end)
+        file.write(self._places.tobytes())
+        file.seek(0)
+        file.write(_header(end, self._n, len(self._described)) + self._described.tobytes() + self._rows.tobytes())
 
 
-def _box_fields(boxes: bool) -> tuple[str, ...]:
-    return BOX_FIELDS if boxes else ()
+def _fields(boxes: bool) -> dict[str, Any]:
+    numbers = {name: FloatField() for name in (BOX_FIELDS if boxes else ())}
+    return {"image": RGBImageField(), "label": IntField(), **numbers}
 
 
-def _header(table_of_places: int, n: int, fields: int) -> bytes:
+def _header(places: int, n: int, fields: int) -> bytes:
     header = np.zeros(1, dtype=HEADER)
     header["version"], header["num_fields"], header["page_size"] = layout.CURRENT_VERSION, fields, PAGE
-    header["num_samples"], header["alloc_table_ptr"] = n, table_of_places
+    header["num_samples"], header["alloc_table_ptr"] = n, places
     return header.tobytes()
 
 

@@ -29,6 +29,11 @@ def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, 
     "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may hang over the
     right and bottom edge. As in torch's ceil_mode, a window that would start in the padding on the right is dropped.
     """
+    if kernel < 1 or stride < 1 or not 0 <= padding < kernel:
+        raise SpecError(
+            f"{who}: kernel={kernel}, stride={stride}, padding={padding}; "
+            f"use a kernel and a stride of at least 1, and a padding from 0 to below the kernel"
+        )
     reach = size + 2 * padding - kernel
     if reach < 0 and not (rule == "ceil" and reach > -stride):
         raise SpecError(
@@ -60,6 +65,8 @@ class Conv:
 
     def output(self, shape: Shape) -> Shape:
         channels, height, width = shape
+        if self.separable != "no" and self.groups != 1:
+            raise SpecError(f"{self.name}: groups={self.groups} with separable={self.separable}; use groups=1")
         for field, count in (("input channels", channels), ("out", self.out)):
             if count % self.groups:
                 raise SpecError(
@@ -277,6 +284,8 @@ class Pool(Plain):
     rule: Rule = "ceil"
 
     def output(self, shape: Shape) -> Shape:
+        if 2 * self.padding > self.size:
+            raise SpecError(f"{self.name}: padding={self.padding} of size={self.size}; use at most {self.size // 2}")
         sides = [window_count(s, self.size, self.stride, self.padding, self.rule, self.name) for s in shape[1:]]
         return (shape[0], sides[0], sides[1])
 

@@ -110,7 +110,7 @@ def _negative_power(base: Tensor, beta: float) -> Tensor:
 
 
 def _across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
-    """How to sum over each map of x, (N, C, ...), and its neighbours within its group: the faster way for its layout."""
+    """A sum over each map of (N, C, ...) and its neighbours within its group, the faster way for the layout of x."""
     narrow = x.dim() == 4 and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu"
     if narrow and x.is_contiguous(memory_format=torch.channels_last):
         at = torch.arange(x.shape[1], device=x.device)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from variants.layers import Dense, Layer, Shape
+from variants.layers import Activation, BatchNorm, Dense, Dropout, Layer, Shape
 from variants.values import SpecError, value
 
 
@@ -55,9 +55,14 @@ class AlexNetSpec:
     def rows(self) -> tuple[LayerRow, ...]:
         """The layer table, top to bottom; the box head, where there is one, comes last."""
         rows, shape = [], (self.input_channels, self.input_size, self.input_size)
+        flat = False
         for layer in self.layers:
             if isinstance(layer, Dense):
-                shape = (shape[0] * shape[1] * shape[2], 1, 1)
+                flat, shape = True, (shape[0] * shape[1] * shape[2], 1, 1)
+            elif flat and not isinstance(layer, Activation | BatchNorm | Dropout):
+                raise SpecError(
+                    f"{layer.name}: kind={layer.kind} after a dense layer has no map; put it before the first"
+                )
             rows.append(_row(layer, shape))
             shape = rows[-1].output
         if self.box is not None:
@@ -117,6 +122,4 @@ def _row(layer: Layer, shape: Shape) -> LayerRow:
     output = layer.output(shape)
     if min(output) < 1:
         raise SpecError(f"{layer.name}: the output shape {output} is empty; use at least one kernel and a larger input")
-    return LayerRow(
-        layer=layer, input=shape, output=output, parameters=layer.parameters(shape), macs=layer.macs(shape)
-    )
+    return LayerRow(layer=layer, input=shape, output=output, parameters=layer.parameters(shape), macs=layer.macs(shape))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+from collections.abc import Hashable
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,9 +15,14 @@ from harness.errors import RecordError
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=None)
+@cache
+def _cached_adapter(cls: Hashable) -> TypeAdapter[Any]:
+    made: TypeAdapter[Any] = TypeAdapter(cls)  # type: ignore[arg-type]  # every type here is hashable
+    return made
+
+
 def _adapter(cls: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+    return _cached_adapter(cls)
 
 
 def to_plain(item: Any, cls: Any = None) -> Any:

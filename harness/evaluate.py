@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.data.base import Batch, Loader
 from harness.data.pixels import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels
+from harness.data.pixels import Protocol as ProtocolName
 from harness.errors import RunFailed
 from harness.loss import intersection_over_union
 from harness.records.schema import ProtocolResult
@@ -50,7 +51,7 @@ def evaluate(
     model: AlexNet,
     loader: Loader,
     pixels: Pixels,
-    protocols: Sequence[str],
+    protocols: Sequence[ProtocolName],
     device: torch.device,
     *,
     boxed: bool = False,
@@ -62,7 +63,7 @@ def evaluate(
     centre view predicts is scored too: the network needs a box head, the loader boxes.
     """
     model.eval()
-    found = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
+    found: dict[str, Protocol] = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
     done = 0
     with loader.epoch(0) as batches:
         for batch in batches:
@@ -74,7 +75,9 @@ def evaluate(
             progress(done, loader.images)
     for name, protocol in found.items():
         if not (protocol.seen == 1).all():
-            raise RunFailed(f"{name}: {int((protocol.seen != 1).sum())} of {loader.images} images were not seen exactly once")
+            raise RunFailed(
+                f"{name}: {int((protocol.seen != 1).sum())} of {loader.images} images were not seen exactly once"
+            )
     return found
 
 
@@ -86,7 +89,9 @@ def _empty(images: int, boxed: bool) -> Protocol:
 Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
-def _outputs(model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[str]) -> dict[str, Outputs]:
+def _outputs(
+    model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[ProtocolName]
+) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
     if "ten_view" in protocols:
@@ -104,10 +109,10 @@ def _outputs(model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: S
 
 def _forward(model: AlexNet, views: torch.Tensor) -> Outputs:
     """(N, V, 3, S, S) -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
-    flat = views.flatten(0, 1)
+    flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     logits, boxes = model.forward_with_box(flat) if model.spec.box is not None else (model(flat), None)
-    shape = views.shape[:2]
-    return logits.float().softmax(1).unflatten(0, shape), None if boxes is None else boxes.unflatten(0, shape)
+    shape = (*views.shape[:2], -1)
+    return logits.float().softmax(1).view(shape), None if boxes is None else boxes.view(shape)
 
 
 def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from variants.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Plateau, Recipe, Schedule
+from variants.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Linear, Plateau, Recipe, Schedule
 
 LayerOf = Callable[[str], tuple[str, str, str]]
 ANY = Group()
 
 
 class RateSchedule:
-    """The factor on the recipe's rate at a step. A plateau needs `observe` after each validation; the rest ignore it."""
+    """The factor on the recipe's rate at a step. Only a plateau needs `observe`, after each validation."""
 
     def __init__(self, schedule: Schedule, epochs: float) -> None:
         self.schedule = schedule
@@ -31,16 +31,17 @@ class RateSchedule:
 
     def factor(self, step: int, epoch: float) -> float:
         """`step` counts updates from 0, `epoch` passes over the data from 0.0."""
-        match self.schedule:
-            case FixedDrops(at_epochs=at, factor=factor):
-                return float(factor ** sum(epoch >= drop for drop in at))
-            case EverySteps(steps=every, factor=factor):
-                return float(factor ** (step // every))
-            case ExpSteps(steps=stages, divisor=divisor):
-                stage = min(int(epoch / self.epochs * stages), stages - 1)
-                return float(divisor ** (-stage / max(stages - 1, 1)))
-            case Plateau(factor=factor):
-                return float(factor**self.dropped)
+        plan = self.schedule
+        if isinstance(plan, FixedDrops):
+            return float(plan.factor ** sum(epoch >= drop for drop in plan.at_epochs))
+        if isinstance(plan, EverySteps):
+            return float(plan.factor ** (step // plan.steps))
+        if isinstance(plan, ExpSteps):
+            stage = min(int(epoch / self.epochs * plan.steps), plan.steps - 1)
+            return float(plan.divisor ** (-stage / max(plan.steps - 1, 1)))
+        if isinstance(plan, Linear):
+            return max(0.0, 1.0 - epoch / self.epochs)
+        return float(plan.factor**self.dropped)
 
     def observe(self, error: float) -> None:
         """Tell the schedule the held-out top-1 error of one more epoch."""
@@ -54,7 +55,7 @@ class RateSchedule:
 
 @dataclass
 class _Parameters:
-    """Parameters of one Group: what one call of the update rule handles. A layer that a late change names stands alone."""
+    """Parameters that one call of the update rule handles: one Group, and one layer where a late change names it."""
 
     layer: str
     group: Group
@@ -84,7 +85,9 @@ class Sgd:
     def step(self, step: int, epoch: float) -> float:
         """Update every weight from its gradient; returns the recipe's rate (before factors) at this step."""
         if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_([w for one in self._sets.values() for w in one.weights], self.recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(
+                [w for one in self._sets.values() for w in one.weights], self.recipe.clip_norm
+            )
         frozen = {c.layer: c.rate for c in self.recipe.late if c.rate is not None and epoch >= c.at_epoch}
         for one in self._sets.values():
             rate = self.recipe.rate * one.schedule.factor(step, epoch) * one.group.rate_factor

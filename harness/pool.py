@@ -95,7 +95,9 @@ def _hire(work: Work) -> _Worker:
     return _Worker(process, ours)
 
 
-def _assign(worker: _Worker, queue: deque[int], tasks: Sequence[Any], may_start: Callable[[int], bool]) -> Iterator[News]:
+def _assign(
+    worker: _Worker, queue: deque[int], tasks: Sequence[Any], may_start: Callable[[int], bool]
+) -> Iterator[News]:
     while queue:
         task = queue.popleft()
         if may_start(task):
@@ -131,9 +133,13 @@ def _serve(pipe: Connection, work: Work) -> None:
     try:
         while True:
             number, task = pipe.recv()
-            pipe.send(Ended(number, _attempt(work, task, lambda event, n=number: pipe.send(Happened(n, event)))))
+            pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
     except (EOFError, OSError, KeyboardInterrupt):
         return
+
+
+def _teller(pipe: Connection, task: int) -> Callable[[Event], None]:
+    return lambda event: pipe.send(Happened(task, event))
 
 
 def _attempt(work: Work, task: Any, listen: Callable[[Event], None]) -> str | None:

@@ -1,0 +1,80 @@
+"""Puts the commands together and turns errors into one sentence and an exit code (README, "Exit codes")."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn, Protocol, runtime_checkable
+
+import typer
+
+from harness.cli import catalogue, data, machine, published, reports, runs
+from harness.errors import INTERRUPTED, HarnessError
+
+INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
+
+
+@runtime_checkable
+class UsageMistake(Protocol):
+    """What typer raises for a wrong option; named by shape, since newer typers carry a click of their own."""
+
+    exit_code: int
+
+    def show(self) -> None: ...
+
+
+app = typer.Typer(
+    name="harness",
+    help="Reproduce and benchmark AlexNet. Add --debug to any command to see the traceback of an error.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command("list")(catalogue.list_)
+app.command("show")(catalogue.show)
+app.command("diff")(catalogue.diff)
+app.command("targets")(published.targets)
+app.command("article")(published.article)
+app.command("run")(runs.run)
+app.command("reproduce")(runs.reproduce)
+app.command("eval")(runs.evaluate)
+app.add_typer(data.app, name="data")
+app.command("report")(reports.report)
+app.command("verify")(machine.verify)
+app.command("doctor")(machine.doctor)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(
+            args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
+        )
+    except HarnessError as error:
+        code = _tell(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:  # the last stop: a user never meets a traceback unasked
+        if isinstance(error, UsageMistake):
+            error.show()
+            sys.exit(error.exit_code)
+        code = _tell(f"{type(error).__name__}: {error} (a bug here; --debug shows where)", INTERNAL, debug)
+    if code == INTERRUPTED:  # newer typers turn Ctrl-C into this code themselves
+        _tell("interrupted; what was sealed before is untouched", INTERRUPTED, debug)
+    sys.exit(code or 0)
+
+
+def _tell(sentence: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

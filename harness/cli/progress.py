@@ -1,0 +1,105 @@
+"""Live lines for a terminal, and a plain line now and then where there is none (a log, a pipe)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from harness.events import Evaluated, Event, StepsDone, TrainingStarted
+
+PLAIN_EVERY_S = 15.0
+
+
+class Counting(Protocol):
+    """harness.data.base.Progress, said again here because importing it would load torch."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None: ...
+
+
+console = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def counting() -> Iterator[Counting]:
+    """Bars for downloads, conversion and the like: yields a harness.data.base.Progress."""
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, status="")
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class RunLine:
+    """What one run is doing, from its events, as text: loss, top-1 error, images/s; `steps` of `total` for the bar."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.steps = 0
+        self.status = "starting"
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            self.total = event.steps
+        elif isinstance(event, StepsDone):
+            self.steps = event.last_step
+            self.status = (
+                f"loss {sum(event.losses) / len(event.losses):.3f}  top-1 error {event.top1_error:.1%}  "
+                f"{event.images / event.elapsed_s:,.0f} images/s"
+            )
+        elif isinstance(event, Evaluated):
+            self.status = f"validation top-1 error {event.top1_error:.1%} ({event.protocol})"
+
+
+class Board:
+    """One bar a run. In a terminal bars move; elsewhere a plain line is printed every 15 s and at each validation."""
+
+    def __init__(self, bars: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+        self.bars = bars
+        self.clock = clock
+        self.lines: dict[str, RunLine] = {}
+        self.tasks: dict[str, TaskID] = {}
+        self._said_s = clock()
+
+    def event(self, run: str, event: Event) -> None:
+        line = self.lines.setdefault(run, RunLine())
+        if run not in self.tasks:
+            self.tasks[run] = self.bars.add_task(run, total=None, status=line.status)
+        line(event)
+        self.bars.update(self.tasks[run], completed=line.steps, total=line.total, status=line.status)
+        due = isinstance(event, Evaluated) or self.clock() - self._said_s > PLAIN_EVERY_S
+        if not console.is_terminal and due:
+            self._said_s = self.clock()
+            console.print(f"{run}: step {line.steps} of {line.total}, {line.status}", soft_wrap=True)
+
+    def end(self, run: str, sentence: str) -> None:
+        """Take the bar away and leave one line."""
+        if run in self.tasks:
+            self.bars.remove_task(self.tasks.pop(run))
+        console.print(f"{run}: {sentence}", soft_wrap=True)
+
+
+@contextmanager
+def board() -> Iterator[Board]:
+    """A Board on the terminal for as long as the block lasts."""
+    with _bars() as bars:
+        yield Board(bars)

@@ -1,0 +1,130 @@
+"""`run`, `reproduce` and `eval`: from names to sealed records, with a live line while they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.records.store import RunRecord
+
+Variant = Annotated[str, typer.Option(help="A row of `python -m harness list`.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A row of `python -m harness list --recipes`.")]
+Data = Annotated[str, typer.Option(help="A row of `python -m harness data list`.")]
+DataPath = Annotated[Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
+LoaderName = Annotated[
+    Literal["auto", "ffcv", "folder"], typer.Option("--loader", help="auto is ffcv where it works, else folder.")
+]
+Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
+Workers = Annotated[int, typer.Option(min=1, help="Loader threads of a run.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="torch threads of a run; default: every core.")]
+
+
+def run(
+    variant: Variant,
+    recipe: RecipeName = "mini",
+    data: Data = "fashion_mnist",
+    seed: Annotated[int, typer.Option(help="Weights, order, crops, noise and dropout follow from it.")] = 0,
+    device: Device = "auto",
+    path: DataPath = None,
+    loader: LoaderName = "auto",
+    threads: Threads = None,
+    workers: Workers = 1,
+    skip_bad_images: SkipBad = False,
+    save_weights: Annotated[Path | None, typer.Option(help="Write the trained weights to this .safetensors.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Train and evaluate one variant; seals a record and says where it is."""
+    from harness.cli.progress import board, counting
+    from harness.records.store import Store
+    from harness.resolve import Names, check_names, prepare_for, run_spec
+    from harness.run import execute, placement
+
+    names = Names(variant, recipe, data, seed, path, skip_bad_images=skip_bad_images)
+    check_names(names)
+    where = placement(device, threads, workers, loader)
+    with counting() as progress:
+        prepared = prepare_for(names, loader, progress)
+    spec = run_spec(names, prepared, where.device)
+    with board() as bars:
+        record = execute(spec, prepared, Store(results), where, lambda event: bars.event(variant, event), save_weights)
+    print(found(record))
+
+
+def reproduce(
+    study: Annotated[
+        str, typer.Option(help="Which list of runs: reproduce (small, any machine) or imagenet.")
+    ] = "reproduce",
+    minutes: Annotated[
+        float, typer.Option(help="Start no further run that would end later; every variant runs once.")
+    ] = 14,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
+    variants: Annotated[str | None, typer.Option(help="Comma-separated rows instead of the study's.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Another recipe than the study's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Another data set than the study's.")] = None,
+    device: Device = "auto",
+    path: DataPath = None,
+    loader: LoaderName = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs side by side; default: one a core, on a GPU one.")
+    ] = None,
+    skip_bad_images: SkipBad = False,
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+) -> None:
+    """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
+    from harness.cli import studying
+
+    variant_names = tuple(variants.split(",")) if variants else None
+    wish = studying.Wish(study, variant_names, recipe, data, seeds, path, skip_bad_images)
+    studying.reproduce(wish, minutes * 60, device, jobs, loader, results, out)
+
+
+def evaluate(
+    variant: Variant,
+    weights: Annotated[Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")],
+    recipe: Annotated[str, typer.Option(help="Gives geometry, pixels and protocols.")] = "mini",
+    data: Data = "fashion_mnist",
+    device: Device = "auto",
+    path: DataPath = None,
+    loader: LoaderName = "auto",
+    threads: Threads = None,
+    skip_bad_images: SkipBad = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
+    from harness.cli.progress import counting
+    from harness.codec import to_plain
+    from harness.resolve import Names, check_names, prepare_for, run_spec
+    from harness.run import evaluate_weights, placement
+
+    names = Names(variant, recipe, data, 0, path, skip_bad_images=skip_bad_images)
+    check_names(names)
+    where = placement(device, threads, 1, loader)
+    with counting() as progress:
+        prepared = prepare_for(names, loader, progress)
+        results = evaluate_weights(run_spec(names, prepared, where.device), prepared, weights, where, progress)
+    if json:
+        from json import dumps
+
+        print(dumps({name: to_plain(result) for name, result in results.items()}, indent=2, allow_nan=False))
+        return
+    for name, result in results.items():
+        located = "" if result.localisation_error is None else f", localisation error {result.localisation_error:.2%}"
+        print(
+            f"{name}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}{located} "
+            f"(n = {result.images})"
+        )
+
+
+def found(record: RunRecord) -> str:
+    """The last line of a run: its errors under the first protocol, and where the record is."""
+    protocol, result = next(iter(record.summary.results.items()))
+    return (
+        f"{record.spec.variant}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%} "
+        f"({protocol}, n = {result.images}, {record.summary.loader} loader); record: {record.path}"
+    )

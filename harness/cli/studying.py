@@ -1,0 +1,117 @@
+"""What `reproduce` does: plan the missing runs, run them side by side within the budget, write the report, say it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.cli.progress import Board, board, console, counting
+from harness.codec import to_json
+from harness.data.opening import LoaderName
+from harness.env import usable_cores
+from harness.errors import RunFailed
+from harness.pool import Ended, Happened, News, run_all
+from harness.records.store import Store
+from harness.resolve import Names, check_names, prepare_for, run_specs
+from harness.run import Placement, placement
+from harness.spec import RunSpec
+from harness.studies import Budget, Study, Task, missing, study_named, work
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A study by name, with what the user wants otherwise."""
+
+    study: str
+    variants: tuple[str, ...] | None
+    recipe: str | None
+    data: str | None
+    seeds: int | None
+    path: Path | None
+    skip_bad_images: bool
+
+    def resolved(self) -> Study:
+        study = study_named(self.study)
+        return replace(
+            study,
+            variants=self.variants or study.variants,
+            recipe=self.recipe or study.recipe,
+            data=self.data or study.data,
+            seeds=self.seeds or study.seeds,
+        )
+
+    def names(self, study: Study, variant: str, seed: int) -> Names:
+        return Names(variant, study.recipe, study.data, seed, self.path, skip_bad_images=self.skip_bad_images)
+
+
+def reproduce(
+    wish: Wish, limit_s: float, device: str, jobs: int | None, loader: LoaderName, results: Path, out: Path
+) -> None:
+    """Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed."""
+    study = wish.resolved()
+    for variant in study.variants:
+        check_names(wish.names(study, variant, 0))
+    where = _placement(device, jobs, loader)
+    with counting() as progress:
+        prepared = prepare_for(wish.names(study, study.variants[0], 0), loader, progress)
+    specs = run_specs(
+        study.variants, wish.names(study, study.variants[0], 0), range(study.seeds), prepared, where.device
+    )
+    store = Store(results)
+    todo = missing(specs, store)
+    console.print(
+        f"study {wish.study}: {len(specs)} runs, {len(specs) - len(todo)} sealed before on this machine, "
+        f"{len(todo)} to do, {where.concurrent} at a time"
+    )
+    failures = _run(todo, wish, study, where, results, limit_s) if todo else []
+    _report(wish.study, specs, store, out)
+    if failures:
+        raise RunFailed(
+            f"{len(failures)} of {len(todo)} runs ended without a result; the report lists them. First: {failures[0]}"
+        )
+
+
+def _placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
+    where = placement(device, None, 1, loader)
+    if where.device != "cpu":
+        return replace(where, concurrent=jobs or 1)
+    jobs = jobs or usable_cores()
+    return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs)
+
+
+def _run(
+    todo: Sequence[RunSpec], wish: Wish, study: Study, where: Placement, results: Path, limit_s: float
+) -> list[str]:
+    """Run what the budget admits; returns a sentence for each run that failed."""
+    tasks = [Task(to_json(spec), wish.names(study, spec.variant, spec.seed), where, results) for spec in todo]
+    first_seed = sum(spec.seed == todo[0].seed for spec in todo)
+    budget = Budget(limit_s, time.monotonic, first_seed, where.concurrent)
+    failures: list[str] = []
+    ended = 0
+    with board() as bars:
+        for news in run_all(tasks, work, where.concurrent, budget.may_start):
+            budget.observe(news)
+            sentence = _show(bars, todo, news)
+            ended += isinstance(news, Ended)
+            if sentence:
+                failures.append(sentence)
+    if ended < len(todo):
+        console.print(f"{len(todo) - ended} runs did not fit into {limit_s / 60:g} minutes; --minutes gives more")
+    return failures
+
+
+def _show(bars: Board, todo: Sequence[RunSpec], news: News) -> str | None:
+    name = f"{todo[news.task].variant} seed {todo[news.task].seed}"
+    if isinstance(news, Happened):
+        bars.event(name, news.event)
+    if isinstance(news, Ended):
+        bars.end(name, "sealed" if news.error is None else f"failed: {news.error}")
+        return None if news.error is None else f"{name}: {news.error}"
+    return None
+
+
+def _report(study: str, specs: Sequence[RunSpec], store: Store, out: Path) -> None:
+
+    raise NotImplementedError

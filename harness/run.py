@@ -1,0 +1,200 @@
+"""One function owns the side effects of a run: `execute(spec) -> RunRecord`. Here training, probes and records meet."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from variants.weights import load_weights, save_weights
+
+from harness.data.base import Loader, Prepared, Progress, View, silent
+from harness.data.opening import LoaderName, open_loader
+from harness.data.pixels import Pixels, train_view
+from harness.env import describe, usable_cores
+from harness.errors import UsageError
+from harness.evaluate import Protocol, evaluate
+from harness.events import Evaluated, Event
+from harness.probes.host import HostProbe
+from harness.probes.nvml import open_nvml
+from harness.probes.sampler import Sampler
+from harness.records.schema import ProtocolResult
+from harness.records.store import RunRecord, Store
+from harness.spec import RunSpec
+from harness.summary import Tally
+from harness.train import Trainer
+from variants.alexnet import AlexNet, build
+
+Listener = Callable[[Event], None]
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a run computes; recorded in env.json, outside the digest.
+
+    threads: torch's intra-op threads. workers: the loader's. concurrent: runs at once on this machine.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 1
+    loader: LoaderName = "auto"
+    concurrent: int = 1
+
+
+def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
+    """The placement a user's words mean. Raises UsageError for a device that is not there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
+    return Placement(device, threads or usable_cores(), workers, loader)
+
+
+def execute(
+    spec: RunSpec,
+    prepared: Prepared,
+    store: Store,
+    where: Placement,
+    listen: Listener = lambda event: None,
+    weights_to: Path | None = None,
+) -> RunRecord:
+    """Train, evaluate and seal one run; `listen` hears every event.
+
+    Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
+    """
+    device = torch.device(where.device)
+    _make_deterministic(spec.seed, where.threads)
+    env = describe(store.root) | {"placement": asdict(where)}
+    with store.open(spec, env, clock=time.perf_counter) as writer:
+        train, val = open_loaders(spec, prepared, where)
+        writer.know(loader=train.choice.name, loader_reason=train.choice.reason)
+        model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
+        model = model.to(memory_format=torch.channels_last)
+        tally = Tally(writer, spec)
+        with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
+            found = _train_and_evaluate(spec, prepared, model, (train, val), [writer.event, tally, listen])
+        for name, protocol in found.items():
+            writer.correct(name, protocol.top1, protocol.top5)
+        writer.array("conv1", first_kernels(model))
+        writer.probes(sampler.report())
+        if weights_to is not None:
+            save_weights(model, weights_to)
+        results = {name: protocol.result() for name, protocol in found.items()}
+        path = writer.seal(tally.summary(results, train.choice.name, train.choice.reason))
+    return RunRecord.load(path)
+
+
+def _train_and_evaluate(
+    spec: RunSpec, prepared: Prepared, model: AlexNet, loaders: tuple[Loader, Loader], listeners: list[Listener]
+) -> dict[str, Protocol]:
+    device, recipe, (train, val) = next(model.parameters()).device, spec.recipe, loaders
+    pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    def validate(step: int, epoch: float) -> Evaluated:
+        started_s = time.perf_counter()
+        first = recipe.evaluation.protocols[0]
+        protocol = evaluate(model, val, pixels, [first], device)[first]
+        return _evaluated(first, protocol, step, epoch, final=False, elapsed_s=time.perf_counter() - started_s)
+
+    trainer = Trainer(model, train, pixels, recipe, device, time.perf_counter, validate)
+    for event in trainer.events():
+        tell(event)
+    started_s = time.perf_counter()
+    boxed = spec.net.box is not None and spec.data.boxes
+    found = evaluate(model, val, pixels, recipe.evaluation.protocols, device, boxed=boxed)
+    elapsed_s = time.perf_counter() - started_s
+    for name, protocol in found.items():
+        tell(_evaluated(name, protocol, trainer.steps, recipe.epochs, final=True, elapsed_s=elapsed_s))
+    return found
+
+
+def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
+    """Training crops in random order, and whole stored squares of the validation set in the order of the split."""
+    train = open_loader(
+        prepared,
+        "train",
+        batch_size=spec.recipe.batch_size,
+        view=train_view(spec.recipe, spec.net.input_size),
+        seed=spec.seed,
+        shuffle=True,
+        workers=where.workers,
+        loader=where.loader,
+    )
+    return train, _validation_loader(spec, prepared, where)
+
+
+def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Loader:
+    return open_loader(
+        prepared,
+        "val",
+        batch_size=EVALUATION_BATCH,
+        view=View(),
+        seed=spec.seed,
+        shuffle=False,
+        workers=where.workers,
+        loader=where.loader,
+    )
+
+
+def _evaluated(name: str, protocol: Protocol, step: int, epoch: float, *, final: bool, elapsed_s: float) -> Evaluated:
+    result = protocol.result()
+    return Evaluated(
+        step=step,
+        epoch=epoch,
+        protocol=name,
+        final=final,
+        top1_error=result.top1_error,
+        top5_error=result.top5_error,
+        loss=result.loss,
+        images=result.images,
+        elapsed_s=elapsed_s,
+        localisation_error=result.localisation_error,
+    )
+
+
+def evaluate_weights(
+    spec: RunSpec, prepared: Prepared, weights: Path, where: Placement, progress: Progress = silent
+) -> dict[str, ProtocolResult]:
+    """Errors of weights from a file under the recipe's protocols. Raises UsageError where they don't fit."""
+    device = torch.device(where.device)
+    torch.set_num_threads(where.threads)
+    model = build(spec.net)
+    load_weights(weights, model)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    found = evaluate(
+        model,
+        _validation_loader(spec, prepared, where),
+        Pixels(prepared, spec.recipe, spec.net.input_size, spec.seed, device),
+        spec.recipe.evaluation.protocols,
+        device,
+        boxed=spec.net.box is not None and spec.data.boxes,
+        progress=lambda done, total: progress("evaluating", done, total),
+    )
+    return {name: protocol.result() for name, protocol in found.items()}
+
+
+def first_kernels(model: AlexNet) -> np.ndarray:
+    """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
+    name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
+    weight = dict(model.named_parameters()).get(f"{name}.weight")
+    return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
+
+
+def _make_deterministic(seed: int, threads: int) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may pick another order of sums
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

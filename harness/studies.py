@@ -1,0 +1,104 @@
+"""A study is a list of runs worth comparing. It subtracts what this machine already sealed and runs the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.codec import from_json
+from harness.env import machine_id
+from harness.errors import unknown
+from harness.events import Event
+from harness.pool import Ended, News, Started
+from harness.records.store import RunRecord, Store
+from harness.resolve import Names, prepare_for
+from harness.run import Placement, execute
+from harness.setup.cache import cache_folder
+from harness.spec import RunSpec
+from variants.values import value
+
+
+@value
+class Study:
+    """Which variants, trained how, on what. `meaning` is one line for the list and the report."""
+
+    meaning: str
+    variants: tuple[str, ...]
+    recipe: str = "mini"
+    data: str = "fashion_mnist"
+    seeds: int = 3
+
+
+CARD = ("grouped_2gpu", "single_gpu", "no_lrn", "non_overlapping_pool", "ungrouped", "one_weird_trick")
+STUDIES: dict[str, Study] = {
+    "reproduce": Study(meaning="the six networks of the project's card, small, on any machine", variants=CARD),
+    "imagenet": Study(
+        meaning="the same six at full size with the paper's recipe; needs --path to ImageNet and a GPU",
+        variants=CARD,
+        recipe="paper",
+        data="imagenet",
+        seeds=1,
+    ),
+}
+
+
+def study_named(name: str) -> Study:
+    """Raises UsageError with a suggestion."""
+    if name not in STUDIES:
+        raise unknown("study", name, STUDIES, "python -m harness reproduce --help")
+    return STUDIES[name]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run for a worker process: the spec as JSON, and the names from which the worker reopens the data."""
+
+    spec: str
+    names: Names
+    placement: Placement
+    results: Path
+
+
+def work(task: Task, listen: Callable[[Event], None]) -> None:
+    """What a worker does: reopen the prepared data (nothing is written again) and execute the run."""
+    spec = from_json(task.spec, RunSpec)
+    execute(spec, prepare_for(task.names, task.placement.loader), Store(task.results), task.placement, listen)
+
+
+@dataclass
+class Budget:
+    """Wall time left for starting runs. The first seed of every variant always runs; later ones only if they fit."""
+
+    limit_s: float
+    clock: Callable[[], float]
+    always: int  # so many first tasks run whatever the time
+    parallel: int
+
+    def __post_init__(self) -> None:
+        self.started_s = self.clock()
+        self.begun: dict[int, float] = {}
+        self.longest_s = 0.0
+
+    def observe(self, news: News) -> None:
+        """Learn how long a run takes from the ones that ended."""
+        if isinstance(news, Started):
+            self.begun[news.task] = self.clock()
+        elif isinstance(news, Ended):
+            self.longest_s = max(self.longest_s, self.clock() - self.begun[news.task])
+
+    def may_start(self, task: int) -> bool:
+        return task < self.always or self.clock() - self.started_s + self.longest_s <= self.limit_s
+
+
+def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
+    """The runs that this machine has not sealed as ok yet. Records that came with the clone don't count."""
+    here = machine_id(cache_folder())
+    return [spec for spec in specs if store.finished(spec.digest, here) is None]
+
+
+def finished(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
+    """The records of those runs that this machine sealed as ok, in the order of `specs`."""
+    here = machine_id(cache_folder())
+    found = [store.finished(spec.digest, here) for spec in specs]
+    return [record for record in found if record is not None]

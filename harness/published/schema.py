@@ -63,7 +63,7 @@ class Measurement:
 
     variant: our catalogue's name, or None where no row of ours is or tests this network (`net` says what it is).
     relation: "same" is this very network; "same_change" is the same change made to another base network.
-    baseline: id of the measurement that this one is compared with; the difference is then computed, never typed in.
+    baselines: ids of measurements that this one is compared with; differences are then computed, never typed in.
     versus: catalogue name that printed differences refer to; `values` are then differences (this minus that).
     bound: how an inexact statement is to be read ("over 1 point" is more_than 1).
     claims: handles of the quantitative claims stated here; one may be stated in several data files.
@@ -80,7 +80,7 @@ class Measurement:
     source: str
     section: str
     confidence: Confidence
-    baseline: str | None = None
+    baselines: tuple[str, ...] = ()
     versus: str | None = None
     bound: Bound = "exact"
     note: str | None = None

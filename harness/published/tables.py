@@ -89,7 +89,7 @@ def _table(group: Sequence[Target], heads: list[str], lines: list[tuple[Target, 
 
 def _row(first: Target, cells: list[str], notes: list[str]) -> tuple[str, ...]:
     mark = f" [{notes.index(first.note) + 1}]" if first.note else ""
-    change = ", the same change to another net" if first.relation == "same_change" else ""
+    change = " (other base net)" if first.relation == "same_change" else ""
     return (
         first.variant or "-",
         first.net + change + mark,

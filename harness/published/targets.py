@@ -33,12 +33,13 @@ def _all() -> tuple[Target, ...]:
 
 
 def _of(item: Measurement, known: dict[str, Measurement]) -> list[Target]:
-    numbers = [_absolute(item, name, number) for name, number in item.values.items()]
-    if item.baseline is None:
-        return numbers
-    base = known[item.baseline]
+    numbers = [_absolute(item, *pair) for pair in item.values.items()]
+    return numbers + [target for base in item.baselines for target in _differences(numbers, known[base])]
+
+
+def _differences(numbers: list[Target], base: Measurement) -> list[Target]:
     before = {target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())}
-    return numbers + [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+    return [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
@@ -76,6 +77,7 @@ def _difference(now: Target, before: Target, base: Measurement) -> Target:
         unit=_unit(now.measure, versus),
         versus=versus,
         confidence="computed" if now.verified and before.verified else now.confidence,
+        bound=now.bound if before.bound == "exact" else before.bound,
     )
 
 

@@ -94,8 +94,7 @@ def test_every_source_named_is_described_and_every_one_described_is_named():
 def test_a_difference_never_crosses_data_sets_splits_or_protocols():
     known = {item.id: item for item in measurements()}
     for item in known.values():
-        if item.baseline:
-            base = known[item.baseline]
+        for base in (known[name] for name in item.baselines):
             assert (item.data, item.split, item.protocol) == (base.data, base.split, base.protocol), item.id
 
 

@@ -10,6 +10,8 @@ from harness.published.load import remarks, sources
 from harness.published.tables import READ, Table, tables
 from harness.published.targets import targets
 from variants.catalog import CATALOG
+from variants.diff import Difference, Trained, differences
+from variants.recipes import RECIPES, apply
 
 FAMILIES = {
     "paper": "The paper's net and its deltas",
@@ -58,6 +60,25 @@ def paper_claims_page() -> str:
     return f"# The paper's quantitative claims\n\n{_grid(head, rows)}\n"
 
 
+def diff_page(*pairs: tuple[str, str]) -> str:
+    """What tells each pair of rows apart, every one under its own recipe: network, recipe, evaluation protocol."""
+    parts = ["# What tells them apart", _DIFF]
+    for a, b in pairs:
+        parts += [f"## {_code(a)} and {_code(b)}", _differences(differences(_trained(a), _trained(b)), a, b)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _trained(name: str) -> Trained:
+    row = CATALOG[name]
+    return row.spec, apply(RECIPES[row.recipe].recipe, row.recipe_changes)
+
+
+def _differences(found: Sequence[Difference], a: str, b: str) -> str:
+    if not found:
+        return "Nothing."
+    return _grid(("part", "place", "what", _code(a), _code(b)), [(d.part, d.place, d.what, d.a, d.b) for d in found])
+
+
 def _table(table: Table) -> str:
     names = [(_code(row[0]) if row[0] != "-" else "", *row[1:]) for row in table.rows]
     notes = "".join(f"\n{number}. {note}" for number, note in enumerate(table.notes, 1))
@@ -100,6 +121,9 @@ def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _ABOUT = """Errors are in percent and differences in points, as printed; accuracies are shown as the errors they are.
 No table mixes data sets, splits or protocols. Numbers read in their primary source carry no mark; others say where
 they come from. `python -m harness targets VARIANT` prints one row's."""
+
+_DIFF = """Read off the descriptions of the nets and their recipes, as `python -m harness diff A B` prints it.
+Layers are matched by name; what makes no difference to a result is left out."""
 
 _ARTICLE = """An article describes an AlexNet that never was. Its 67 statements are restated here and held against the
 sources; what it added by mistake can be built and trained all the same, alone on the paper's net."""

@@ -11,7 +11,17 @@ from harness.published.ledger import article, paper_claims
 from harness.published.load import sources
 from harness.published.targets import targets
 
-PAGES = {"targets": pages.targets_page, "article": pages.article_page, "paper_claims": pages.paper_claims_page}
+
+def diff_page() -> str:
+    return pages.diff_page(("grouped_2gpu", "one_weird_trick"), ("grouped_2gpu", "code_2012"))
+
+
+PAGES = {
+    "diff": diff_page,
+    "targets": pages.targets_page,
+    "article": pages.article_page,
+    "paper_claims": pages.paper_claims_page,
+}
 
 
 def grids(page: str) -> list[list[str]]:
@@ -38,6 +48,17 @@ def test_targets_page_has_every_network_and_every_source():
     page = pages.targets_page()
     assert all(target.net in page for target in targets() if target.measure != "images_per_second")
     assert all(f"**{name}**" in page for name in sources())
+
+
+def test_diff_page_tells_the_rows_of_each_pair_apart():
+    torchvision, code = grids(diff_page())
+    assert "| network | conv1 | kernels | 96 | 64 |" in torchvision
+    assert "`code_2012`" in code[0]
+    assert any("| norm1 |" in line for line in code)
+
+
+def test_diff_page_finds_nothing_between_a_row_and_itself():
+    assert pages.diff_page(("grouped_2gpu", "grouped_2gpu")).endswith("Nothing.\n")
 
 
 def test_article_page_has_every_claim():

@@ -1,10 +1,8 @@
 """The catalogue: every AlexNet by name. The paper's rows stand here, as its list of claims; other families beside it.
 
-A row is a name, a delta, a claim, a citation. P is Krizhevsky, Sutskever and Hinton, NIPS 2012; S the 2012 source code
-(github.com/computerhistory/AlexNet-Source-Code @ 2f8b81f), whose parameter files end with the log of their runs; K1 and
-K2 are cuda-convnet 1 (dnouri/cuda-convnet @ e4ac0c1) and 2 (akrizhevsky/cuda-convnet2 @ 3238bf0); ZF is Zeiler and
-Fergus, arXiv 1311.2901; CB is ducha-aiki/caffenet-benchmark @ e47c4ff; "the article" is the one whose 67 claims
-`python -m harness article` weighs.
+A row is a name, a delta, a claim, a citation. P is the paper (NIPS 2012), S the 2012 source code, whose parameter files
+end with the log of their runs; catalog_base.CITATIONS spells these and the other short names out. "The article" is the
+one whose 67 claims `python -m harness article` weighs.
 """
 
 from __future__ import annotations

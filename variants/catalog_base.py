@@ -17,6 +17,16 @@ Family: TypeAlias = Literal["paper", "code_2012", "derivative", "cifar", "articl
 Protocol: TypeAlias = Literal["centre", "ten_view", "nine_view"]
 Changes: TypeAlias = tuple[tuple[str, Any], ...]
 
+CITATIONS = {
+    "P": "Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012",
+    "S": "the 2012 source code, github.com/computerhistory/AlexNet-Source-Code @ 2f8b81f (layers/, with logs of runs)",
+    "K1": "cuda-convnet, github.com/dnouri/cuda-convnet @ e4ac0c1",
+    "K2": "cuda-convnet2, github.com/akrizhevsky/cuda-convnet2 @ 3238bf0",
+    "CF": "Caffe, github.com/BVLC/caffe @ 9b89154 (forks of it carry altered biases)",
+    "CB": "github.com/ducha-aiki/caffenet-benchmark @ e47c4ff",
+    "ZF": "Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+}
+
 WITH_WEIGHTS = (Conv, Local, Dense, Inception)
 
 

@@ -1,6 +1,6 @@
 """The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist at their own size only (geometry "cifar").
 
-They were made for 32-pixel images, so there is no full size to shrink. K1 is dnouri/cuda-convnet @ e4ac0c1.
+They were made for 32-pixel images, so there is no full size to shrink. K1 is cuda-convnet 1; see catalog.py.
 """
 
 from __future__ import annotations

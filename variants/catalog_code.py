@@ -1,6 +1,6 @@
 """The 2012 source code's net (run 145) and the runs of its log, where they differ from the paper. See catalog.py.
 
-S is github.com/computerhistory/AlexNet-Source-Code @ 2f8b81f; each layers/layer-params-N.cfg ends with its run's log.
+S is the 2012 source code; each of its layers/layer-params-N.cfg ends with that run's log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Nets made from AlexNet by others: Caffe's two, torchvision's, cuda-convnet2's, batch-normalised, CNN-F, ZFNet.
-
-CF is BVLC/caffe @ 9b89154 (forks of it carry altered biases); other short names as in catalog.py.
-"""
+"""Nets made from AlexNet by others: Caffe's two, torchvision's, cuda-convnet2's, batch-normalised, CNN-F, ZFNet."""
 
 from __future__ import annotations
 

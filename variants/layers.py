@@ -102,7 +102,7 @@ class Conv:
 
 @value
 class Local:
-    """A locally connected layer: a convolution whose weights and biases differ at every position (CIFAR nets of 2012)."""
+    """A locally connected layer: a convolution with its own weights and biases at every position (CIFAR nets of 2012)."""
 
     kind: Literal["local"] = "local"
     name: str
@@ -153,7 +153,7 @@ class Dense:
 
 @value
 class Inception:
-    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17 and 43.
+    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17, 43.
 
     separable: the 3x3 and 5x5 convolutions are a kernel per map and a 1x1 convolution, as in the article's own net.
     """
@@ -226,6 +226,8 @@ class Plain:
 
 @value
 class Activation(Plain):
+    """A nonlinearity, unit by unit."""
+
     kind: Literal["activation"] = "activation"
     function: Literal["relu", "tanh", "sigmoid"] = "relu"
 
@@ -258,7 +260,7 @@ class LRN(Plain):
 
 @value
 class SpatialLRN(Plain):
-    """Response normalisation within each map over a size x size neighbourhood (`rnorm` in the 2012 code; alpha / size^2)."""
+    """Response normalisation within each map over size x size neighbours (`rnorm` in the 2012 code; alpha / size^2)."""
 
     kind: Literal["spatial_lrn"] = "spatial_lrn"
     size: int = 5

@@ -18,7 +18,7 @@ class FixedDrops:
 
 @value
 class Plateau:
-    """Multiply by `factor` when the held-out top-1 error has not improved for `patience` epochs; stop dropping after `drops`."""
+    """Multiply by `factor` when the held-out top-1 error has not improved for `patience` epochs, `drops` times at most."""
 
     kind: Literal["plateau"] = "plateau"
     patience: int
@@ -84,7 +84,7 @@ class Augment:
     """What the training images go through. Every draw is a function of (seed, epoch, image), never of workers.
 
     share: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
-    colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; 2012 code: its root).
+    colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; code: its root).
     divide_by: the noisy image is divided by this in training only (1.1 in the 2012 code).
     rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; off for every 2012 net.
     """
@@ -109,7 +109,7 @@ class Pixels:
 
 @value
 class Loss:
-    """Multinomial logistic loss, optionally with one of three readings of "label smoothing" (article, ambiguity A13)."""
+    """Multinomial logistic loss, optionally with one of three readings of "label smoothing" (article, A13)."""
 
     smoothing: float = 0.0
     reading: Literal["uniform", "target_drop", "scaled_one_hot"] = "uniform"
@@ -118,7 +118,7 @@ class Loss:
 
 @value
 class Evaluation:
-    """Protocols of the final evaluation. "ten_view": mean softmax over 5 crops and their mirrors; "nine_view": CIFAR 2012."""
+    """Protocols of the final evaluation. "ten_view": mean softmax of 5 crops and their mirrors; "nine_view": CIFAR 2012."""
 
     protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
     every_epochs: float = 1.0  # centre error on the validation set while training; 0 is only at the end

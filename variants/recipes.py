@@ -1,6 +1,6 @@
 """The recipes by name: how each AlexNet was trained, what came out and what it cost. No torch.
 
-P, S and K1, K2 are the paper, the 2012 source code and cuda-convnet 1 and 2; see catalog.py. Expected errors belong to
+P, S, K1 and K2 are the paper, the 2012 source code and cuda-convnet 1 and 2; see catalog.py. Expected errors belong to
 the row that names the recipe as its own, under the protocol stated. Costs in FLOP count two per multiply-accumulate.
 """
 
@@ -66,7 +66,7 @@ ROWS = (
             augment=CODE_COLOUR,
             store_size=256,
         ),
-        meaning="run 145 of the author's log: biases at .02 without decay or drops, conv1 slowed at epoch 67 and frozen "
+        meaning="run 145 of the author's log: biases at .02 without decay or drops, conv1 slowed at epoch 67, frozen "
         "at 72, no colour noise from 67 on. Uncertain: the biases' first rate (.02 is an end state), and whether the "
         "stored colour axes are scaled by roots of eigenvalues (names of variables say so)",
         expected_error="top-1 40.66 %, top-5 18.21 % (ILSVRC-2012 val, ten views)",
@@ -105,7 +105,7 @@ ROWS = (
         "colour noise; Caffe squashes images to 256x256, here the short side is scaled and the centre cut",
         expected_error="top-1 42.9 %, top-5 19.8 % (ILSVRC-2012 val, centre)",
         expected_cost="450,000 updates of 256; 193 images/s on a K40 in 2014 is 6.9 days",
-        source="BVLC/caffe@9b89154 models/bvlc_alexnet/solver.prototxt, readme.md",
+        source="CF models/bvlc_alexnet/solver.prototxt, readme.md",
     ),
     RecipeRow(
         recipe=Recipe(
@@ -120,7 +120,8 @@ ROWS = (
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="cvjena's for batch-normalised nets: rate .05 falling linearly to zero in 320,000 updates of 256, raw pixels",
+        meaning="cvjena's for batch-normalised nets: rate .05 falling linearly to zero in 320,000 updates of 256, "
+        "raw pixels",
         expected_error="top-1 39.9 %, top-5 18.1 % (ILSVRC-2012 val, centre)",
         expected_cost="320,000 updates of 256; 0.36 EFLOP",
         source="cvjena/cnn-models@a0ade4d AlexNet_cvgj/train.solver, train.prototxt",
@@ -138,8 +139,8 @@ ROWS = (
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="torchvision's reference script: decay 1e-4, a tenth every 30 epochs, unit-variance input, crops of random "
-        "size (here: side uniform, aspect kept, out of the stored square; there: area uniform, aspect 3/4 to 4/3)",
+        meaning="torchvision's reference script: decay 1e-4, a tenth every 30 epochs, unit-variance input, crops of "
+        "random size (here: side uniform, aspect kept, out of the stored square; there: area uniform, aspect 3/4 to 4/3)",
         expected_error="top-1 43.478 %, top-5 20.934 % (ILSVRC-2012 val, centre)",
         expected_cost="90 epochs on 8 GPUs of 32 images each; 0.5 EFLOP",
         source="torchvision references/classification/README.md, AlexNet_Weights.IMAGENET1K_V1",
@@ -152,8 +153,8 @@ ROWS = (
             augment=Augment(colour_scale="std"),
             store_size=256,
         ),
-        meaning="cuda-convnet2's one-GPU training: four stages from .01 to 4e-5, biases in two from .02 to .002; colour "
-        "noise as in 2012 is our assumption",
+        meaning="cuda-convnet2's one-GPU training: four stages from .01 to 4e-5, biases in two from .02 to .002; "
+        "colour noise as in 2012 is our assumption",
         expected_error="top-1 40.42 %, top-5 18.15 % (ILSVRC-2012 val, ten views); 42.55 %, 19.81 % (centre)",
         expected_cost="90 epochs at about 365 images/s, 3.7 days on one Kepler GPU",
         source="K2 layers/layer-params-imagenet-1gpu.cfg, wiki TrainingExample",
@@ -169,8 +170,8 @@ ROWS = (
             augment=Augment(mirror=False, colour_std=0.0, rotate_degrees=15.0, scale=(0.5, 1.0)),
             store_size=256,
         ),
-        meaning="the article's: rate 1/sqrt(batch), a tenth every 100,000 updates, Nesterov, clipping, smoothed labels, "
-        "rotation and scaling, no mirroring; not given there and chosen here: +-15 degrees, half to full side, "
+        meaning="the article's: rate 1/sqrt(batch), a tenth every 100,000 updates, Nesterov, clipping, smoothed "
+        "labels, rotation and scaling, no mirroring; not given there and chosen here: +-15 degrees, half to full side, "
         "momentum .9, clip norm 1, box weight 1, 90 epochs",
         expected_error="none published that holds; its 57.1 % top-5 accuracy is Caffe's top-1",
         expected_cost="0.13 EFLOP for 90 epochs; nine drops, so the rate is negligible from epoch 50 on",

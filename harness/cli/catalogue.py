@@ -1,0 +1,289 @@
+"""`list`, `show` and `diff`: the catalogue on the command line; without torch or pydantic, to answer at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from variants.catalog import Variant
+    from variants.catalog_base import Geometry
+    from variants.recipe import Recipe
+    from variants.spec import AlexNetSpec, LayerRow
+
+CLASSES: dict[str, int] = {"full": 1000, "mini": 10, "cifar": 10}
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class GeometryName(StrEnum):
+    """The sizes a net exists in."""
+
+    full = "full"
+    mini = "mini"
+    cifar = "cifar"
+
+
+def list_(
+    pattern: Annotated[str | None, typer.Argument(help="Shell pattern, such as 'code_*'.")] = None,
+    recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the variants: name, meaning, parameters, published effect."""
+    if recipes:
+        _list_recipes(pattern, as_json)
+    else:
+        _list_variants(pattern, as_json)
+
+
+def show(
+    variant: Annotated[str, typer.Argument(help="A name from `list`.")],
+    geometry: Annotated[GeometryName | None, typer.Option(help="Size of the net; its first one by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
+    row = _variant(variant)
+    size = _geometry(row, geometry)
+    spec = _spec(row, size)
+    if as_json:
+        _print_json(_show_fields(row, size, spec))
+        return
+    for label, text in _about(row, size):
+        typer.echo(f"{label:10} {text}")
+    for reading in row.readings:
+        typer.echo(f"{'reading':10} {reading}")
+    typer.echo()
+    _print_table(_layer_table(spec))
+    _print_citations(" ".join(text for _, text in _about(row, size)))
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="A name from `list`.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    geometry: Annotated[
+        GeometryName | None, typer.Option(help="Size of both nets; each one's first by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every difference of two variants: network, recipe, evaluation protocol."""
+    from variants.diff import differences
+
+    found = differences(_trained(a, geometry), _trained(b, geometry))
+    if as_json:
+        _print_json([asdict(one) for one in found])
+    elif not found:
+        typer.echo(f"no difference between {a} and {b}")
+    else:
+        table = _table("part", "place", "what", a, b)
+        for one in found:
+            table.add_row(one.part, one.place, one.what, one.a, one.b)
+        _print_table(table)
+
+
+# ---------------------------------------------------------------------------------------------------------- variants
+
+
+def _variant(name: str) -> Variant:
+    from variants.catalog import CATALOG
+
+    if name not in CATALOG:
+        raise unknown("variant", name, CATALOG, "python -m harness list")
+    return CATALOG[name]
+
+
+def _geometry(row: Variant, asked: GeometryName | None) -> Geometry:
+    return asked.value if asked else row.geometries[0]
+
+
+def _spec(row: Variant, geometry: Geometry) -> AlexNetSpec:
+    from variants.geometry import spec_for
+    from variants.values import SpecError
+
+    try:
+        return spec_for(row, geometry, CLASSES[geometry])
+    except SpecError as error:
+        raise UsageError(str(error)) from error
+
+
+def _trained(name: str, asked: GeometryName | None) -> tuple[AlexNetSpec, Recipe]:
+    """The net with its native recipe, or with `mini` for the mini geometry."""
+    from variants.recipes import RECIPES, apply
+
+    row = _variant(name)
+    geometry = _geometry(row, asked)
+    recipe = RECIPES["mini" if geometry == "mini" else row.recipe].recipe
+    return _spec(row, geometry), apply(recipe, row.recipe_changes)
+
+
+def _list_variants(pattern: str | None, as_json: bool) -> None:
+    from variants.catalog import CATALOG, names
+
+    rows = [CATALOG[name] for name in names(pattern)]
+    if not rows:
+        raise unknown("variant", str(pattern), CATALOG, "python -m harness list")
+    if as_json:
+        _print_json([_list_fields(row) for row in rows])
+        return
+    table = _table("variant", "parameters", "published", "meaning", right=("parameters",))
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None and before.family != row.family:
+            table.add_section()
+        table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", _published(row), row.meaning)
+    _print_table(table)
+    typer.echo("published: error in %, or +- points of top-1 / top-5 against a base; `show NAME` says whose and how")
+
+
+def _published(row: Variant) -> str:
+    """ "+1.4 / +1.2" points against a base, "40.7 / 18.2 %" where the row is one itself, or a dash."""
+    if row.effect:
+        return _pair(row.effect.top1_points, row.effect.top5_points, "+g")
+    if row.score:
+        return _pair(row.score.top1_percent, row.score.top5_percent, "g") + " %"
+    return "-"
+
+
+def _pair(top1: float | None, top5: float | None, form: str) -> str:
+    """As many digits as the source gives, one after the point at least."""
+    digits = ["?" if number is None else format(number, form) for number in (top1, top5)]
+    return " / ".join(text if "." in text or text == "?" else f"{text}.0" for text in digits)
+
+
+def _list_fields(row: Variant) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "family": row.family,
+        "meaning": row.meaning,
+        "parameters": row.spec.parameters,
+        "macs": row.spec.macs,
+        "geometries": row.geometries,
+        "recipe": row.recipe,
+        "recipe_changes": {path: _plain(new) for path, new in row.recipe_changes},
+        "published_effect": asdict(row.effect) if row.effect else None,
+        "published_error": asdict(row.score) if row.score else None,
+        "expects": row.expects,
+        "source": row.source,
+        "readings": row.readings,
+    }
+
+
+def _show_fields(row: Variant, geometry: Geometry, spec: AlexNetSpec) -> dict[str, Any]:
+    sized = {"geometry": geometry, "input_size": spec.input_size, "parameters": spec.parameters, "macs": spec.macs}
+    layers = [
+        {"output": one.output, "parameters": one.parameters, "macs": one.macs, **asdict(one.layer)} for one in spec.rows
+    ]
+    return {**_list_fields(row), **sized, "layers": layers}
+
+
+def _about(row: Variant, geometry: Geometry) -> list[tuple[str, str]]:
+    lines = [
+        ("variant", f"{row.name} ({geometry}): {row.meaning}"),
+        ("source", row.source),
+        ("expects", row.expects),
+        ("recipe", row.recipe + "".join(f", {path} = {new}" for path, new in row.recipe_changes)),
+    ]
+    if row.effect:
+        effect = row.effect
+        lines.append(("effect", f"{_published(row)} points of top-1 / top-5 error against {effect.versus}"))
+        lines.append(("", f"{effect.data}, {effect.protocol or 'protocol not stated'}; {effect.source}"))
+        lines += [("", effect.note)] if effect.note else []
+    if row.score:
+        score = row.score
+        error = _pair(score.top1_percent, score.top5_percent, "g")
+        lines.append(("error", f"{error} % top-1 / top-5; {score.data}, {score.protocol}; {score.source}"))
+    return lines
+
+
+def _layer_table(spec: AlexNetSpec) -> Table:
+    numbers = ("kernel", "stride", "pad", "groups", "output", "parameters", "MACs")
+    table = _table("layer", *numbers, right=numbers)
+    for row in spec.rows:
+        table.add_row(*_layer_cells(row))
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", f"{spec.parameters:,}", f"{spec.macs:,}")
+    return table
+
+
+def _layer_cells(row: LayerRow) -> list[str]:
+    layer = row.layer
+    side = getattr(layer, "kernel", None) or (layer.size if layer.kind in ("pool", "adaptive_pool") else None)
+    cells = [
+        f"{side}x{side}" if side else "",
+        *(str(getattr(layer, field, "")) for field in ("stride", "padding", "groups")),
+        "x".join(str(n) for n in row.output),
+        f"{row.parameters:,}" if row.parameters else "",
+        f"{row.macs:,}" if row.macs else "",
+    ]
+    return [layer.name, *cells]
+
+
+# ----------------------------------------------------------------------------------------------------------- recipes
+
+
+def _list_recipes(pattern: str | None, as_json: bool) -> None:
+    from fnmatch import fnmatchcase
+
+    from variants.recipes import RECIPES
+
+    rows = [row for name, row in RECIPES.items() if pattern is None or fnmatchcase(name, pattern)]
+    if not rows:
+        raise unknown("recipe", str(pattern), RECIPES, "python -m harness list --recipes")
+    if as_json:
+        _print_json([{"name": row.recipe.name, **asdict(row)} for row in rows])
+        return
+    table = _table("recipe", "", "")
+    for row in rows:
+        known = (("is", row.meaning), ("gave", row.expected_error), ("cost", row.expected_cost), ("source", row.source))
+        for i, (label, text) in enumerate(known):
+            table.add_row("" if i else row.recipe.name, label, text)
+        table.add_section()
+    _print_table(table)
+    _print_citations(" ".join(row.source for row in rows))
+
+
+# ---------------------------------------------------------------------------------------------------------- printing
+
+
+def _print_citations(text: str) -> None:
+    """What the short names in `text` stand for."""
+    import re
+
+    from variants.catalog_base import CITATIONS
+
+    used = [name for name in CITATIONS if re.search(rf"\b{name} ", text)]
+    typer.echo("\n" + "\n".join(f"{name:3} {CITATIONS[name]}" for name in used) if used else "", nl=bool(used))
+
+
+def _plain(item: Any) -> Any:
+    """A recipe change's value as JSON has it."""
+    from dataclasses import is_dataclass
+
+    if isinstance(item, tuple):
+        return [_plain(one) for one in item]
+    return asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
+
+
+def _print_json(item: Any) -> None:
+    typer.echo(json.dumps(item, indent=2, allow_nan=False))
+
+
+def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=i == 0, overflow="fold")
+    return table
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table, markup=False, highlight=False)

@@ -45,11 +45,6 @@ class Reading:
     read: Callable[[Any, Any], tuple[float | int, ...]]  # (nvml, handle) -> a number a field
 
 
-def _throttle_mask(nvml: Any, handle: Any) -> tuple[int]:
-    newer = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-    return (int((newer or nvml.nvmlDeviceGetCurrentClocksThrottleReasons)(handle)),)
-
-
 def _utilisation(nvml: Any, handle: Any) -> tuple[float, float]:
     rates = nvml.nvmlDeviceGetUtilizationRates(handle)
     return rates.gpu / 100, rates.memory / 100
@@ -63,7 +58,8 @@ READINGS = (
     Reading(("temperature_c",), lambda nvml, h: (int(nvml.nvmlDeviceGetTemperature(h, 0)),)),
     Reading(("sm_clock_mhz",), lambda nvml, h: (int(nvml.nvmlDeviceGetClockInfo(h, 1)),)),
     Reading(("memory_clock_mhz",), lambda nvml, h: (int(nvml.nvmlDeviceGetClockInfo(h, 2)),)),
-    Reading(("throttle_mask",), _throttle_mask),
+    # the older name of "event reasons"; drivers before 535 know only this one
+    Reading(("throttle_mask",), lambda nvml, h: (int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(h)),)),
     Reading(("compute_processes",), lambda nvml, h: (len(nvml.nvmlDeviceGetComputeRunningProcesses(h)),)),
 )
 OF_AN_INSTANCE = {"memory_used_mib"}  # what NVML gives of a MIG instance; the rest is of the whole GPU

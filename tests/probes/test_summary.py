@@ -1,0 +1,88 @@
+"""From samples to a summary's numbers: counters over exact intervals, both ways of energy, a reason for each null."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.probes.base import Sample
+from harness.probes.replay import ReplayProbe, write_synthetic_trace
+from harness.probes.summary import summarise
+
+
+def gpu(t_s: float, device: str = "GPU-1", **values: float | None) -> Sample:
+    missing = {name: "Not Supported" for name, number in values.items() if number is None}
+    return Sample(t_s=t_s, probe="nvml", device=device, values=dict(values), missing=missing)
+
+
+def host(t_s: float, cpu_s: float) -> Sample:
+    return Sample(t_s=t_s, probe="host", device="host", values={"cpu_s": cpu_s, "rss_mib": 100 + t_s}, missing={})
+
+
+def test_energy_is_the_counters_difference_over_the_training_intervals_alone() -> None:
+    samples = [gpu(t, energy_j=1000 + 200 * t, power_w=200.0, kernel_running_fraction=0.9) for t in range(11)]
+    told = summarise(samples, [(1.25, 3.75), (6.0, 9.5)])
+    assert told["summary"]["gpu_energy_j"] == pytest.approx(200 * 6)
+    assert told["details"]["gpu_energy_integrated_j"] == pytest.approx(200 * 6)
+    assert told["details"]["gpu_energy_disagreement"] == 0
+    assert told["summary"]["gpu_utilisation"] == 0.9
+
+
+def test_a_disagreement_between_counter_and_power_is_told() -> None:
+    samples = [gpu(t, energy_j=100.0 * t, power_w=140.0, kernel_running_fraction=1.0) for t in range(11)]
+    assert summarise(samples, [(0, 10)])["details"]["gpu_energy_disagreement"] == pytest.approx(0.4)
+
+
+def test_utilisation_counts_only_samples_within_training() -> None:
+    samples = [gpu(t, kernel_running_fraction=1.0 if t < 5 else 0.0) for t in range(10)]
+    assert summarise(samples, [(0, 4.5)])["summary"]["gpu_utilisation"] == 1.0
+
+
+def test_energies_of_several_gpus_add_up_and_utilisations_are_averaged() -> None:
+    samples = [
+        gpu(t, name, energy_j=10.0 * t, kernel_running_fraction=f) for t in range(5) for name, f in (("a", 0), ("b", 1))
+    ]
+    told = summarise(samples, [(0, 4)])
+    assert told["summary"]["gpu_energy_j"] == 80
+    assert told["summary"]["gpu_utilisation"] == 0.5
+
+
+def test_cpu_utilisation_is_cpu_seconds_a_second_of_training() -> None:
+    told = summarise([host(t, 1.5 * t) for t in range(11)], [(2, 8)])
+    assert told["summary"]["cpu_utilisation"] == 1.5
+    assert told["summary"]["peak_rss_mib"] == 110
+
+
+def test_throttling_is_counted_in_seconds_by_reason() -> None:
+    samples = [gpu(t, throttle_mask=4 if 2 <= t < 5 else 0) for t in range(10)]
+    assert summarise(samples, [(3.5, 9)])["details"]["throttled_s"] == {"power_cap": 1.5}
+
+
+def test_every_null_has_the_reason_that_applies() -> None:
+    absent = Sample(t_s=0, probe="nvml", device="nvml", values={"available": None}, missing={"available": "no driver"})
+    told = summarise([absent, host(0, 0)], [(0, 10)])
+    assert told["missing"]["gpu_energy_j"] == "no driver"
+    assert told["missing"]["cpu_utilisation"] == "too few samples during training"
+    assert "peak_rss_mib" not in told["missing"]
+    unsupported = summarise([gpu(t, energy_j=None, kernel_running_fraction=0.5) for t in range(5)], [(0, 4)])
+    assert unsupported["missing"]["gpu_energy_j"] == "Not Supported"
+    nothing = summarise([], [(0, 1)])
+    assert nothing["missing"]["gpu_utilisation"] == "no GPU was watched"
+    assert nothing["missing"]["peak_rss_mib"] == "the host was not watched"
+
+
+def test_a_probe_that_died_early_gives_null_and_not_a_small_number() -> None:
+    samples = [gpu(t, energy_j=100.0 * t, kernel_running_fraction=0.5) for t in range(5)]
+    told = summarise(samples, [(0, 60)])
+    assert told["summary"]["gpu_energy_j"] is None
+    assert told["missing"]["gpu_energy_j"] == "too few samples during training"
+
+
+def test_a_synthetic_trace_agrees_with_itself(tmp_path: Path) -> None:
+    """The trace's counter is the left sum of its power, the integral a trapezoid: they differ at the edges."""
+    write_synthetic_trace(tmp_path / "trace", seconds=60)
+    probe = ReplayProbe(tmp_path / "trace")
+    told = summarise((s for t in range(120) for s in probe.sample(t / 2)), [(0, 59)])
+    assert abs(told["details"]["gpu_energy_disagreement"]) < 0.02
+    assert 0.7 < told["summary"]["gpu_utilisation"] < 0.9

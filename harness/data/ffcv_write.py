@@ -40,11 +40,11 @@ def write_beton(
     """Write item(0) .. item(n - 1) to `path`: under a temporary name beside it, synced, then renamed.
 
     item: gives (RGB square, uint8 (side, side, 3); label; box or None), picklable where workers > 1 (processes; 1
-    writes in this one). box: x, y, width, height as shares of the square. jpeg_quality: 1-95, for "jpeg".
+    writes in this one). box: x, y, width, height as shares of the square. jpeg_quality: 1-95, for "jpeg"; 90 if left out.
     name: what to call image i in an error. Raises DataError, and leaves neither file nor temporary file, where an item
     fails (a HarnessError of its own passes through), a worker dies or the disk is full.
     """
-    quality = jpeg_quality if store_format == "jpeg" else None
+    quality = (jpeg_quality or 90) if store_format == "jpeg" else None
     tables = _Tables(n, "jpg" if store_format == "jpeg" else "raw", side, boxes)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -80,12 +80,13 @@ def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:
     if start[HEADER.itemsize :] != described.tobytes():
         return "is no .beton file of this project"
     header = np.frombuffer(start, dtype=HEADER, count=1)[0]
-    if header["alloc_table_ptr"] + header["num_samples"] * layout.ALLOC_TABLE_TYPE.itemsize != size:
+    places, held = int(header["alloc_table_ptr"]), int(header["num_samples"])
+    if places + held * layout.ALLOC_TABLE_TYPE.itemsize != size:
         return "is cut short or was never finished"
-    if header["num_samples"] != images:
-        return f"holds {header['num_samples']} images, not {images}"
-    if start[: HEADER.itemsize] != _header(int(header["alloc_table_ptr"]), images, len(described)):
-        return "is of another version of FFCV"
+    if held != images:
+        return f"holds {held} images, not {images}"
+    if start[: HEADER.itemsize] != _header(places, images, len(described)):
+        return "holds other fields, or is of another version of FFCV"
     return _table_fault(path)
 
 

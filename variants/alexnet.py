@@ -26,7 +26,7 @@ class AlexNet(nn.Module):
         self.num_classes = spec.classes
         before = ""
         for row in spec.rows:
-            self.add_module(row.layer.name, _module(row, before))
+            self.add_module(row.layer.name, layer_module(row, before))
             before = row.layer.kind
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ def build(
     return net.to(device)
 
 
-def _module(row: LayerRow, before: str) -> nn.Module:
-    """The module of one row; `before` is the kind of the layer that feeds it."""
+def layer_module(row: LayerRow, before: str) -> nn.Module:
+    """The module of one row, uninitialised; `before` is the kind of the layer that feeds it."""
     match row.layer:
         case layers.Conv() as layer:
             return modules.convolution(layer, row.input)

@@ -1,0 +1,114 @@
+"""Weights from and to files: safetensors, or a torch state dict read without ever executing what a pickle holds.
+
+torchvision's names (`features.0.weight`, `classifier.6.bias`) are understood for any net with as many layers.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+LARGEST_FILE_BYTES = 2 * 2**30  # the largest net here, in float64, is a quarter of it
+SHOWN = 3  # keys named in a refusal
+_TORCHVISION = re.compile(r"(features|classifier)\.(\d+)\.(weight|bias)")
+
+
+class WeightsError(ValueError):
+    """A file of weights that is missing, torn, unsafe or of another net: one sentence."""
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Copy a file's weights into `module`. Raises WeightsError, before any is copied, where keys or shapes differ."""
+    wanted = module.state_dict()
+    found = _in_our_names(read_state_dict(path), wanted)
+    _refuse_mismatch(path, found, wanted)
+    module.load_state_dict(found)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a safetensors file (by suffix) or of a torch file, on the CPU."""
+    if not path.is_file():
+        raise WeightsError(f"no file of weights at {path}; give a .safetensors file or a torch state dict")
+    size = path.stat().st_size
+    if size > LARGEST_FILE_BYTES:
+        raise WeightsError(f"{path} has {size} bytes, more than any AlexNet's {LARGEST_FILE_BYTES}; it is not read")
+    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if isinstance(found, Mapping) and set(found) == {"state_dict"}:
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(f"{path} does not hold named tensors; save module.state_dict() and nothing else")
+    return {str(key): value for key, value in found.items()}
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write the module's state dict as safetensors."""
+    save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path)
+
+
+def _read_safetensors(path: Path) -> object:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch warns of pickle protocols it didn't write
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors, or is torn; objects in a pickle are never run. "
+            f"Save module.state_dict() alone"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
+    except Exception as error:  # foreign bytes make the unpickler raise whatever they lead it to
+        raise WeightsError(f"{path} is torn or not a torch file; fetch or save it again") from error
+
+
+def _in_our_names(found: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's keys renamed: its layers with weights, features first, are ours from the image to the scores."""
+    theirs = [_TORCHVISION.fullmatch(key) for key in found]
+    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in wanted))
+    places = sorted({(match[1] == "classifier", int(match[2])) for match in theirs if match})
+    if not all(theirs) or len(places) != len(layers):
+        return found
+    names = dict(zip(places, layers, strict=True))
+    renamed = {}
+    for match in theirs:
+        assert match is not None
+        renamed[f"{names[match[1] == 'classifier', int(match[2])]}.{match[3]}"] = found[match[0]]
+    return renamed
+
+
+def _refuse_mismatch(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    shapes = [
+        f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in found and found[key].shape != wanted[key].shape
+    ]
+    faults = (
+        ("lacks", [key for key in wanted if key not in found]),
+        ("has the unknown", [key for key in found if key not in wanted]),
+        ("differs:", shapes),
+    )
+    told = "; ".join(f"it {verb} {_first(items)}" for verb, items in faults if items)
+    if told:
+        raise WeightsError(f"{path} holds the weights of another net: {told}")
+
+
+def _first(items: list[str]) -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more

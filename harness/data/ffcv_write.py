@@ -40,7 +40,7 @@ def write_beton(
     """Write item(0) .. item(n - 1) to `path`: under a temporary name beside it, synced, then renamed.
 
     item: gives (RGB square, uint8 (side, side, 3); label; box or None), picklable where workers > 1 (processes; 1
-    writes in this one). box: x, y, width, height as shares of the square. jpeg_quality: 1-95, for "jpeg"; 90 if left out.
+    writes in this one). box: x, y, width, height as shares of the square. jpeg_quality: 1-95, 90 if left out.
     name: what to call image i in an error. Raises DataError, and leaves neither file nor temporary file, where an item
     fails (a HarnessError of its own passes through), a worker dies or the disk is full.
     """

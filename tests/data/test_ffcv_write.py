@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("ffcv")
 
 import beton_items as items
-from harness.data.ffcv_quiet import Reader, layout
+
 from harness.data.ffcv_quiet import Loader as StockLoader
+from harness.data.ffcv_quiet import Reader, layout
 from harness.data.ffcv_write import PAGE, check_beton, write_beton
 from harness.errors import DataError, HarnessError
 
@@ -143,5 +144,5 @@ def test_a_harness_error_from_an_item_passes_through(tmp_path):
     def bad(_i):
         raise HarnessError("said well already")
 
-    with pytest.raises(HarnessError, match="^said well already$"):
+    with pytest.raises(HarnessError, match=r"^said well already$"):
         write_beton(tmp_path / "a.beton", 1, bad, side=12)

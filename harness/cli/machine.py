@@ -45,6 +45,8 @@ def verify(
         from json import dumps
 
         print(dumps({"ok": not wrong, "records": found}, indent=2))
+    elif not found:
+        print(f"no records under {results}")
     else:
         for folder, problems in wrong.items():
             print("\n".join(f"{folder}: {problem}" for problem in problems))

@@ -2,134 +2,160 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.probes.base import Sample
 from harness.probes.nvml import throttle_words
 
-Interval = tuple[float, float]
-Series = list[tuple[float, float]]  # (t_s, value), in order
-GAP_S = 5.0  # an interval counts as watched if the samples reach this near to its ends
+Interval: TypeAlias = tuple[float, float]
+Floats: TypeAlias = NDArray[np.float64]
+Series: TypeAlias = tuple[Floats, Floats]  # times in seconds, values; days of samples stay some MB
+GAP_S = 5.0  # training counts as watched if the samples reach this near to its ends
 NO_GPU = "no GPU was watched"
 OF_THE_HOST = ("cpu_s", "rss_mib")
+SOURCES = {  # field of Summary: field of the samples
+    "gpu_utilisation": "kernel_running_fraction",
+    "gpu_energy_j": "energy_j",
+    "cpu_utilisation": "cpu_s",
+    "peak_rss_mib": "rss_mib",
+}
 
 
 def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str, dict[str, Any]]:
     """`summary`: fields of Summary; `missing`: reasons of its nulls; `details`: more, for probes.json.
 
-    during: the intervals of training, (start, end) in seconds of the samples' clock. Counters (energy, CPU seconds)
-    are interpolated at the ends of each interval and differenced. Several GPUs: energies add up, utilisation is the
-    mean. GPU memory peaks are of the whole device, by whatever process, and stand in the details for that.
+    during: the intervals of training, (start, end) in seconds of the samples' clock, in order and apart; many are fine.
+    Counters (energy, CPU seconds) are interpolated at the ends of each interval and differenced. Several GPUs:
+    energies add up, utilisation is the mean. GPU memory is of the whole device, by whatever process, hence a detail.
     """
-    series, reasons = _collect(samples)
-    gpus = sorted(device for device, field in series if field == "kernel_running_fraction")
-    energy = _over(series, "energy_j", during, _counted)
-    power = _over(series, "power_w", during, _integrated)
-    length_s = sum(end - start for start, end in during)
-    cpu_s = _over(series, "cpu_s", during, _counted)
-    rss = [value for _, value in series.get(("host", "rss_mib"), [])]
+    watch = _Watched(samples, during)
+    energy, power, cpu_s = (
+        watch.total("energy_j", _counter),
+        watch.total("power_w", _integral),
+        watch.total("cpu_s", _counter),
+    )
     summary = {
-        "gpu_utilisation": _mean(series, gpus, during),
+        "gpu_utilisation": watch.mean("kernel_running_fraction"),
         "gpu_energy_j": energy,
-        "cpu_utilisation": None if cpu_s is None or length_s <= 0 else round(cpu_s / length_s, 4),
-        "peak_rss_mib": max(rss, default=None),
+        "cpu_utilisation": None if cpu_s is None else round(cpu_s / watch.length_s, 4),
+        "peak_rss_mib": watch.peak("rss_mib"),
     }
-    sources = {"gpu_utilisation": "kernel_running_fraction", "gpu_energy_j": "energy_j"}
-    sources |= {"cpu_utilisation": "cpu_s", "peak_rss_mib": "rss_mib"}
-    missing = {name: _reason(source, series, reasons) for name, source in sources.items() if summary[name] is None}
     details = {
         "gpu_energy_integrated_j": power,
         "gpu_energy_disagreement": round(power / energy - 1, 4) if power is not None and energy else None,
-        "gpu_memory_used_peak_mib": _peak(series, "memory_used_mib"),
-        "compute_processes_peak": _peak(series, "compute_processes"),
-        "throttled_s": _throttled(series, during),
+        "gpu_memory_used_peak_mib": watch.peak("memory_used_mib"),
+        "compute_processes_peak": watch.peak("compute_processes"),
+        "throttled_s": watch.throttled(),
     }
+    missing = {name: watch.reason(SOURCES[name]) for name, number in summary.items() if number is None}
     return {"summary": summary, "missing": missing, "details": details}
+
+
+class _Watched:
+    """The samples by field and device, and the time of training as a function of the clock."""
+
+    def __init__(self, samples: Iterable[Sample], during: Sequence[Interval]) -> None:
+        self._series, self._reasons = _collect(samples)
+        self._starts = np.array([start for start, _ in during], dtype=np.float64)
+        self._ends = np.array([end for _, end in during], dtype=np.float64)
+        self.length_s = float((self._ends - self._starts).sum())
+
+    def _of(self, field: str) -> list[Series]:
+        return [series for (_, name), series in self._series.items() if name == field]
+
+    def total(self, field: str, cumulated: Callable[[Series, Floats], Floats]) -> float | None:
+        """The rise over training, all devices; None unless each was watched all the time."""
+        found = self._of(field)
+        if not found or self.length_s <= 0 or not all(self._covered(times) for times, _ in found):
+            return None
+        rises = [cumulated(series, self._ends) - cumulated(series, self._starts) for series in found]
+        return round(float(np.sum(rises)), 3)
+
+    def _covered(self, times: Floats) -> bool:
+        near = times[0] <= self._starts[0] + GAP_S and times[-1] >= self._ends[-1] - GAP_S
+        return bool(times[-1] > times[0] and near)
+
+    def mean(self, field: str) -> float | None:
+        """Of the samples taken in training: the mean of the devices' means."""
+        means = []
+        for times, values in self._of(field):
+            inside = values[self._in_training(times)]
+            means += [float(inside.mean())] if len(inside) else []
+        return round(sum(means) / len(means), 4) if means else None
+
+    def _in_training(self, times: Floats) -> NDArray[np.bool_]:
+        if not len(self._starts):
+            return np.zeros(len(times), dtype=np.bool_)
+        begun = np.searchsorted(self._starts, times, side="right") - 1
+        return (begun >= 0) & (times <= self._ends[begun])
+
+    def peak(self, field: str) -> float | None:
+        return max((float(values.max()) for _, values in self._of(field)), default=None)
+
+    def throttled(self) -> dict[str, float]:
+        """Seconds of training in which each reason held, a sample standing until the next; devices add up."""
+        held: dict[str, float] = defaultdict(float)
+        for times, masks in self._of("throttle_mask"):
+            seconds = np.diff(self._trained_s(times))
+            for mask in np.unique(masks[:-1]):
+                for word in throttle_words(int(mask)):
+                    held[word] += float(seconds[masks[:-1] == mask].sum())
+        return {word: round(seconds, 3) for word, seconds in sorted(held.items()) if seconds}
+
+    def _trained_s(self, times: Floats) -> Floats:
+        """How much of training had passed at each time."""
+        if not len(self._starts):
+            return np.zeros(len(times))
+        bounds = np.stack([self._starts, self._ends], axis=1).ravel()
+        steps = np.diff(bounds, prepend=bounds[0])
+        steps[2::2] = 0.0  # between intervals nothing passes
+        return np.interp(times, bounds, np.cumsum(steps))
+
+    def reason(self, field: str) -> str:
+        if self._of(field):
+            return "too few samples during training"
+        host = field in OF_THE_HOST
+        probes = ("host",) if host else ("nvml", "replay")
+        told = [self._reasons.get(field), *(self._reasons.get(f"{probe}.available") for probe in probes)]
+        return next((reason for reason in told if reason), "the host was not watched" if host else NO_GPU)
 
 
 def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], dict[str, str]]:
     """The series of each (device, field), and the last reason why a field was null."""
-    series: dict[tuple[str, str], Series] = defaultdict(list)
+    gathered: dict[tuple[str, str], tuple[array[float], array[float]]] = defaultdict(lambda: (array("d"), array("d")))
     reasons: dict[str, str] = {}
     for sample in samples:
         for field, number in sample.values.items():
             if number is not None:
-                series[sample.device, field].append((sample.t_s, float(number)))
+                times, values = gathered[sample.device, field]
+                times.append(sample.t_s)
+                values.append(number)
             else:
                 name = f"{sample.probe}.available" if field == "available" else field
                 reasons[name] = sample.missing.get(field, "no reason was given")
-    return series, reasons
+    return {key: (np.array(times), np.array(values)) for key, (times, values) in gathered.items()}, reasons
 
 
-def _reason(field: str, series: dict[tuple[str, str], Series], reasons: dict[str, str]) -> str:
-    if any(name == field for _, name in series):
-        return "too few samples during training"
-    probes, otherwise = (
-        (("host",), "the host was not watched") if field in OF_THE_HOST else (("nvml", "replay"), NO_GPU)
-    )
-    told = [reasons.get(field), *(reasons.get(f"{probe}.available") for probe in probes)]
-    return next((reason for reason in told if reason), otherwise)
+def _counter(series: Series, at: Floats) -> Floats:
+    """A counter's reading at any time; beyond its ends it is carried on at its mean rate."""
+    times, values = series
+    rate = (values[-1] - values[0]) / (times[-1] - times[0])
+    beyond = np.minimum(at - times[0], 0) + np.maximum(at - times[-1], 0)
+    readings: Floats = np.interp(at, times, values) + rate * beyond
+    return readings
 
 
-def _over(series: dict[tuple[str, str], Series], field: str, during: Sequence[Interval], measure: Any) -> float | None:
-    """The sum over all devices and intervals; None if any of them was not watched."""
-    found = [points for (_, name), points in series.items() if name == field]
-    parts = [_part(points, interval, measure) for points in found for interval in during]
-    if not parts or any(part is None for part in parts):
-        return None
-    return round(sum(part for part in parts if part is not None), 3)
-
-
-def _part(points: Series, interval: Interval, measure: Any) -> float | None:
-    times, values = np.array(points).T
-    start, end = interval
-    if len(times) < 2 or times[0] > start + GAP_S or times[-1] < end - GAP_S or times[0] >= end or times[-1] <= start:
-        return None
-    return float(measure(times, values, start, end))
-
-
-def _counted(times: Any, values: Any, start: float, end: float) -> float:
-    """The rise of a counter, carried on at its mean rate where the interval passes the first or last sample."""
-    inner = (max(start, times[0]), min(end, times[-1]))
-    rise = np.interp(inner[1], times, values) - np.interp(inner[0], times, values)
-    return float(rise * (end - start) / (inner[1] - inner[0]))
-
-
-def _integrated(times: Any, values: Any, start: float, end: float) -> float:
-    """The integral of a rate by trapezoids, the nearest sample standing in beyond the first or last."""
-    inside = times[(times > start) & (times < end)]
-    at = np.concatenate([[start], inside, [end]])
-    return float(np.trapezoid(np.interp(at, times, values), at))
-
-
-def _mean(series: dict[tuple[str, str], Series], gpus: Sequence[str], during: Sequence[Interval]) -> float | None:
-    means = []
-    for gpu in gpus:
-        points = series[gpu, "kernel_running_fraction"]
-        inside = [value for t_s, value in points if any(start <= t_s <= end for start, end in during)]
-        if inside:
-            means.append(sum(inside) / len(inside))
-    return round(sum(means) / len(means), 4) if means else None
-
-
-def _peak(series: dict[tuple[str, str], Series], field: str) -> float | None:
-    values = [value for (_, name), points in series.items() if name == field for _, value in points]
-    return max(values, default=None)
-
-
-def _throttled(series: dict[tuple[str, str], Series], during: Sequence[Interval]) -> dict[str, float]:
-    """Seconds of training in which each reason held, a sample standing until the next; devices add up."""
-    held: dict[str, float] = defaultdict(float)
-    for (_, field), points in series.items():
-        if field != "throttle_mask":
-            continue
-        for (t_s, mask), (until, _) in pairwise(points):
-            seconds = sum(max(0.0, min(until, end) - max(t_s, start)) for start, end in during)
-            for word in throttle_words(int(mask)) if seconds else ():
-                held[word] += seconds
-    return {word: round(seconds, 3) for word, seconds in sorted(held.items())}
+def _integral(series: Series, at: Floats) -> Floats:
+    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading stands."""
+    times, values = series
+    every = np.unique(np.concatenate([times, at]))
+    rates = np.interp(every, times, values)
+    areas = np.concatenate([[0.0], np.cumsum(np.diff(every) * (rates[1:] + rates[:-1]) / 2)])
+    integrals: Floats = np.interp(at, every, areas)
+    return integrals

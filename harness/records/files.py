@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.errors import RecordError
 
@@ -44,14 +45,21 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def read_whole(path: Path, limit: int) -> bytes:
-    """At most `limit` bytes of a plain file (no link, no device): records may come from others."""
+@contextmanager
+def open_plain(path: Path) -> Iterator[BinaryIO]:
+    """A plain file for reading, no link and no device: records may come from others."""
     with reading(path):
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise RecordError(f"{path} is not a plain file; a record holds nothing else")
-            content = file.read(limit + 1)
+            yield file
+
+
+def read_whole(path: Path, limit: int) -> bytes:
+    """At most `limit` bytes of a plain file."""
+    with open_plain(path) as file:
+        content = file.read(limit + 1)
     if len(content) > limit:
         raise RecordError(f"{path} is larger than the {limit} bytes that a record's file of this kind may have")
     return content

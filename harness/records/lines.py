@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import RecordError
-from harness.records.files import read_whole, writing
+from harness.records.files import open_plain, writing
 
 FLUSH_S = 1.0
 LINE_LIMIT = 1 << 20
-FILE_LIMIT = 256 << 20
+FILE_LIMIT = 2 << 30  # two probes at 1 Hz for a month
 
 
 class LineWriter:
@@ -55,15 +55,16 @@ class LineWriter:
 
 
 def read_lines(path: Path, *, torn_end_allowed: bool) -> Iterator[bytes]:
-    """The lines of a file, none if it doesn't exist. A torn last line is dropped or refused."""
+    """The lines of a file, one by one, none if it doesn't exist. A torn last line is dropped or refused."""
     if not path.exists():
         return
-    content = read_whole(path, FILE_LIMIT)
-    if content and not content.endswith(b"\n"):
-        if not torn_end_allowed:
-            raise RecordError(f"{path} ends in the middle of a line: it was cut")
-        content = content[: content.rfind(b"\n") + 1]
-    for line in content.splitlines():
-        if len(line) > LINE_LIMIT:
-            raise RecordError(f"{path} has a line of {len(line)} bytes; at most {LINE_LIMIT} are read")
-        yield line
+    left = FILE_LIMIT
+    with open_plain(path) as file:
+        while line := file.readline(LINE_LIMIT + 1):
+            left -= len(line)
+            if len(line) > LINE_LIMIT or left < 0:
+                raise RecordError(f"{path} has a line over {LINE_LIMIT} bytes, or over {FILE_LIMIT} bytes in all")
+            if line.endswith(b"\n"):
+                yield line
+            elif not torn_end_allowed:
+                raise RecordError(f"{path} ends in the middle of a line: it was cut")

@@ -1,0 +1,149 @@
+"""The description of a machine: what it may use, what ran, and nothing private."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_run import SPEC
+
+from harness import env, hardware
+from harness.env import bench_key, describe, machine_id
+from harness.errors import RecordError
+from harness.source import source
+
+
+def test_a_machine_keeps_its_id_and_two_caches_differ(tmp_path: Path) -> None:
+    first = machine_id(tmp_path / "a")
+    assert len(first) == 32
+    assert machine_id(tmp_path / "a") == first
+    assert machine_id(tmp_path / "b") != first
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["machine-id"]
+
+
+def test_an_id_that_is_none_or_can_not_be_kept_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "machine-id").write_text("")
+    with pytest.raises(RecordError, match="delete it"):
+        machine_id(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="set HARNESS_CACHE to a folder"):
+        machine_id(tmp_path / "file" / "below")
+
+
+def test_nothing_private_is_recorded(tmp_path: Path) -> None:
+    told = describe(tmp_path, cache=tmp_path)
+    told["source"] = None  # a diff holds what its author wrote
+    text = json.dumps(told)
+    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(env.__file__).parents[1])}
+    assert not [word for word in private if len(word) > 3 and word in text]
+    user = getpass.getuser()
+    assert user == "root" or f'"{user}"' not in text
+
+
+def test_every_null_has_its_reason(tmp_path: Path) -> None:
+    class NoDriver:
+        NVMLError = OSError
+
+        def nvmlInit(self) -> None:
+            raise OSError("no driver")
+
+    told = describe(tmp_path, cache=tmp_path, nvml=NoDriver())
+    assert told["gpus"] == []
+    for field in ("driver", "nvml", "gpus"):
+        assert told["missing"][field] == "NVML does not start: no driver"
+    assert [name for name, part in told.items() if part is None and name not in told["missing"]] == []
+    assert told["packages"]["numpy"] is not None
+
+
+def files(root: Path, **content: str) -> Path:
+    for name, text in content.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_quota_of_any_cgroup_above_counts(tmp_path: Path) -> None:
+    root = files(tmp_path, proc__self__cgroup="0::/job/part\n")
+    assert hardware.cpu_quota(root) is None
+    home = root / "sys/fs/cgroup"
+    (home / "job/part").mkdir(parents=True)
+    (home / "job/part/cpu.max").write_text("max 100000\n")
+    (home / "job/cpu.max").write_text("150000 100000\n")
+    assert hardware.cpu_quota(root) == 1.5
+    (home / "job/memory.max").write_text(str(512 << 20))
+    assert hardware.memory_limit_mib(root) == 512
+
+
+def test_the_quota_of_the_older_cgroups_counts_too(tmp_path: Path) -> None:
+    root = files(tmp_path, proc__self__cgroup="4:cpu:/job\n")
+    home = root / "sys/fs/cgroup/cpu/job"
+    home.mkdir(parents=True)
+    (home / "cpu.cfs_quota_us").write_text("50000\n")
+    (home / "cpu.cfs_period_us").write_text("100000\n")
+    assert hardware.cpu_quota(root) == 0.5
+    assert hardware.usable_cores(root) == 1  # never none
+
+
+def test_usable_cores_are_those_of_the_affinity() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+         "from harness.hardware import usable_cores; print(usable_cores())"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(env.__file__).parents[1])},
+    )  # fmt: skip
+    assert told.stdout == "1\n"
+
+
+def git(tree: Path, *words: str) -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", str(tree), *who, *words], check=True, capture_output=True)
+
+
+def test_the_commit_and_what_was_changed_since_are_recorded(tmp_path: Path) -> None:
+    files(tmp_path, harness__code="a\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    missing: dict[str, str] = {}
+    clean = source(tmp_path, missing)
+    assert clean is not None
+    assert (len(clean["commit"]), clean["dirty"], clean["diff"]) == (40, False, None)
+    files(tmp_path, harness__code="b\n", harness__new="x")
+    dirty = source(tmp_path, missing)
+    assert dirty is not None
+    assert dirty["dirty"]
+    assert "-a\n+b" in dirty["diff"]
+    assert dirty["untracked"] == ["harness/new"]
+    files(tmp_path, harness__code="c\n" * 300_000)
+    long = source(tmp_path, missing)
+    assert long is not None
+    assert long["diff_cut"]
+    assert len(long["diff"]) == 256 << 10
+    assert missing == {}
+
+
+def test_without_git_the_commit_is_null_with_a_reason(tmp_path: Path) -> None:
+    missing: dict[str, str] = {}
+    assert source(tmp_path, missing) is None
+    assert missing == {"source": "no git commit: the code is not in a git work tree with a commit"}
+
+
+def test_a_speed_key_changes_with_what_changes_speed_and_not_with_the_variant() -> None:
+    here = {"cpu": {"model": "X", "cores_usable": 2}, "packages": {"torch": "2"}, "torch": {"threads": 1}, "gpus": []}
+    key = bench_key(here, SPEC, loader="ffcv")
+    assert bench_key(here, replace(SPEC, variant="another", seed=9), loader="ffcv") == key
+    assert bench_key(here, SPEC, loader="folder") != key
+    assert bench_key({**here, "torch": {"threads": 2}}, SPEC, loader="ffcv") != key
+    slower = replace(SPEC, recipe=replace(SPEC.recipe, batch_size=64))
+    assert bench_key(here, slower, loader="ffcv") != key
+    gpu = {**here, "gpus": [{"name": "NVIDIA X"}], "driver": "570.12"}
+    on_gpu = bench_key(gpu, replace(SPEC, device="cuda"))
+    assert (on_gpu["device"], on_gpu["driver_major"], on_gpu["threads"]) == ("NVIDIA X", "570", None)

@@ -9,6 +9,7 @@ on a shorter recipe than the claim's. Then only the direction seen is told, with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Literal
 
 from harness.report.evidence import Comparison, Metric, Setting, SettingKey
@@ -30,26 +31,39 @@ SPLITS = {"ILSVRC-2012 val": (1000, 1_281_167, 50_000), "ILSVRC-2010 test": (100
 
 @value
 class Claim:
-    """A published difference: error of `variant` minus error of `versus`, as a fraction."""
+    """A published difference, error of `variant` minus error of `versus`, or an error itself (versus None); a fraction.
+
+    relation: what is said of the truth and `effect`: that it equals it, or lies above or below it.
+    """
 
     variant: str
-    versus: str
+    versus: str | None
     metric: Metric
     effect: float
     data: str
     protocol: str | None  # None where the source leaves it open: no protocol of ours can then match
     source: str
+    relation: Literal["equals", "more_than", "less_than"] = "equals"
 
     @property
     def margin(self) -> float:
         return min(abs(self.effect) / 2, WIDEST_MARGIN)
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """What counts as the published value; open to one side where only a bound is claimed."""
+        if self.relation == "more_than":
+            return self.effect, inf
+        if self.relation == "less_than":
+            return -inf, self.effect
+        return self.effect - self.margin, self.effect + self.margin
 
 
 @value
 class Judgement:
     """The verdict with what it rests on. `obstacles`: why these runs can't decide, as clauses; empty where they can.
 
-    direction: of what was seen, against the published sign; "none" where an interval includes 0; None at one seed.
+    direction: of what was seen, against the published sign; "none" where an interval includes 0; None where not judged.
     to_detect, to_confirm: seeds a side at the spread seen here (80 % power); None where unknown or beyond MOST_SEEDS.
     """
 
@@ -113,7 +127,7 @@ def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judg
         return Judgement(claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, ONE_SEED))
     return Judgement(
         claim=claim,
-        verdict="inconclusive" if why_not else _decide(claim, seen.difference.interval),
+        verdict="inconclusive" if why_not else decide(claim, seen.difference.interval),
         comparison=seen,
         obstacles=tuple(why_not),
         direction=_direction(claim, seen),
@@ -136,15 +150,18 @@ def judge_over(claim: Claim, settings: Sequence[Setting], native_epochs: float |
     return min(ran, key=lambda judgement: len(judgement.obstacles)) if ran else judge(claim, None, ())
 
 
-def _decide(claim: Claim, interval: Interval) -> Verdict:
-    low, high = claim.effect - claim.margin, claim.effect + claim.margin
+def decide(claim: Claim, interval: Interval) -> Verdict:
+    """The rule for runs that can decide: in the band, outside it, or neither."""
+    low, high = claim.band
     if interval.within(low, high):
         return "reproduced"
     return "contradicted" if interval.outside(low, high) else "inconclusive"
 
 
-def _direction(claim: Claim, seen: Comparison) -> Direction:
+def _direction(claim: Claim, seen: Comparison) -> Direction | None:
     """That a direction was seen at all takes both intervals: over seeds and over images."""
+    if claim.versus is None:
+        return None
     intervals = [interval for interval in (seen.difference.interval, seen.images) if interval is not None]
     if not all(interval.excludes_zero for interval in intervals):
         return "none"

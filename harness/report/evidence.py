@@ -31,18 +31,23 @@ class SettingKey:
     precision: str
 
     @property
+    def length(self) -> str:
+        return f"{self.epochs:g} epoch{'' if self.epochs == 1 else 's'}"
+
+    @property
     def label(self) -> str:
-        return (
-            f"{self.data.name}, {self.geometry} geometry, recipe {self.recipe} ({self.epochs:g} epochs), {self.device}"
-        )
+        return f"{self.data.name}, {self.geometry} geometry, recipe {self.recipe} for {self.length}, {self.device}"
 
 
 @value
 class Comparison:
-    """variant - versus under one protocol, paired by seed; `images` is None where there is one seed only."""
+    """variant - versus under one protocol, paired by seed, or the error itself where versus is None.
+
+    images: the interval over images; None without a pair or at one seed.
+    """
 
     variant: str
-    versus: str
+    versus: str | None
     protocol: str
     metric: Metric
     difference: Estimate
@@ -75,24 +80,29 @@ class Setting:
         errors = self.errors(variant, protocol, metric)
         return over_seeds([errors[seed] for seed in sorted(errors)]) if errors else None
 
-    def compare(self, variant: str, versus: str, protocol: str, metric: Metric) -> Comparison | None:
+    def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
         """None where the two share no seed."""
-        if variant not in self.arms or versus not in self.arms:
+        if variant not in self.arms or (versus is not None and versus not in self.arms):
             return None
-        ours, theirs = (self.errors(name, protocol, metric) for name in (variant, versus))
-        difference = paired_by_seed(ours, theirs)
+        if versus is None:
+            difference, images = self.error(variant, protocol, metric), None
+        else:
+            ours, theirs = (self.errors(name, protocol, metric) for name in (variant, versus))
+            difference = paired_by_seed(ours, theirs)
+            images = self._over_images(variant, versus, protocol, metric)
         if difference is None:
             return None
-        shared, k = sorted(ours.keys() & theirs.keys()), METRICS[metric][1]
-        bits = [[self.arms[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus)]
         return Comparison(
-            variant=variant,
-            versus=versus,
-            protocol=protocol,
-            metric=metric,
-            difference=difference,
-            images=over_images(bits[0], bits[1]) if len(shared) > 1 else None,
+            variant=variant, versus=versus, protocol=protocol, metric=metric, difference=difference, images=images
         )
+
+    def _over_images(self, variant: str, versus: str, protocol: str, metric: Metric) -> Interval | None:
+        errors = [self.errors(name, protocol, metric) for name in (variant, versus)]
+        shared, k = sorted(errors[0].keys() & errors[1].keys()), METRICS[metric][1]
+        if len(shared) < 2:
+            return None
+        ours, theirs = ([self.arms[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
+        return over_images(ours, theirs)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Markdown and PDF are two thin views of this one value, so they can't disagree. N
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from variants.values import value
@@ -36,11 +37,11 @@ class Commands:
 
 @value
 class Column:
-    """`wide` columns hold prose and share the width that the others leave."""
+    """Columns with a `share` hold prose and divide the width that the others leave, in proportion."""
 
     heading: str
     align: Literal["left", "right"] = "left"
-    wide: bool = False
+    share: int = 0
 
 
 @value
@@ -57,6 +58,15 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: {row}")
+
+    def without_empty(self, empty: str) -> Table:
+        """The same without the columns in which every cell is `empty`."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] != empty for row in self.rows)]
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        )
 
 
 @value

@@ -8,7 +8,7 @@ from harness.report.stats import Estimate, Interval
 
 NONE = "—"
 MINUS = "\N{MINUS SIGN}"
-ONE_SEED = "one seed, no interval"
+ONE_SEED = "one seed"
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -24,14 +24,17 @@ def points(difference: float | None, digits: int = 2) -> str:
     return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
 
 
-def percent_with_interval(estimate: Estimate) -> str:
-    """`33.00 ± 2.48`."""
-    return f"{percent(estimate.mean)}{_spread(estimate)}"
+def percent_with_interval(estimate: Estimate, unit: str = "") -> str:
+    """`33.00 ± 2.48`, in a sentence `33.00 ± 2.48 %`."""
+    if estimate.half_width is None:
+        return f"{percent(estimate.mean)}{unit} ({ONE_SEED})"
+    return f"{percent(estimate.mean)} ± {percent(estimate.half_width)}{unit}"
 
 
 def points_with_interval(estimate: Estimate) -> str:
     """`+1.40 ± 0.35`."""
-    return f"{points(estimate.mean)}{_spread(estimate)}"
+    spread = f" ({ONE_SEED})" if estimate.half_width is None else f" ± {percent(estimate.half_width)}"
+    return f"{points(estimate.mean)}{spread}"
 
 
 def points_between(interval: Interval | None) -> str:
@@ -57,7 +60,3 @@ def listed(items: Sequence[str]) -> str:
 def short(digest: str | None) -> str:
     """The first 12 digits, as git and people quote them."""
     return NONE if not digest else digest[:12]
-
-
-def _spread(estimate: Estimate) -> str:
-    return f" ({ONE_SEED})" if estimate.half_width is None else f" ± {percent(estimate.half_width)}"

@@ -27,10 +27,17 @@ DATA = DataSpec(
 RECIPE = Recipe(name="mini", epochs=1.0, schedule=FixedDrops(at_epochs=(0.8,)), store_size=36)
 ERRORS = {"grouped_2gpu": 0.160, "single_gpu": 0.175, "no_lrn": 0.215}
 ENV: dict[str, Any] = {
-    "machine_id": "0123456789abcdef",
+    "machine_id": "0123456789abcdef0123456789abcdef",
+    "harness": "0.1.0",
     "python": "3.11.7",
-    "versions": {"python": "3.11.7", "torch": "2.14.1", "numpy": "2.4.6"},
-    "git": {"commit": "c0ffee" * 6 + "c0ff", "dirty": False},
+    "packages": {"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31", "ffcv": None, "numpy": "2.4.6"},
+    "os": "Linux 6.1.0 x86_64, Debian GNU/Linux 12 (bookworm)",
+    "cpu": {"model": "AMD EPYC 9V74 80-Core Processor", "cores_usable": 2, "memory_mib": 24576},
+    "gpus": [],
+    "driver": None,
+    "torch": {"threads": 1, "cudnn": None},
+    "source": {"commit": "c0ffee" * 6 + "c0ff", "dirty": False},
+    "placement": {"concurrent": 2},
 }
 
 

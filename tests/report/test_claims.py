@@ -9,7 +9,7 @@ import pytest
 from study_records import ERRORS, Study
 
 from harness.records.store import Store
-from harness.report.claims import Claim, claims_of, judge, judge_in, judge_over, obstacles, tally
+from harness.report.claims import Claim, claims_of, decide, judge, judge_in, judge_over, obstacles, tally
 from harness.report.evidence import Comparison, Evidence, gather
 from harness.report.stats import Interval, over_seeds
 from variants.catalog import CATALOG
@@ -69,7 +69,7 @@ def test_an_obstacle_makes_the_clearest_evidence_inconclusive():
 def test_a_wrong_verdict_is_rarer_than_one_study_in_20(truth: float, wrong: str):
     """300 studies of 5 seeds; truths: no effect, the published one, the band's edge. Bound: 5 % + 4 standard errors."""
     draws = np.random.default_rng(3).normal(truth, 0.003, size=(300, 5))
-    verdicts = [judge(LRN, comparison(list(row)), ()).verdict for row in draws]
+    verdicts = [decide(LRN, interval) for row in draws if (interval := over_seeds(list(row)).interval)]
     assert verdicts.count(wrong) / len(draws) <= 0.05 + 4 * (0.05 * 0.95 / len(draws)) ** 0.5
 
 
@@ -77,7 +77,7 @@ def test_the_seeds_to_settle_a_claim_settle_it_in_most_studies():
     n = judge(LRN, comparison([0.010, 0.014, 0.018]), ()).to_confirm
     assert n is not None
     draws = np.random.default_rng(4).normal(LRN.effect, 0.004, size=(300, n))
-    verdicts = [judge(LRN, comparison(list(row)), ()).verdict for row in draws]
+    verdicts = [decide(LRN, interval) for row in draws if (interval := over_seeds(list(row)).interval)]
     assert verdicts.count("reproduced") / len(draws) >= 0.8 - 4 * (0.16 / len(draws)) ** 0.5
 
 

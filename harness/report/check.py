@@ -1,0 +1,75 @@
+"""Re-derives a report: the files against manifest.json, the records against their checksums, every number anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.codec import from_json
+from harness.errors import RecordError
+from harness.records.files import read_whole
+from harness.records.record import ARRAY_LIMIT, TEXT_LIMIT
+from harness.records.store import RunRecord, Store, verify
+from harness.report.build import build
+from harness.report.model import Source
+from harness.report.render import MANIFEST, Manifest, render
+from harness.report.sections.provenance import checksum
+
+
+def check_report(folder: Path, store: Store) -> list[str]:
+    """What is wrong with the report in `folder`, a sentence each; empty where all holds.
+
+    Raises RecordError where there is no readable manifest. Bytes of figures and PDF depend on the versions of the
+    libraries that draw them; report.md depends on the records alone.
+    """
+    manifest = read_manifest(folder)
+    found = _wrong_files(folder, manifest)
+    known = {record.run_id: record for record in (*store.records(), *store.reference())}
+    missing = [source.run_id for source in manifest.records if source.run_id not in known]
+    if missing:
+        return [*found, *(f"{run_id}: the record is not under {store.root}" for run_id in missing)]
+    for source in manifest.records:
+        found += _wrong_record(source, known[source.run_id])
+    return found or _wrong_numbers(manifest, known)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises RecordError naming the field where it can't be read as one."""
+    path = folder / MANIFEST
+    try:
+        return from_json(read_whole(path, TEXT_LIMIT), Manifest)
+    except RecordError as error:
+        raise RecordError(f"{folder} holds no report that can be checked: {error}") from error
+
+
+def _wrong_files(folder: Path, manifest: Manifest) -> list[str]:
+    found = []
+    for name, digest in manifest.outputs.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            found.append(f"{name}: the manifest names a file outside the report")
+        elif not path.is_file():
+            found.append(f"{name}: missing")
+        elif hashlib.sha256(read_whole(path, ARRAY_LIMIT)).hexdigest() != digest:
+            found.append(f"{name}: differs from what was written")
+    return found
+
+
+def _wrong_record(source: Source, record: RunRecord) -> Sequence[str]:
+    if checksum(record) != source.checksums:
+        return [f"{source.run_id}: not the record that the report was made from"]
+    return [f"{source.run_id}: {problem}" for problem in verify(record.path)]
+
+
+def _wrong_numbers(manifest: Manifest, known: dict[str, RunRecord]) -> list[str]:
+    own, reference = (
+        [known[source.run_id] for source in manifest.records if source.origin == origin]
+        for origin in ("own", "reference")
+    )
+    again = render(build(manifest.study, own, reference))
+    return [
+        f"{name}: made anew from the records it differs; was it made by another version of the harness?"
+        for name, digest in manifest.outputs.items()
+        if hashlib.sha256(again.get(name, b"")).hexdigest() != digest
+    ]

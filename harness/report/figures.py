@@ -1,0 +1,172 @@
+"""The plots, drawn by seaborn as bytes: the same records give the same bytes on any machine with the same versions.
+
+Colours are seaborn's colour-blind-safe ones; every plot can also be read by position, label or line style alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.report.stats import Estimate
+
+WIDTH_IN = 6.7  # the text width of an A4 page
+ROW_IN = 0.34
+BELOW = 0.25  # rows that the seeds' dots stand under their mean
+DPI = 160
+Frame: TypeAlias = pd.DataFrame
+Drawing: TypeAlias = Callable[..., bytes]
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Our look, whatever matplotlibrc a user keeps; theirs is back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", font_scale=0.8)
+        mpl.rcParams.update({"svg.hashsalt": "harness", "svg.fonttype": "path", "grid.linewidth": 0.5})
+        yield
+
+
+def drawn(draw: Callable[..., Figure]) -> Drawing:
+    """Draw in the house style and return an SVG without a date."""
+
+    @wraps(draw)
+    def to_svg(*args: Any, **options: Any) -> bytes:
+        with house_style():
+            figure, held = draw(*args, **options), io.BytesIO()
+            figure.savefig(held, format="svg", metadata={"Date": None})
+        return held.getvalue()
+
+    return to_svg
+
+
+@drawn
+def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
+    """One line a variant: a dot a seed, the mean and its 95 % interval where there is one.
+
+    seeds: columns variant, error_percent.
+    """
+    figure, ax = _panel(0.9 + ROW_IN * len(means))
+    place = {name: row for row, name in enumerate(means)}
+    dots = seeds.assign(row=seeds["variant"].map(place) + BELOW)
+    sns.scatterplot(dots, x="error_percent", y="row", color="0.55", s=14, linewidth=0, ax=ax)
+    colour = sns.color_palette()[0]
+    for name, mean in means.items():
+        half = None if mean.half_width is None else 100 * mean.half_width
+        ax.errorbar(100 * mean.mean, place[name], xerr=half, fmt="o" if half else "D", ms=5, capsize=3, color=colour)
+    ax.set(xlabel=f"{metric} error (%)", ylabel="", ylim=(len(means) - 0.5, -0.5))
+    ax.set_yticks(list(place.values()), list(place))
+    return figure
+
+
+@drawn
+def curves(losses: Frame, validation: Frame) -> Figure:
+    """Training loss and validation error over images seen, mean over seeds, a colour and line style a variant.
+
+    losses: columns variant, images_thousand, loss. validation: variant, images_thousand, error_percent.
+    """
+    figure = Figure(figsize=(WIDTH_IN, 2.6 + 0.07 * losses["variant"].nunique()), layout="constrained")
+    axes = figure.subplots(1, 2)
+    _lines(losses, "images_thousand", "loss", axes[0])
+    _lines(validation, "images_thousand", "error_percent", axes[1], marker="o")
+    axes[0].set(xlabel="images seen (thousand)", ylabel="training loss (nats)")
+    axes[1].set(xlabel="images seen (thousand)", ylabel="top-1 error on validation images (%)")
+    _shared_legend(figure, axes)
+    return figure
+
+
+@drawn
+def throughput(runs: Frame) -> Figure:
+    """A bar at the median and a dot a run. runs: columns variant, images_per_second."""
+    figure, ax = _panel(1.0 + ROW_IN * runs["variant"].nunique())
+    sns.barplot(runs, x="images_per_second", y="variant", estimator="median", errorbar=None, color="#9ecae1", ax=ax)
+    sns.stripplot(runs, x="images_per_second", y="variant", jitter=False, color="0.25", size=4, ax=ax)
+    ax.set(xlabel="images trained on per second", ylabel="", xlim=(0, None))
+    return figure
+
+
+@drawn
+def utilisation(samples: Frame, label: str) -> Figure:
+    """Over time, a line a variant. samples: columns variant, t_s, percent."""
+    figure, ax = _panel(2.9)
+    _lines(samples, "t_s", "percent", ax)
+    ax.set(xlabel="time since the run began (s)", ylabel=label, ylim=(0, None))
+    _shared_legend(figure, [ax])
+    return figure
+
+
+def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> bytes:
+    """conv1's kernels as colour tiles, two variants a row, a net's columns one below the other. PNG: they are pixels.
+
+    kernels: (K, 3, k, k) by variant. columns: 1, or 2 for a net in two columns.
+    """
+    pictures = {name: _stacked(np.asarray(given, dtype=np.float32), columns[name]) for name, given in kernels.items()}
+    with house_style():
+        lines = -(-len(pictures) // 2)
+        figure = Figure(figsize=(WIDTH_IN, 1.35 * lines), layout="constrained")
+        panels = list(figure.subplots(lines, 2, squeeze=False).flat)
+        for ax in panels:
+            ax.set_axis_off()
+        for ax, (name, picture) in zip(panels, pictures.items(), strict=False):
+            ax.imshow(picture, interpolation="nearest")
+            ax.set_title(f"{name}: column 1 above column 2" if columns[name] == 2 else name, fontsize=8)
+        held = io.BytesIO()
+        figure.savefig(held, format="png", dpi=DPI, metadata={"Software": None})
+    return held.getvalue()
+
+
+def _stacked(kernels: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    parts = [_tiles(part) for part in np.split(kernels, columns)]
+    gap = np.ones((2, parts[0].shape[1], 3), dtype=np.float32)
+    return np.concatenate([piece for part in parts for piece in (part, gap)][:-1])
+
+
+def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(K, 3, k, k) as one RGB picture, each kernel stretched to its own range, 12 to 16 a line, a pixel apart."""
+    low, high = (edge(kernels, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
+    scaled = (kernels - low) / np.maximum(high - low, 1e-12)
+    each, side = len(kernels), kernels.shape[-1] + 1
+    across = 16 if each > 12 else 12
+    lines = -(-each // across)
+    picture = np.ones((lines * side, across * side, 3), dtype=np.float32)
+    for i, kernel in enumerate(scaled):
+        y, x = divmod(i, across)
+        picture[y * side : y * side + side - 1, x * side : x * side + side - 1] = kernel.transpose(1, 2, 0)
+    return picture
+
+
+def _panel(height_in: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _lines(data: Frame, x: str, y: str, ax: Axes, **look: Any) -> None:
+    names = list(dict.fromkeys(data["variant"]))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
+    dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
+    sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **look)
+
+
+DASHES: Sequence[Any] = ("", (4, 1.5), (1, 1), (3, 1, 1, 1))
+
+
+def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Below the panels, where it hides no line."""
+    handles, labels = axes[0].get_legend_handles_labels()
+    for ax in axes:
+        if (legend := ax.get_legend()) is not None:
+            legend.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)

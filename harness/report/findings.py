@@ -1,0 +1,66 @@
+"""What was found, in sentences with numbers: the top of the report and the last lines of the command."""
+
+from __future__ import annotations
+
+from harness.report.claims import tally
+from harness.report.evidence import BASE, Evidence
+from harness.report.sections.differences import pairs, seen
+from harness.report.sections.material import Material
+from harness.report.sections.setup import machine
+from harness.report.text import count, listed, percent_with_interval, points_with_interval
+
+
+def findings(given: Material) -> tuple[str, ...]:
+    """Of the setting with the most runs; other settings and failures are counted."""
+    evidence = given.evidence
+    if not evidence.settings:
+        return (_nothing(evidence), *_failures(evidence))
+    setting = evidence.settings[0]
+    protocol, records = setting.protocols[0], list(setting.records())
+    ran = (
+        f"{count(len(records), 'run')} of {count(len(setting.arms), 'variant')} finished on {setting.key.data.name} "
+        f"({setting.key.geometry} geometry, {setting.key.length}) on "
+        f"{listed(sorted({machine(r) for r in records}))}."
+    )
+    means = {name: mean for name in setting.arms if (mean := setting.error(name, protocol, "top1_error"))}
+    lowest = min(means, key=lambda name: means[name].mean)
+    best = f"Lowest top-1 error ({protocol}): {lowest}, {percent_with_interval(means[lowest], ' %')}"
+    base = f"; {BASE}: {percent_with_interval(means[BASE], ' %')}." if BASE in means and lowest != BASE else "."
+    verdicts = f"Published differences: {tally(given.judgements)}. {_undecided(given)}".strip()
+    others = _other_settings(evidence)
+    return (ran, best + base, _told_apart(given), verdicts, *others, *_failures(evidence))
+
+
+def _nothing(evidence: Evidence) -> str:
+    return f"No run of study {evidence.study} has finished; start with: python -m harness reproduce"
+
+
+def _told_apart(given: Material) -> str:
+    """The differences to the base whose intervals over seeds and over images both exclude 0."""
+    setting, told = given.evidence.settings[0], []
+    for variant, versus in pairs(given, setting):
+        found = seen(given, setting, variant, versus, "top1_error") if versus == BASE else None
+        if found is None or found.difference.interval is None or found.images is None:
+            continue
+        if found.difference.interval.excludes_zero and found.images.excludes_zero:
+            told.append(f"{variant} {points_with_interval(found.difference)}")
+    if not told:
+        return f"No variant could be told from {BASE} by top-1 error."
+    return f"Told from {BASE} by top-1 error, in points: {listed(told)}."
+
+
+def _undecided(given: Material) -> str:
+    waiting = [judgement for judgement in given.judgements if judgement.verdict == "inconclusive"]
+    if waiting and all(judgement.obstacles for judgement in waiting):
+        return "What ran can't decide them; the section on differences says why and what it would take."
+    return ""
+
+
+def _other_settings(evidence: Evidence) -> tuple[str, ...]:
+    others = len(evidence.settings) - 1
+    return (f"{count(others, 'other setting')} with fewer runs: see the sections below.",) if others else ()
+
+
+def _failures(evidence: Evidence) -> tuple[str, ...]:
+    broken = [item for item in evidence.set_aside if item.record.summary.status != "ok"]
+    return (f"{count(len(broken), 'run')} failed or was interrupted and counts nowhere.",) if broken else ()

@@ -1,0 +1,33 @@
+"""The sections of the report, in order. To add one: write `section(given)` in a file beside these, add a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.report.model import Section
+from harness.report.sections import (
+    article,
+    differences,
+    errors,
+    methods,
+    paper,
+    provenance,
+    reference,
+    setup,
+    speed,
+    training,
+)
+from harness.report.sections.material import Material
+
+SECTIONS: tuple[Callable[[Material], Section], ...] = (
+    setup.section,
+    errors.section,
+    differences.section,
+    training.section,
+    speed.section,
+    reference.section,
+    paper.section,
+    methods.section,
+    provenance.section,
+    article.section,
+)

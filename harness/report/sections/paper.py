@@ -1,0 +1,102 @@
+"""The paper's claims, one by one: what was claimed, what these runs say to it, and what it takes to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.published.schema import ClaimTest, PaperClaim
+from harness.report.claims import VERDICTS, Claim, Judgement, tally
+from harness.report.evidence import METRICS, Metric
+from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.sections.material import Material
+from harness.report.text import NONE, points
+
+RELATIONS = {
+    "equals": "equals",
+    "about": "equals",
+    "more_than": "more_than",
+    "less_than": "less_than",
+    "at_most": "less_than",
+}
+OWN_WORDS = {"arithmetic": "arithmetic", "outside": "not run"}
+
+
+def section(given: Material) -> Section:
+    """The paper's table of claims, then every other published difference that no run bears on."""
+    blocks: list[Block] = [_table(given)] if given.paper else []
+    if given.judgements:
+        text = f"Published differences in the catalogue, of all families: {tally(given.judgements)}."
+        blocks.append(Paragraph(text=text))
+    not_run = [judgement.claim for judgement in given.judgements if judgement.verdict == "not run"]
+    blocks += [_not_run(not_run)] if not_run else []
+    return Section(title="What is published, claim by claim", blocks=tuple(blocks))
+
+
+def _table(given: Material) -> Table:
+    return Table(
+        caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on.",
+        columns=(
+            Column(heading="Sec."),
+            Column(heading="Claim", share=1),
+            Column(heading="Verdict"),
+            Column(heading="What decides it", share=1),
+        ),
+        rows=tuple((claim.section, claim.statement, _verdict(given, claim), claim.needs) for claim in given.paper),
+        notes=(
+            "Arithmetic: settled by the layer table, without a run. Claims whose measure the records don't hold "
+            "(iterations to converge, say) stand as not run.",
+        ),
+    )
+
+
+def _verdict(given: Material, claim: PaperClaim) -> str:
+    """Of several comparisons, the verdict is shared by all or inconclusive."""
+    if claim.decided_by in OWN_WORDS:
+        return OWN_WORDS[claim.decided_by]
+    verdicts = {judgement.verdict for judgement in _judgements(given, claim)}
+    return verdicts.pop() if len(verdicts) == 1 else ("inconclusive" if verdicts else VERDICTS[-1])
+
+
+def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
+    for test in claim.tests:
+        metric = _metric(test)
+        if metric is not None and test.expected is not None:
+            yield given.judge(
+                Claim(
+                    variant=test.variant,
+                    versus=test.versus,
+                    metric=metric,
+                    effect=test.expected / 100,
+                    data=claim.data,
+                    protocol=test.protocol,
+                    source=claim.section,
+                    relation=RELATIONS[test.relation],  # type: ignore[arg-type]
+                )
+            )
+
+
+def _metric(test: ClaimTest) -> Metric | None:
+    return next((metric for metric in METRICS if metric == test.measure), None)
+
+
+def _not_run(claims: Sequence[Claim]) -> Table:
+    """One row a pair of variants and source, top-1 and top-5 side by side."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for claim in claims:
+        where = (claim.variant, str(claim.versus), claim.data, claim.protocol or NONE, claim.source)
+        rows.setdefault(where, {})[claim.metric] = points(claim.effect, 1)
+    return Table(
+        caption="Published differences of error in points that no seed of these runs bears on.",
+        columns=(
+            Column(heading="Variant"),
+            Column(heading="Against"),
+            *(Column(heading=label, align="right") for label, _ in METRICS.values()),
+            Column(heading="Images", share=2),
+            Column(heading="Protocol"),
+            Column(heading="Source", share=3),
+        ),
+        rows=tuple(
+            (variant, versus, *(found.get(metric, NONE) for metric in METRICS), *where)
+            for (variant, versus, *where), found in rows.items()
+        ),
+    )

@@ -1,0 +1,29 @@
+"""The records that came with the clone, beside yours: for orientation, never pooled with yours."""
+
+from __future__ import annotations
+
+from harness.report.model import Block, Paragraph, Section, Table
+from harness.report.sections.errors import error_table
+from harness.report.sections.material import Material
+from harness.report.sections.setup import machine
+from harness.report.text import count, listed
+
+
+def section(given: Material) -> Section:
+    """The reference's own error tables, one a setting, under its own heading."""
+    settings, blocks = given.evidence.reference, list[Block]()
+    if settings:
+        text = (
+            f"{count(len(given.evidence.came_with_clone), 'sealed record')} came with this copy of the project. They "
+            "ran on another machine and are shown for orientation. No number elsewhere in this report includes them."
+        )
+        blocks.append(Paragraph(text=text))
+    for setting in settings:
+        where = listed(sorted({machine(record) for record in setting.records()}))
+        blocks.append(Paragraph(text=f"{setting.key.label}; on {where}."))
+        blocks.append(_labelled(error_table(setting, setting.protocols[0])))
+    return Section(title="Reference records", blocks=tuple(blocks) or (Paragraph(text="None came with this copy."),))
+
+
+def _labelled(table: Table) -> Table:
+    return Table(caption=f"Reference, not yours. {table.caption}", columns=table.columns, rows=table.rows)

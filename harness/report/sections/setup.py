@@ -1,0 +1,58 @@
+"""What was run on what: images, budget, machine and loader of every setting, in one table each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.records.store import RunRecord
+from harness.report.evidence import Setting
+from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.sections.material import Material, in_setting
+from harness.report.text import count, listed, number
+
+
+def section(given: Material) -> Section:
+    """One table a setting; a plain sentence where nothing finished yet."""
+    settings, blocks = given.evidence.settings, list[Block]()
+    for place, setting in enumerate(settings, 1):
+        blocks += in_setting(settings, place, [_table(setting)])
+    if not blocks:
+        blocks.append(Paragraph(text="No run has finished yet. Start with: python -m harness reproduce"))
+    return Section(title="What was run on what", blocks=tuple(blocks))
+
+
+def _table(setting: Setting) -> Table:
+    return Table(
+        caption="One setting: only runs that share all of this are compared with each other.",
+        columns=(Column(heading="What"), Column(heading="In this report", share=1)),
+        rows=tuple(_rows(setting)),
+    )
+
+
+def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
+    key, records = setting.key, list(setting.records())
+    data = key.data
+    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.arms.items()])
+    stored = f"stored as {data.store_size}x{data.store_size} {data.store_format}"
+    yield "images", f"{data.name}: {data.classes} classes, {stored}"
+    yield "", f"{number(data.train_images)} to train on, {number(data.val_images)} to validate on"
+    yield "geometry", f"{key.geometry}, input {records[0].spec.net.input_size}x{records[0].spec.net.input_size} pixels"
+    yield "recipe", f"{key.recipe}: {key.length} in batches of {key.batch_size}, {key.precision}"
+    yield "machine", listed(_distinct(machine(record) for record in records))
+    yield "loader", "; ".join(_distinct(f"{r.summary.loader} ({r.summary.loader_reason})" for r in records))
+
+
+def machine(record: RunRecord) -> str:
+    """The devices that computed, in words."""
+    cpu: dict[str, Any] = record.env.get("cpu") or {}
+    cores = f"{cpu.get('model', 'unknown processor')}, {count(int(cpu.get('cores_usable', 1)), 'usable core')}"
+    if record.spec.device == "cpu":
+        return cores
+    gpus: Sequence[dict[str, Any]] = record.env.get("gpus") or ()
+    names = [str(gpu.get("name") or "unnamed GPU") for gpu in gpus] or ["a GPU that NVML did not name"]
+    return f"{' + '.join(names)} ({cores})"
+
+
+def _distinct(items: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(items))

@@ -1,0 +1,78 @@
+"""How training went: loss and validation error over the images seen, and the first layer's kernels at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.events import Evaluated, StepsDone
+from harness.report import figures
+from harness.report.evidence import BASE, Setting
+from harness.report.model import Block, Figure, Paragraph, Section
+from harness.report.sections.material import Material, in_setting
+from variants.layers import Conv
+from variants.spec import AlexNetSpec
+
+MOST_KERNELS = 6  # variants whose kernels are shown: a page's worth
+
+
+def section(given: Material) -> Section:
+    """Two figures a setting."""
+    settings, blocks = given.evidence.settings, list[Block]()
+    for place, setting in enumerate(settings, 1):
+        blocks += in_setting(settings, place, [_curves(setting, place), *_kernels(setting, place)])
+    return Section(title="Training", blocks=tuple(blocks) or (Paragraph(text="No finished runs."),))
+
+
+def _curves(setting: Setting, place: int) -> Figure:
+    losses, validation = list[tuple[str, float, float]](), list[tuple[str, float, float]]()
+    for name, runs in setting.arms.items():
+        for record in runs.values():
+            images = 0
+            for event in record.events():
+                if isinstance(event, StepsDone):
+                    images += event.images
+                    losses.append((name, images / 1000, sum(event.losses) / len(event.losses)))
+                elif isinstance(event, Evaluated) and event.protocol == setting.protocols[0]:
+                    validation.append((name, images / 1000, 100 * event.top1_error))
+    return Figure(
+        file=f"curves-{place}.svg",
+        caption="Left: training loss, augmented images, dropout on. Right: top-1 error on the validation images, "
+        f"{setting.protocols[0]}. Each line is the mean over a variant's seeds.",
+        alt="Training loss and validation error over the number of images seen, a line a variant.",
+        content=figures.curves(
+            pd.DataFrame(losses, columns=["variant", "images_thousand", "loss"]),
+            pd.DataFrame(validation, columns=["variant", "images_thousand", "error_percent"]),
+        ),
+    )
+
+
+def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
+    names = sorted(setting.arms, key=lambda name: name != BASE)[:MOST_KERNELS]
+    first = {name: next(iter(setting.arms[name].values())) for name in names}
+    kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
+    if not kernels:
+        return ()
+    figure = Figure(
+        file=f"kernels-{place}.png",
+        caption="Kernels of conv1 after training, lowest seed, each stretched to its own range. A net in two columns "
+        "is shown column by column, as in the paper's figure 3.",
+        alt="Tiles of the first layer's kernels for " + ", ".join(kernels),
+        content=figures.filters(
+            kernels,
+            {name: columns_of(record.spec.net) for name, record in first.items()},
+        ),
+    )
+    return (figure,)
+
+
+def _drawable(kernels: NDArray[Any]) -> bool:
+    """(K, 3, k, k): a separable conv1 has no kernels that could be shown as colours."""
+    return kernels.ndim == 4 and kernels.shape[1] == 3 and len(kernels) > 0
+
+
+def columns_of(net: AlexNetSpec) -> int:
+    """2 for a net in two columns: conv1 reads the image whole, so the later convolutions' groups tell."""
+    return 2 if any(isinstance(layer, Conv) and layer.groups == 2 for layer in net.layers) else 1

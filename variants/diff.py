@@ -11,10 +11,10 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from variants.catalog_base import WITH_WEIGHTS
-from variants.layers import LRN, Conv, Dense, Init, Layer, Local, Pool
+from variants.layers import LRN, Conv, Dense, Init, Layer, Local, Pool, Rule, Shape
 from variants.recipe import Augment, Evaluation, Loss, Recipe
 from variants.spec import AlexNetSpec, LayerRow
-from variants.values import value
+from variants.values import SpecError, value
 
 Trained: TypeAlias = tuple[AlexNetSpec, Recipe]
 Words: TypeAlias = dict[str, str]
@@ -93,13 +93,21 @@ def _layer_words(row: LayerRow) -> Words:
 
 def _rule(row: LayerRow, layer: Conv | Pool) -> str:
     """ "exact" where both rules give the same map; else the rule, and how far ceil's last window hangs over."""
-    if replace(layer, rule="floor").output(row.input) == replace(layer, rule="ceil").output(row.input):
+    if _under(row, layer, "floor") == _under(row, layer, "ceil"):
         return "exact"
     if layer.rule == "floor":
         return "floor"
     size = layer.kernel if isinstance(layer, Conv) else layer.size
     over = (row.output[2] - 1) * layer.stride + size - row.input[2] - 2 * layer.padding
     return f"ceil, {over} over the edge"
+
+
+def _under(row: LayerRow, layer: Conv | Pool, rule: Rule) -> Shape | None:
+    """The output under another rule; None where the window doesn't fit under it."""
+    try:
+        return replace(layer, rule=rule).output(row.input)
+    except SpecError:
+        return None
 
 
 def _start(init: Init) -> str:

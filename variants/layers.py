@@ -102,7 +102,7 @@ class Conv:
 
 @value
 class Local:
-    """A locally connected layer: a convolution with its own weights and biases at every position (CIFAR nets of 2012)."""
+    """A locally connected layer: a convolution with weights and biases of its own at each position (CIFAR nets)."""
 
     kind: Literal["local"] = "local"
     name: str

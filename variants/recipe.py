@@ -18,7 +18,7 @@ class FixedDrops:
 
 @value
 class Plateau:
-    """Multiply by `factor` when the held-out top-1 error has not improved for `patience` epochs, `drops` times at most."""
+    """Multiply by `factor` when held-out top-1 error has not improved for `patience` epochs, `drops` times at most."""
 
     kind: Literal["plateau"] = "plateau"
     patience: int
@@ -118,7 +118,7 @@ class Loss:
 
 @value
 class Evaluation:
-    """Protocols of the final evaluation. "ten_view": mean softmax of 5 crops and their mirrors; "nine_view": CIFAR 2012."""
+    """Protocols of the final evaluation. "ten_view": mean softmax of 5 crops, mirrored too; "nine_view": CIFAR 2012."""
 
     protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
     every_epochs: float = 1.0  # centre error on the validation set while training; 0 is only at the end

@@ -140,7 +140,7 @@ ROWS = (
             store_size=256,
         ),
         meaning="torchvision's reference script: decay 1e-4, a tenth every 30 epochs, unit-variance input, crops of "
-        "random size (here: side uniform, aspect kept, out of the stored square; there: area uniform, aspect 3/4 to 4/3)",
+        "random size (here: side uniform, aspect kept, from the stored square; there: area uniform, aspect 3/4 to 4/3)",
         expected_error="top-1 43.478 %, top-5 20.934 % (ILSVRC-2012 val, centre)",
         expected_cost="90 epochs on 8 GPUs of 32 images each; 0.5 EFLOP",
         source="torchvision references/classification/README.md, AlexNet_Weights.IMAGENET1K_V1",

@@ -1,0 +1,90 @@
+"""Recipes say what the sources say, and a change names a field that exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from variants.catalog import CATALOG
+from variants.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, Plateau
+from variants.recipes import RECIPES, RecipeRow, apply
+from variants.values import SpecError
+
+
+@pytest.mark.parametrize("row", RECIPES.values(), ids=lambda row: row.recipe.name)
+def test_recipe_says_what_came_out_what_it_cost_and_where_that_is_written(row: RecipeRow) -> None:
+    assert row.meaning
+    assert row.expected_error
+    assert row.expected_cost
+    assert row.source
+
+
+def test_every_recipe_the_catalogue_promises_is_there() -> None:
+    assert {"paper", "code_2012", "caffe", "torchvision", "owt_2014", "article", "cifar_2012", "mini"} <= set(RECIPES)
+
+
+def test_paper_is_section_5() -> None:
+    paper = RECIPES["paper"].recipe
+    assert (paper.batch_size, paper.rate, paper.momentum, paper.weight_decay) == (128, 0.01, 0.9, 5e-4)
+    assert paper.epochs == 90.0
+    assert isinstance(paper.schedule, Plateau)
+    assert (paper.schedule.drops, paper.schedule.factor) == (3, 0.1)
+    assert paper.groups == ()
+    assert paper.rate_inside_velocity
+    assert (paper.augment.colour_std, paper.augment.share, paper.augment.divide_by) == (0.1, 1, 1.0)
+
+
+def test_code_2012_is_the_log_of_run_145() -> None:
+    code = RECIPES["code_2012"].recipe
+    assert code.schedule == FixedDrops(at_epochs=(25.0, 51.0, 79.0))
+    assert code.epochs == 91.0
+    assert code.late == (
+        LateChange(at_epoch=67.0, layer="conv1", rate=1e-5, colour_noise=False),
+        LateChange(at_epoch=72.0, layer="conv1", rate=0.0),
+    )
+    (biases,) = code.groups
+    assert (biases.parameter, biases.rate_factor, biases.decay_factor) == ("bias", 2.0, 0.0)
+    assert biases.rate_schedule == FixedDrops(at_epochs=())
+    assert (code.augment.share, code.augment.divide_by, code.augment.colour_scale) == (32, 1.1, "std")
+
+
+def test_schedules_of_the_others() -> None:
+    schedules = {name: row.recipe.schedule for name, row in RECIPES.items()}
+    assert schedules["caffe"] == schedules["article"] == EverySteps(steps=100_000)
+    assert schedules["torchvision"] == FixedDrops(at_epochs=(30.0, 60.0))
+    assert schedules["owt_2014"] == ExpSteps(steps=4, divisor=250.0)
+    assert schedules["code_2012_dexp"] == ExpSteps(steps=4, divisor=1000.0)
+    assert schedules["cvgj"] == Linear()
+
+
+def test_article_starts_at_one_over_the_root_of_the_batch() -> None:
+    assert RECIPES["article"].recipe.rate == pytest.approx(0.0883883, abs=5e-8)  # the digits given
+
+
+@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("recipe", ["native", "mini"])
+def test_every_rows_changes_fit_its_native_recipe_and_mini(name: str, recipe: str) -> None:
+    row = CATALOG[name]
+    native = recipe == "native" or "mini" not in row.geometries
+    base = RECIPES[row.recipe if native else "mini"].recipe
+    already = native and row.recipe == "article"  # has the box weight that its rows bring to any other recipe
+    assert (apply(base, row.recipe_changes) == base) == (not row.recipe_changes or already)
+
+
+def test_apply_changes_nested_fields_and_leaves_the_original() -> None:
+    mini = RECIPES["mini"].recipe
+    changed = apply(mini, (("augment.colour_std", 0.0), ("rate", 0.5)))
+    assert (changed.augment.colour_std, changed.rate) == (0.0, 0.5)
+    assert (mini.augment.colour_std, mini.rate) != (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("augment.color_std", "did you mean 'colour_std'?"),
+        ("weight_decy", "did you mean 'weight_decay'?"),
+        ("rate.factor", "no fields below it"),
+    ],
+)
+def test_apply_refuses_an_unknown_field_and_says_what_there_is(path: str, said: str) -> None:
+    with pytest.raises(SpecError, match=rf"recipe change {path}: no field '.*'; .*{said.replace('?', '[?]')}"):
+        apply(RECIPES["mini"].recipe, ((path, 1.0),))

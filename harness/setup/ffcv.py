@@ -97,29 +97,29 @@ class _Pip:
 
 
 def _build(pip: _Pip, folder: Path, say: Say) -> None:
-    """The cached wheel, the system's headers, unpacked packages: the first that ends in a working import."""
-    faults = []
-    for way in (_from_cache, _from_system, _from_debian):
+    """A wheel built before, the system's headers, unpacked packages: the first that ends in a working import."""
+    ways = [_from_cache] if (folder / "wheels" / _wheel_name()).exists() else []
+    for way in [*ways, _from_system, _from_debian]:
         try:
             way(pip, folder, say)
+            _prove_import()
         except SetupError as error:
+            last = error
             say(f"  {error}")
-            faults.append(str(error))
-            continue
-        if fault := _import_fault():
-            faults.append(f"the built FFCV does not import ({fault})")
-            say(f"  {faults[-1]}")
-            continue
-        return
-    raise SetupError(faults[-1])
+        else:
+            return
+    raise last
 
 
 def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
-    wheel = next((folder / "wheels").glob(f"ffcv-{VERSION}-*-{_platform_tag()}.whl"), None)
-    if wheel is None or sysconfig.get_config_var("py_version_nodot") not in wheel.name:
-        raise SetupError("no FFCV was built on this machine before")
-    say(f"installing the FFCV built here before, {wheel.name}")
-    _put(pip, wheel)
+    say("installing the FFCV built on this machine before")
+    _put(pip, folder / "wheels" / _wheel_name())
+
+
+def _wheel_name() -> str:
+    """What setuptools calls the wheel that this interpreter builds."""
+    python, system = sysconfig.get_config_var("py_version_nodot"), sysconfig.get_platform()
+    return f"ffcv-{VERSION}-cp{python}-cp{python}-{system.replace('-', '_')}.whl"
 
 
 def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
@@ -140,8 +140,7 @@ def _from_debian(pip: _Pip, folder: Path, say: Say) -> None:
         wheel = pip.wheel("building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS)
         debian.bundle(wheel, root)
         (folder / "wheels").mkdir(exist_ok=True)
-        kept = folder / "wheels" / wheel.name
-        wheel.replace(kept)
+        kept = wheel.replace(folder / "wheels" / _wheel_name())
     _put(pip, kept)
 
 
@@ -164,6 +163,11 @@ def _imports() -> bool:
     return status()[0] and not _import_fault()
 
 
+def _prove_import() -> None:
+    if fault := _import_fault():
+        raise SetupError(f"the built FFCV does not import ({fault})")
+
+
 def _import_fault() -> str:
     """Import FFCV in a fresh process without LD_LIBRARY_PATH; the last line of what it says, empty where it works."""
     importlib.invalidate_caches()
@@ -182,10 +186,6 @@ def _library_fault(folder: Path) -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-def _platform_tag() -> str:
-    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

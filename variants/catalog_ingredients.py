@@ -140,7 +140,7 @@ INGREDIENT_ROWS = (
         "he_init",
         "weights start by He's rule in every layer",
         "claim 27",
-        "a larger start than the paper's .01 in every layer: .074 in conv1, .015 in fc6",
+        "a loss far above ln(classes) at the start: He's rule keeps the scale of raw pixels up to the class scores",
         with_init(PAPER, named(PAPER, WITH_WEIGHTS), scheme="he_normal"),
         readings=("biases keep their start, though He et al. (2015) have them at 0",),
     ),

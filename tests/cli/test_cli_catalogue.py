@@ -43,6 +43,7 @@ def test_list_as_json_has_what_programs_need() -> None:
     assert all({"name", "meaning", "parameters", "macs", "published_effect", "source"} <= set(row) for row in rows)
     no_lrn = next(row for row in rows if row["name"] == "no_lrn")
     assert (no_lrn["parameters"], no_lrn["macs"]) == (60_965_224, 724_406_816)
+    assert no_lrn["source"] == CATALOG["no_lrn"].source
     assert no_lrn["published_effect"]["top1_points"] == 1.4
     assert no_lrn["published_effect"]["protocol"] == "ten_view"
 

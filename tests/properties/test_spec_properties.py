@@ -51,7 +51,7 @@ def blocks(draw: st.DrawFn, number: int) -> list[Layer]:
 @st.composite
 def specs(draw: st.DrawFn) -> AlexNetSpec:
     layers = [layer for number in range(1, draw(st.integers(1, 3)) + 1) for layer in draw(blocks(number))]
-    head = [Dense(name="fc6", out=draw(st.integers(1, 8)) * 8, init=draw(inits)), Dropout(name="drop6")]
+    head: list[Layer] = [Dense(name="fc6", out=draw(st.integers(1, 8)) * 8, init=draw(inits)), Dropout(name="drop6")]
     classifier = Dense(name="fc8", out=draw(st.integers(2, 20)))
     try:
         return AlexNetSpec(input_size=draw(st.integers(96, 128)), layers=(*layers, *head, classifier))

@@ -1,0 +1,152 @@
+"""Response normalisation against its written formulas, by plain loops in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from variants import lrn
+from variants.layers import LRN, SpatialLRN
+from variants.lrn import ResponseNorm, SpatialResponseNorm
+
+EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay well below
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def images(channels: int, std: float = 30.0, side: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(3, channels, side, side, generator=torch.Generator().manual_seed(7), dtype=dtype) * std
+
+
+def by_loop(x: Tensor, size: int, per_term: float, beta: float, k: float, groups: int = 1) -> Tensor:
+    """x_i / (k + per_term * sum_{j = i - size//2}^{i + size//2} x_j^2)^beta, j within i's group of maps."""
+    width = x.shape[1] // groups
+    made = torch.empty_like(x)
+    for i in range(x.shape[1]):
+        first = i // width * width
+        low, high = max(first, i - size // 2), min(first + width, i + size // 2 + 1)
+        made[:, i] = x[:, i] / (k + per_term * x[:, low:high].square().sum(1)) ** beta
+    return made
+
+
+SETTINGS = {
+    "paper, sec. 3.3": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=2.0), 1e-4),
+    "2012 code, layers-145": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=True), 2e-5),
+    "Caffe": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=1.0, divide_by_size=True), 2e-5),
+    "CIFAR 11 %": (LRN(name="n", size=9, alpha=1e-3, beta=0.75, k=1.0, divide_by_size=True), 1e-3 / 9),
+    "another power": (LRN(name="n", size=3, alpha=1e-2, beta=0.5, k=1.5), 1e-2),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_norm_is_its_written_formula(name: str, layout: torch.memory_format) -> None:
+    layer, per_term = SETTINGS[name]
+    x = images(12).contiguous(memory_format=layout)
+    wanted = by_loop(x, layer.size, per_term, layer.beta, layer.k)
+    torch.testing.assert_close(ResponseNorm(layer)(x), wanted, rtol=EXACT, atol=0)
+
+
+def test_paper_and_code_differ_by_half_at_activations_of_30() -> None:
+    paper, code = (ResponseNorm(SETTINGS[name][0])(images(48)) for name in ("paper, sec. 3.3", "2012 code, layers-145"))
+    assert ((code - paper) / paper).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("divide", "torch_alpha"), [(False, 5e-4), (True, 1e-4)])
+def test_norm_equals_torchs_with_its_alpha_divided_by_the_window(divide: bool, torch_alpha: float) -> None:
+    x = images(16)
+    layer = LRN(name="n", divide_by_size=divide)
+    wanted = nn.LocalResponseNorm(5, torch_alpha, 0.75, 2.0)(x)
+    torch.testing.assert_close(ResponseNorm(layer)(x), wanted, rtol=EXACT, atol=0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+def test_float32_stays_within_a_millionth_of_float64(layout: torch.memory_format) -> None:
+    x = images(24, std=300.0).requires_grad_()
+    y = x.detach().float().contiguous(memory_format=layout).requires_grad_()
+    module = ResponseNorm(LRN(name="n", groups=2))
+    module(x).square().sum().backward()
+    module(y).square().sum().backward()
+    torch.testing.assert_close(module(y).double(), module(x), rtol=1e-6, atol=0)
+    assert x.grad is not None
+    assert y.grad is not None
+    assert (y.grad - x.grad).abs().max() < 1e-6 * x.grad.abs().max()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+def test_columns_never_see_each_other_even_at_activations_of_300(layout: torch.memory_format) -> None:
+    x = images(96, std=300.0).contiguous(memory_format=layout)
+    halves = [ResponseNorm(LRN(name="n"))(half.contiguous(memory_format=layout)) for half in x.chunk(2, 1)]
+    alone = torch.cat(halves, 1)
+    columns = ResponseNorm(LRN(name="n", groups=2))(x)
+    leaky = ResponseNorm(LRN(name="n", groups=1))(x)
+    # summing a row of zeros in between may reorder the five terms, nothing more
+    torch.testing.assert_close(columns, alone, rtol=EXACT, atol=0)
+    wrong = ((leaky - alone) / alone).abs().amax(dim=(0, 2, 3))
+    assert wrong[46:50].min() > 0.1  # the two maps at each side of the seam
+    assert torch.cat([wrong[:46], wrong[50:]]).max() < EXACT
+
+
+def test_within_map_norm_is_a_loop_over_neighbouring_pixels() -> None:
+    x = images(3, side=7)
+    layer = SpatialLRN(name="n", size=5, alpha=1e-3, beta=0.75, k=1.0)
+    made = SpatialResponseNorm(layer)(x)
+    for row in range(7):
+        for column in range(7):
+            near = x[:, :, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+            base = 1.0 + 1e-3 / 25 * near.square().sum(dim=(2, 3))
+            torch.testing.assert_close(made[:, :, row, column], x[:, :, row, column] / base**0.75, rtol=EXACT, atol=0)
+
+
+MODULES = {
+    "columns": ResponseNorm(LRN(name="n", alpha=1e-2, groups=2)),
+    "power": ResponseNorm(LRN(name="n", size=3, alpha=1e-2, beta=0.6)),
+    "narrow": ResponseNorm(LRN(name="n", size=9, alpha=1e-2, groups=4)),
+    "map": SpatialResponseNorm(SpatialLRN(name="n", alpha=1e-1)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", MODULES)
+def test_backward_pass_is_the_derivative(name: str, layout: torch.memory_format) -> None:
+    x = images(8, side=3, std=10.0).contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(MODULES[name], x)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_pieces_of_the_batch_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pass_through() -> tuple[Tensor, Tensor]:
+        x = images(8).requires_grad_()
+        made = MODULES[name](x)
+        made.square().sum().backward()
+        assert x.grad is not None
+        return made, x.grad
+
+    whole = pass_through()
+    monkeypatch.setattr(lrn, "PIECE_BYTES", 1)  # one image at a time
+    assert all(torch.equal(a, b) for a, b in zip(whole, pass_through(), strict=True))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_half_precision_is_float32_rounded_once(name: str) -> None:
+    x = images(8, dtype=torch.float32).bfloat16().requires_grad_()
+    y = x.detach().float().requires_grad_()
+    made, wanted = MODULES[name](x), MODULES[name](y)
+    assert made.dtype is torch.bfloat16
+    assert torch.equal(made, wanted.bfloat16())
+    made.backward(torch.ones_like(made))
+    wanted.backward(torch.ones_like(wanted))
+    assert x.grad is not None
+    assert y.grad is not None
+    assert torch.equal(x.grad, y.grad.bfloat16())
+
+
+def test_second_derivatives_are_refused_rather_than_wrong() -> None:
+    x = images(8).requires_grad_()
+    (gradient,) = torch.autograd.grad(MODULES["columns"](x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_an_empty_batch_passes() -> None:
+    assert ResponseNorm(LRN(name="n"))(torch.empty(0, 8, 3, 3)).shape == (0, 8, 3, 3)

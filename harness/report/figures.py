@@ -82,7 +82,7 @@ def curves(losses: Frame, validation: Frame) -> Figure:
     _lines(losses, "images_thousand", "loss", axes[0])
     _lines(validation, "images_thousand", "error_percent", axes[1], marker="o")
     axes[0].set(xlabel="images seen (thousand)", ylabel="training loss (nats)")
-    axes[1].set(xlabel="images seen (thousand)", ylabel="top-1 error on validation images (%)")
+    axes[1].set(xlabel="images seen (thousand)", ylabel="validation top-1 error (%)")
     _shared_legend(figure, axes)
     return figure
 
@@ -138,7 +138,7 @@ def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = (edge(kernels, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
     scaled = (kernels - low) / np.maximum(high - low, 1e-12)
     each, side = len(kernels), kernels.shape[-1] + 1
-    across = 16 if each > 12 else 12
+    across = 12 if each <= 24 else 16
     lines = -(-each // across)
     picture = np.ones((lines * side, across * side, 3), dtype=np.float32)
     for i, kernel in enumerate(scaled):

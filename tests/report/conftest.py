@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from study_records import ERRORS, Study
 
+from harness.records.store import Store
+from harness.report.build import build
+from harness.report.model import ReportModel
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
@@ -24,3 +28,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study.fail(study.spec("one_weird_trick", 0), "the loss at step 12 is nan; a smaller rate may help")
     study.run(study.spec("grouped_2gpu", 0), 0.158, root=study.root / "reference" / "reproduce")
     return study
+
+
+@pytest.fixture(scope="session")
+def model(finished: Study) -> ReportModel:
+    """The report on the finished study."""
+    store = Store(finished.root)
+    return build("reproduce", store.records(), store.reference())

@@ -41,6 +41,9 @@ ENV: dict[str, Any] = {
 }
 
 
+GPU: dict[str, Any] = {"peak_gpu_mib": 900.0, "gpu_utilisation": 0.5, "gpu_energy_j": 1920.0}
+
+
 @dataclass
 class Study:
     """Writes runs into a results folder, a second apart."""
@@ -63,7 +66,7 @@ class Study:
             results = {}
             for event in _training(error):
                 writer.event(event)
-            for sample in _telemetry():
+            for sample in _telemetry(spec.device == "cuda"):
                 writer.sample(sample)
             for protocol, better in (("centre", 0.0), ("mirror", 0.004)):
                 noise = hardness + rng.normal(0, 0.02, len(hardness))
@@ -126,8 +129,12 @@ def _training(error: float) -> list[Any]:
     return [*events, TrainingDone(steps=60, images=3840, elapsed_s=12.0, wait_s=1.2)]
 
 
-def _telemetry() -> list[Sample]:
-    return [
+def _telemetry(gpu: bool) -> list[Sample]:
+    nvml = [
+        Sample(t_s=0.5 * i, probe="nvml", device="GPU-0", values={"kernel_running_fraction": 0.5}, missing={})
+        for i in range(30 if gpu else 0)
+    ]
+    return nvml + [
         Sample(t_s=0.5 * i, probe="host", device="host", missing={},
                values={"cpu_utilisation": 0.9 + 0.05 * (i % 3), "rss_mib": 500.0 + i})
         for i in range(30)
@@ -148,11 +155,11 @@ def _known(spec: RunSpec) -> dict[str, Any]:
 
 
 def _summary(run_id: str, spec: RunSpec, results: dict[str, ProtocolResult]) -> Summary:
+    gpu = GPU if spec.device == "cuda" else dict.fromkeys(GPU)
     return Summary(
         run_id=run_id, spec_digest=spec.digest, status="ok", status_reason=None,
         started_utc="2026-01-02T00:00:00Z", finished_utc="2026-01-02T00:01:00Z", steps=60, images_seen=3840,
         results=results, final_train_loss=0.7, train_s=12.0, wait_s=1.2, images_per_second=320.0 + spec.seed,
-        evaluation_s=2.0, peak_rss_mib=512.0, peak_gpu_mib=None, gpu_utilisation=None, gpu_energy_j=None,
-        cpu_utilisation=0.97, missing={"peak_gpu_mib": "no GPU", "gpu_utilisation": "no GPU", "gpu_energy_j": "no GPU"},
-        **_known(spec),
+        evaluation_s=2.0, peak_rss_mib=512.0, cpu_utilisation=0.97,
+        missing={name: "no GPU" for name, held in gpu.items() if held is None}, **gpu, **_known(spec),
     )  # fmt: skip

@@ -12,12 +12,14 @@ import pandas as pd
 from harness.env import bench_key
 from harness.published.schema import Speed
 from harness.records.store import RunRecord
+from harness.records.tables import telemetry_table
 from harness.report import figures
 from harness.report.evidence import Setting
 from harness.report.model import Block, Column, Figure, Section, Table
 from harness.report.sections.material import Material, in_setting
 from harness.report.text import NONE, number, percent
 
+GPU_FIELD, CPU_FIELD = "kernel_running_fraction", "cpu_utilisation"  # of telemetry
 WAITS_MUCH, WAITS_LITTLE = 0.5, 0.1  # of training time
 
 
@@ -133,15 +135,12 @@ def _throughput_plot(records: Sequence[RunRecord], place: int) -> tuple[Figure, 
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     """The GPU where there is one, else the CPU; the lowest seed of each variant."""
-    traces = {name: _trace(next(iter(runs.values()))) for name, runs in setting.arms.items()}
-    on_gpu = any(kind == "gpu" for kind, _ in traces.values())
-    rows = [
-        (name, t_s, share)
-        for name, (kind, trace) in traces.items()
-        if (kind == "gpu") == on_gpu
-        for t_s, share in trace
-    ]
-    if not rows:
+    readings = telemetry_table(next(iter(runs.values())) for runs in setting.arms.values())
+    if readings.empty:
+        return ()
+    on_gpu = bool((readings["field"] == GPU_FIELD).any())
+    shown = readings[readings["field"] == (GPU_FIELD if on_gpu else CPU_FIELD)]
+    if shown.empty:
         return ()
     what = "GPU kernel running (% of time)" if on_gpu else "CPU (% of one core)"
     return (
@@ -149,19 +148,9 @@ def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
             file=f"utilisation-{place}.svg",
             caption=f"{what}, from start to end of each variant's run with the lowest seed.",
             alt="Utilisation over the time of the run, a line a variant.",
-            content=figures.utilisation(pd.DataFrame(rows, columns=["variant", "t_s", "percent"]), what),
+            content=figures.utilisation(shown.assign(percent=100 * shown["value"]), what),
         ),
     )
-
-
-def _trace(record: RunRecord) -> tuple[str, list[tuple[float, float]]]:
-    """("gpu" or "cpu", (seconds, percent) pairs); a GPU that tells nothing leaves the CPU's."""
-    found: dict[str, list[tuple[float, float]]] = {"gpu": [], "cpu": []}
-    for sample in record.telemetry():
-        for kind, field in (("gpu", "kernel_running_fraction"), ("cpu", "cpu_utilisation")):
-            if (share := sample.values.get(field)) is not None:
-                found[kind].append((sample.t_s, 100 * share))
-    return ("gpu", found["gpu"]) if found["gpu"] else ("cpu", found["cpu"])
 
 
 def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:

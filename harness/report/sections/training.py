@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from numpy.typing import NDArray
 
-from harness.events import Evaluated, StepsDone
+from harness.records.tables import curves_table
 from harness.report import figures
 from harness.report.evidence import BASE, Setting
 from harness.report.model import Block, Figure, Paragraph, Section
@@ -27,25 +26,14 @@ def section(given: Material) -> Section:
 
 
 def _curves(setting: Setting, place: int) -> Figure:
-    losses, validation = list[tuple[str, float, float]](), list[tuple[str, float, float]]()
-    for name, runs in setting.arms.items():
-        for record in runs.values():
-            images = 0
-            for event in record.events():
-                if isinstance(event, StepsDone):
-                    images += event.images
-                    losses.append((name, images / 1000, sum(event.losses) / len(event.losses)))
-                elif isinstance(event, Evaluated) and event.protocol == setting.protocols[0]:
-                    validation.append((name, images / 1000, 100 * event.top1_error))
+    course, protocol = curves_table(setting.records()), setting.protocols[0]
+    course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",
         caption="Left: training loss, augmented images, dropout on. Right: top-1 error on the validation images, "
-        f"{setting.protocols[0]}. Each line is the mean over a variant's seeds.",
+        f"{protocol}. Each line is the mean over a variant's seeds.",
         alt="Training loss and validation error over the number of images seen, a line a variant.",
-        content=figures.curves(
-            pd.DataFrame(losses, columns=["variant", "images_thousand", "loss"]),
-            pd.DataFrame(validation, columns=["variant", "images_thousand", "error_percent"]),
-        ),
+        content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
 
 

@@ -1,0 +1,77 @@
+"""The commands `report` and `verify-report`: from sealed records to reports/<study>/, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.records.store import RunRecord, Store
+
+RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
+
+
+def report(
+    study: Annotated[str, typer.Argument(help="As in: python -m harness reproduce --help")] = "reproduce",
+    results: RESULTS = Path("results"),
+    out: Annotated[Path, typer.Option(help="The report goes into a folder of the study's name under this one.")] = Path(
+        "reports"
+    ),
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Report on the records that came with the clone instead of yours.")
+    ] = False,
+) -> None:
+    """Build report.md, report.pdf and figures from sealed records; nothing is trained."""
+    from harness.records.store import Store
+
+    store = Store(results)
+    if reference:
+        write(study, store.reference(study), (), out)
+    else:
+        write(study, of_study(study, store), store.reference(study), out)
+
+
+def verify_report(
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="A report's folder, such as reports/reproduce.")],
+    results: RESULTS = Path("results"),
+) -> None:
+    """Check a report's files and records against its manifest, and make every number anew. Exit code 1 on a problem."""
+    from harness.records.store import Store
+    from harness.report.check import check_report, read_manifest
+
+    problems = check_report(folder, Store(results))
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    manifest = read_manifest(folder)
+    typer.echo(f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; made anew, all bytes are the same")
+
+
+def of_study(name: str, store: Store) -> list[RunRecord]:
+    """Own records of the study's recipe and data, whatever the variant; raises UsageError for an unknown study."""
+    from harness.studies import study_named
+
+    study = study_named(name)
+    return [
+        record
+        for record in store.records()
+        if (record.spec.recipe.name, record.spec.data.name) == (study.recipe, study.data)
+    ]
+
+
+def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], out: Path) -> None:
+    """Writes reports/<study>/ and says where it is and what was found. Also the end of `reproduce`."""
+    from harness.report.build import build
+    from harness.report.render import write_report
+
+    model = build(study, own, reference)
+    paths = write_report(model, out / study)
+    typer.echo("")
+    for sentence in model.found:
+        typer.echo(f"* {sentence}")
+    typer.echo(f"report: {paths[0]} and {paths[1]}")

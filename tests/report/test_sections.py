@@ -1,0 +1,180 @@
+"""What the sections say: their numbers are the records', and what isn't known is said in words, never as 0."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study_records import ENV, ERRORS, Study
+
+from harness.published.schema import ClaimTest, PaperClaim
+from harness.records.store import Store
+from harness.report.build import build, material
+from harness.report.markdown import report_markdown
+from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section, Table
+from harness.report.sections import paper
+from harness.report.sections.errors import error_table
+from harness.report.sections.speed import held_up_by
+from harness.report.sections.training import columns_of
+from harness.report.text import count, listed, number, percent, points, short
+from variants.catalog import CATALOG
+
+
+def section(model: ReportModel, title: str) -> Section:
+    return next(section for section in model.sections if section.title.startswith(title))
+
+
+def tables(section: Section) -> list[Table]:
+    return [block for block in section.blocks if isinstance(block, Table)]
+
+
+def test_the_error_table_holds_the_records_means(finished: Study, model: ReportModel):
+    runs = [record for record in Store(finished.root).records() if record.spec.variant == "no_lrn"]
+    mean = np.mean([record.summary.results["centre"].top1_error for record in runs])
+    row = next(row for row in tables(section(model, "Errors"))[0].rows if row[0] == "no_lrn")
+    assert row[1] == "3"
+    assert row[2].startswith(f"{100 * mean:.2f} ± ")
+
+
+def test_one_seed_shows_its_number_no_interval_and_says_so(model: ReportModel):
+    row = next(row for row in tables(section(model, "Errors"))[0].rows if row[0] == "ungrouped")
+    assert row[2].endswith("(one seed)")
+    assert "±" not in row[2]
+
+
+def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished: Study, model: ReportModel):
+    captions = [table.caption for table in tables(section(model, "Errors"))]
+    assert ["(centre)" in captions[0], "(mirror)" in captions[1]] == [True, True]
+    without = build("reproduce", Store(finished.root).records())
+    assert section(model, "Errors") == section(without, "Errors")
+    assert section(model, "Differences") == section(without, "Differences")
+    reference = tables(section(model, "Reference"))
+    assert [table.caption.startswith("Reference, not yours.") for table in reference] == [True]
+
+
+def test_differences_stand_beside_the_published_ones_with_direction_and_verdict(model: ReportModel):
+    rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
+    assert rows["no_lrn"][4:7] == ("+1.4", "as published", "inconclusive")
+    assert rows["ungrouped"][2].endswith("(one seed)")
+    assert rows["ungrouped"][6] == "inconclusive"
+    reasons = [block for block in section(model, "Differences").blocks if isinstance(block, Bullets)]
+    assert any("mini geometry" in item for item in reasons[0].items)
+    assert any("one seed has no interval" in item and "ungrouped" in item for item in reasons[0].items)
+
+
+def test_the_findings_name_what_was_told_apart_and_what_failed(model: ReportModel):
+    text = " ".join(model.found)
+    assert "10 runs of 4 variants finished on fashion_mnist" in text
+    assert "no_lrn +" in text
+    assert "can't decide them" in text
+    assert "1 run failed or was interrupted" in text
+
+
+def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(finished: Study, model: ReportModel):
+    store = Store(finished.root)
+    assert len(model.sources) == len(store.records()) + len(store.reference())
+    assert all(len(source.checksums) == 64 for source in model.sources)
+    assert "the loss at step 12 is nan" in report_markdown(model)
+
+
+def test_a_machine_without_gpu_has_no_gpu_columns_and_the_reason_below(model: ReportModel):
+    speed = tables(section(model, "Speed"))[0]
+    headings = [column.heading for column in speed.columns]
+    assert not any("GPU" in heading for heading in headings)
+    assert any("no GPU" in note for note in speed.notes)
+    assert {row[headings.index("Waiting for data, %")] for row in speed.rows} == {"10.0"}
+
+
+def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Study):
+    env = {**ENV, "gpus": [{"name": "NVIDIA H100"}], "driver": "560.35"}
+    study.run(study.spec("grouped_2gpu", 0, device="cuda"), 0.16, env)
+    model = build("reproduce", Store(study.root).records())
+    speed = tables(section(model, "Speed"))[0]
+    told = dict(zip([column.heading for column in speed.columns], speed.rows[0], strict=True))
+    assert (told["GPU kernel running, %"], told["J/image (GPU)"], told["Memory, MiB"]) == ("50.0", "0.50", "900")
+    assert "device NVIDIA H100" in speed.notes[0]
+    utilisation = next(figure for figure in model.figures if figure.file.startswith("utilisation"))
+    assert utilisation.caption.startswith("GPU kernel running")
+    assert "NVIDIA H100" in model.found[0]
+
+
+def test_speeds_of_two_machines_stand_in_two_tables(study: Study):
+    study.run(study.spec("grouped_2gpu", 0), 0.16)
+    study.run(study.spec("grouped_2gpu", 1), 0.16, {**ENV, "cpu": {**ENV["cpu"], "model": "another"}})
+    speed = section(build("reproduce", Store(study.root).records()), "Speed")
+    assert [len(table.rows) for table in tables(speed) if table.caption.startswith("Training speed")] == [1, 1]
+
+
+@pytest.mark.parametrize(("wait", "answer"), [(0.05, "computing"), (0.3, "both"), (0.8, "the loader")])
+def test_the_share_of_waiting_tells_what_holds_training_up(wait: float, answer: str):
+    assert held_up_by(wait) == answer
+
+
+def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportModel):
+    kinds = {figure.file.partition("-")[0] for figure in model.figures}
+    assert kinds == {"errors", "curves", "kernels", "throughput", "utilisation"}
+    assert all(figure.alt and figure.content for figure in model.figures)
+
+
+def test_two_settings_are_told_apart_in_every_section(study: Study):
+    study.run(study.spec("grouped_2gpu", 0), 0.16)
+    study.run(study.spec("grouped_2gpu", 0, data=replace(study.spec("no_lrn", 0).data, listing="ef" * 32)), 0.2)
+    model = build("reproduce", Store(study.root).records())
+    texts = [block.text for block in section(model, "Errors").blocks if isinstance(block, Paragraph)]
+    assert [text[:10] for text in texts if text.startswith("Setting")] == ["Setting 1:", "Setting 2:"]
+    assert len({figure.file for figure in model.figures}) == len(model.figures)
+
+
+def test_nothing_run_is_a_report_that_says_so(tmp_path: Path):
+    model = build("reproduce", [])
+    assert "No run of study reproduce has finished" in model.found[0]
+    assert model.headline is None
+    assert not any(isinstance(block, Figure) for section in model.sections for block in section.blocks)
+    assert report_markdown(model)
+
+
+def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study):
+    given = material("reproduce", Store(finished.root).records(), [], CATALOG)
+    rows = {row[1]: row[2] for row in tables(paper.section(given))[0].rows}
+    verdicts = {claim.id: rows[claim.statement] for claim in given.paper}
+    assert verdicts["lrn"] == "inconclusive"
+    assert verdicts["overlapping_pool"] == "not run"
+    assert verdicts["size"] == "arithmetic"
+    assert verdicts["ensembles"] == "not run"
+
+
+def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
+    given = material("reproduce", Store(finished.root).records(), [], CATALOG)
+    test = ClaimTest(
+        variant="no_lrn", versus="grouped_2gpu", measure="iterations_to_converge", unit="ratio", protocol="training",
+        relation="about", expected=2.0,
+    )  # fmt: skip
+    claim = PaperClaim(
+        number=1, id="x", section="1", statement="s", data="ILSVRC", decided_by="training", tests=(test,), needs="n",
+        small_scale=None,
+    )  # fmt: skip
+    made = tables(paper.section(replace(given, paper=[claim])))[0]
+    assert made.rows == (("1", "s", "not run", "n"),)
+
+
+def test_only_nets_in_two_columns_show_two():
+    assert columns_of(CATALOG["grouped_2gpu"].spec) == 2
+    assert columns_of(CATALOG["ungrouped"].spec) == 1
+
+
+def test_a_protocol_that_only_some_variants_have_leaves_the_others_out(finished: Study):
+    from harness.report.evidence import gather
+
+    setting = gather("x", Store(finished.root).records(), [], list(CATALOG)).settings[0]
+    assert [row[0] for row in error_table(setting, "centre").rows] == [*list(ERRORS)[:2], "ungrouped", "no_lrn"]
+    assert error_table(setting, "ten_view").rows == ()
+
+
+def test_numbers_are_written_for_readers():
+    assert [points(0.014, 1), points(-0.0041), points(0.0, 1), points(-0.00001)] == ["+1.4", "−0.41", "0.0", "0.00"]
+    assert [percent(0.1234), percent(None), number(1234.5, 1), number(None)] == ["12.34", "—", "1,234.5", "—"]
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [count(1, "run"), count(1200, "run")] == ["1 run", "1,200 runs"]
+    assert [short(None), short("ab" * 32)] == ["—", "ab" * 6]

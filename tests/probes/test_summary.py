@@ -57,6 +57,7 @@ def test_cpu_utilisation_is_cpu_seconds_a_second_of_training() -> None:
 def test_throttling_is_counted_in_seconds_by_reason() -> None:
     samples = [gpu(t, throttle_mask=4 if 2 <= t < 5 else 0) for t in range(10)]
     assert summarise(samples, [(3.5, 9)])["details"]["throttled_s"] == {"power_cap": 1.5}
+    assert summarise(samples, [(0, 2.5), (4.75, 9)])["details"]["throttled_s"] == {"power_cap": 0.75}
 
 
 def test_every_null_has_the_reason_that_applies() -> None:

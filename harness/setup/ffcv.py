@@ -64,7 +64,7 @@ def install(say: Say, *, constraint: Path | None = None, cache: Path | None = No
     folder = cache or cache_folder()
     steps = Steps(log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     try:
-        _refuse_hopeless()
+        _refuse_hopeless(_kept_wheel(folder).exists())
         folder.mkdir(parents=True, exist_ok=True)
         steps.log.unlink(missing_ok=True)
         say("installing what FFCV needs: " + ", ".join(NEEDS))
@@ -98,7 +98,7 @@ class _Pip:
 
 def _build(pip: _Pip, folder: Path, say: Say) -> None:
     """A wheel built before, the system's headers, unpacked packages: the first that ends in a working import."""
-    ways = [_from_cache] if (folder / "wheels" / _wheel_name()).exists() else []
+    ways = [_from_cache] if _kept_wheel(folder).exists() else []
     for way in [*ways, _from_system, _from_debian]:
         try:
             way(pip, folder, say)
@@ -113,13 +113,13 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
 
 def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
     say("installing the FFCV built on this machine before")
-    _put(pip, folder / "wheels" / _wheel_name())
+    _put(pip, _kept_wheel(folder))
 
 
-def _wheel_name() -> str:
-    """What setuptools calls the wheel that this interpreter builds."""
+def _kept_wheel(folder: Path) -> Path:
+    """Where the wheel built for this interpreter is kept."""
     python, system = sysconfig.get_config_var("py_version_nodot"), sysconfig.get_platform()
-    return f"ffcv-{VERSION}-cp{python}-cp{python}-{system.replace('-', '_')}.whl"
+    return folder / "wheels" / f"ffcv-{VERSION}-cp{python}-cp{python}-{system.replace('-', '_')}.whl"
 
 
 def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
@@ -139,8 +139,9 @@ def _from_debian(pip: _Pip, folder: Path, say: Say) -> None:
         say("building FFCV against them (about 10 s)")
         wheel = pip.wheel("building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS)
         debian.bundle(wheel, root)
-        (folder / "wheels").mkdir(exist_ok=True)
-        kept = wheel.replace(folder / "wheels" / _wheel_name())
+        kept = _kept_wheel(folder)
+        kept.parent.mkdir(exist_ok=True)
+        wheel.replace(kept)
     _put(pip, kept)
 
 
@@ -148,12 +149,12 @@ def _put(pip: _Pip, wheel: Path) -> None:
     pip.install("installing the built FFCV", "--no-deps", "--force-reinstall", "--no-index", str(wheel))
 
 
-def _refuse_hopeless() -> None:
-    """What no way below could mend."""
+def _refuse_hopeless(built: bool) -> None:
+    """What no way below could mend. built: a wheel is kept, so that no compiler is needed."""
     if platform.system() != "Linux":
         raise SetupError(f"FFCV needs Linux and this is {platform.system()}")
     compiler = os.environ.get("CXX", "g++").split()[0]
-    if not shutil.which(compiler) or not shutil.which("pkg-config"):
+    if not built and not (shutil.which(compiler) and shutil.which("pkg-config")):
         raise SetupError(f"FFCV is compiled here and that needs {compiler} and pkg-config")
     if importlib.util.find_spec("pip") is None:
         raise SetupError(f"this environment has no pip ({sys.executable} -m ensurepip)")

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 
 FORMAT = 1  # of manifest.json and what lies beside it; another number is prepared anew
 MANIFEST = "manifest.json"
@@ -83,15 +83,33 @@ def full_disk_told(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder` against other processes, waiting for it; freed when a process ends, however it ends."""
+    """Hold the lock of `folder` against other processes, waiting for it; freed when a process ends, however it ends.
+
+    Raises UsageError where the parent process holds it, which would be a wait for ever: writer processes import the
+    main module anew, and one without a guard prepares the data again.
+    """
     with full_disk_told(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _lock(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if os.pread(handle, 20, 0) == str(os.getppid()).encode():
+            raise UsageError(
+                "this script prepares data when it is imported, which its own writer processes do; "
+                "put the call under: if __name__ == '__main__':"
+            ) from None
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
 def fingerprint(path: Path) -> str:

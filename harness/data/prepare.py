@@ -8,6 +8,7 @@ folder loader nothing where the pictures are files already, PNG files elsewhere.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -204,8 +205,10 @@ class _Job:
             store_format=settings.store_format,
             jpeg_quality=settings.jpeg_quality,
             boxes=split.boxes is not None,
-            workers=self.workers or len(os.sched_getaffinity(0)),
+            # Pictures in memory are stored faster than they are sent to other processes.
+            workers=1 if split.root is None else self.workers or len(os.sched_getaffinity(0)),
             progress=self.progress,
+            name=split.name,
         )
         return path.name
 
@@ -219,17 +222,18 @@ class _Job:
         return path.name
 
     def _write_pngs(self, name: Split, split: SourceSplit) -> Path:
-        """Stored squares as PNG, which keeps every byte, in class folders."""
+        """Stored squares as PNG, which keeps every byte, in class folders; all of them or none."""
         root, item = self.folder / name, StoredItem(split, self.settings.store_size)
-        with full_disk_told(root):
-            for label in range(len(split.classes)):
-                (root / _folder_name(label)).mkdir(parents=True, exist_ok=True)
-        for index in range(len(split)):
-            image = Image.fromarray(item(index)[0])
-            path = root / _png_name(split, index)
-            with full_disk_told(path):
-                image.save(path, format="PNG", compress_level=1)
-            self.progress(f"writing {name} images", index + 1, len(split))
+        try:
+            with full_disk_told(root):
+                for label in range(len(split.classes)):
+                    (root / _folder_name(label)).mkdir(parents=True, exist_ok=True)
+                for index in range(len(split)):
+                    Image.fromarray(item(index)[0]).save(root / _png_name(split, index), compress_level=1)
+                    self.progress(f"writing {name} images", index + 1, len(split))
+        except BaseException:
+            shutil.rmtree(root, ignore_errors=True)
+            raise
         return root
 
     def _manifest(self, kept: list[SourceSplit], bad: list[list[BadImage]], path: Path | None) -> dict[str, Any]:

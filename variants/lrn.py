@@ -111,13 +111,16 @@ def _negative_power(base: Tensor, beta: float) -> Tensor:
 
 def _across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
     """A sum over each map of (N, C, ...) and its neighbours within its group, the faster way for the layout of x."""
-    narrow = x.dim() == 4 and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu"
-    if narrow and x.is_contiguous(memory_format=torch.channels_last):
+    if _channels_last(x) and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu":
         at = torch.arange(x.shape[1], device=x.device)
-        near = (at[:, None] - at).abs() <= size // 2
-        same = (at[:, None] * groups // x.shape[1]) == (at * groups // x.shape[1])
-        return partial(_by_band, (near & same).to(_wide(x).dtype))
+        group = at * groups // x.shape[1]
+        band = ((at[:, None] - at).abs() <= size // 2) & (group[:, None] == group)
+        return partial(_by_band, band.to(_wide(x).dtype))
     return partial(_by_shifts, size, groups)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _by_band(band: Tensor, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,9 +47,10 @@ class Steps:
             raise SetupError(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
 
     def _last_error(self, start: int) -> str:
-        """The most telling line printed since `start`: the last that speaks of an error, else the last one."""
+        """The most telling line printed since `start`: the compiler's first error, else the last error, else the end."""
         with self.log.open("rb") as log:
             log.seek(start)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if "rror" in line or line.startswith("E:")]
-        return (telling or lines or [""])[-1][:300]
+        compiler = [line for line in lines if re.search(r":\d+: (fatal )?error: ", line)]
+        errors = [line for line in lines if re.match(r"E: |ERROR: |error: |\w+Error: ", line)]
+        return (compiler[:1] or errors[-1:] or lines[-1:] or [""])[0][:300].rstrip(".")

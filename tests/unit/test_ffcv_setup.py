@@ -80,9 +80,13 @@ def test_the_status_tells_how_ffcv_was_built(installed, monkeypatch):
 
 
 def test_a_failed_step_says_its_most_telling_line_and_keeps_the_rest_in_the_log(steps):
-    script = "echo making; echo 'x.cpp:1: error: no such file' >&2; echo bye; exit 3"
-    with pytest.raises(SetupError, match=r"^building failed: x\.cpp:1: error: no such file$"):
+    script = (
+        "echo making; echo 'x.cpp:1:9: error: no such file' >&2; echo 'ERROR: no wheel'; echo a note on errors; exit 3"
+    )
+    with pytest.raises(SetupError, match=r"^building failed: x\.cpp:1:9: error: no such file$"):
         steps.run("building", ["sh", "-c", script])
+    with pytest.raises(SetupError, match=r"^looking failed: E: Unable to locate package x$"):
+        steps.run("looking", ["sh", "-c", "echo 'E: Unable to locate package x'; echo a note on errors; exit 3"])
     assert "making" in steps.log.read_text()
     with pytest.raises(SetupError, match="failed: exit code 3"):
         steps.run("building", ["sh", "-c", "exit 3"])
@@ -93,7 +97,11 @@ def test_a_failed_step_says_its_most_telling_line_and_keeps_the_rest_in_the_log(
 def test_with_empty_package_lists_own_ones_are_fetched_without_locks_or_a_change_of_user(tmp_path, monkeypatch):
     bin_ = tmp_path / "bin"
     told = tmp_path / "told"
-    program(bin_, "apt-get", f'echo "$@" >> {told}; case "$*" in *State::Lists*) touch a.deb;; *) exit 100;; esac')
+    program(
+        bin_,
+        "apt-get",
+        f'echo "$@" >> {told}; case "$*" in *State::Lists*update);; *State::Lists*) touch a.deb;; *) exit 100;; esac',
+    )
     program(bin_, "dpkg-deb", "mkdir -p $3/usr/lib/triplet && touch $3/usr/lib/triplet/libopencv_core.a")
     monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
     steps = Steps(log=tmp_path / "log", environ={"PATH": f"{bin_}:/usr/bin:/bin"})

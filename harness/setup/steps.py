@@ -47,7 +47,7 @@ class Steps:
             raise SetupError(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
 
     def _last_error(self, start: int) -> str:
-        """The most telling line printed since `start`: the compiler's first error, else the last error, else the end."""
+        """The most telling line since `start`: the compiler's first error, else the last error, else the last line."""
         with self.log.open("rb") as log:
             log.seek(start)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]

@@ -1,56 +1,69 @@
 """Thin sessions: each installs into one shared environment, then calls the command line. `nox -l` lists them."""
 
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
 import nox
 
-nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "tests"]
-nox.needs_version = ">=2025.2.9"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-SHARED = ".nox/shared"  # torch alone is 5.6 GB with CUDA: one environment serves every session
+# torch alone is 5.6 GB with CUDA: one environment serves every session
+SHARED = Path(".nox", "shared").resolve()
+PYTHON = str(SHARED / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 PINS = ("-c", "constraints.txt")
 
 
+def python(session: nox.Session, *arguments: str) -> None:
+    session.run(PYTHON, *arguments, external=True)
+
+
 def install(session: nox.Session, *groups: str) -> None:
-    session.install(*PINS, "-e", ".", *nox.project.dependency_groups(PROJECT, *groups) if groups else ())
-    session.run("python", "-m", "harness.setup.ffcv", "--optional", "--constraint", "constraints.txt")
+    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built."""
+    if not Path(PYTHON).exists():
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(SHARED), external=True)
+    wanted = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
+    python(session, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINS, "-e", ".", *wanted)
+    python(session, "-m", "harness.setup.ffcv", "--optional", "--constraint", "constraints.txt")
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none")
 def reproduce(session: nox.Session) -> None:
     """Set-up, data, training, report. `nox -s reproduce -- --help` shows how to give it more time."""
     install(session)
-    session.run("python", "-m", "harness", "reproduce", *session.posargs)
+    python(session, "-m", "harness", "reproduce", *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """The test suite; arguments after -- go to pytest."""
     install(session, "tests")
-    session.run("pytest", *session.posargs)
+    python(session, "-m", "pytest", *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """ruff, formatting, mypy strict, the layers of import-linter."""
     install(session, "tests", "lint")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
-    session.run("lint-imports")
+    python(session, "-m", "ruff", "check", ".")
+    python(session, "-m", "ruff", "format", "--check", ".")
+    python(session, "-m", "mypy")
+    session.run(str(Path(PYTHON).parent / "lint-imports"), external=True)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """The benchmarks: ratios measured within one run, stored by pytest-benchmark under .benchmarks/."""
     install(session, "tests")
-    session.run(
-        "pytest", "tests/bench", "--benchmark-enable", "--benchmark-only", "--benchmark-autosave", *session.posargs
-    )
+    switches = ("--benchmark-enable", "--benchmark-only", "--benchmark-autosave", "-s")
+    python(session, "-m", "pytest", "tests/bench", *switches, *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
     """Rebuild reports/<study>/ from the sealed records; arguments after -- go to `python -m harness report`."""
     install(session)
-    session.run("python", "-m", "harness", "report", *session.posargs)
+    python(session, "-m", "harness", "report", *session.posargs)

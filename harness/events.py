@@ -9,6 +9,8 @@ from variants.values import value
 
 @value
 class TrainingStarted:
+    """Once, before the first step: what is to come."""
+
     kind: Literal["training_started"] = "training_started"
     steps: int
     images_per_epoch: int
@@ -49,6 +51,8 @@ class Evaluated:
 
 @value
 class RateDropped:
+    """The recipe's rate changed; `rate` is the new one."""
+
     kind: Literal["rate_dropped"] = "rate_dropped"
     step: int
     epoch: float
@@ -57,6 +61,8 @@ class RateDropped:
 
 @value
 class TrainingDone:
+    """After the last step: sums over the whole training, evaluations left out."""
+
     kind: Literal["training_done"] = "training_done"
     steps: int
     images: int

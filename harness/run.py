@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from variants.weights import load_weights, save_weights
 
 from harness.data.base import Loader, Prepared, Progress, View, silent
 from harness.data.opening import LoaderName, open_loader
@@ -28,6 +28,7 @@ from harness.spec import RunSpec
 from harness.summary import Tally
 from harness.train import Trainer
 from variants.alexnet import AlexNet, build
+from variants.weights import load_weights, save_weights
 
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
@@ -75,6 +76,8 @@ def execute(
     env = describe(store.root) | {"placement": asdict(where)}
     with store.open(spec, env, clock=time.perf_counter) as writer:
         train, val = open_loaders(spec, prepared, where)
+        for sentence in writer.swept:
+            print(sentence, file=sys.stderr)
         writer.know(loader=train.choice.name, loader_reason=train.choice.reason)
         model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
         model = model.to(memory_format=torch.channels_last)
@@ -84,11 +87,10 @@ def execute(
         for name, protocol in found.items():
             writer.correct(name, protocol.top1, protocol.top5)
         writer.array("conv1", first_kernels(model))
-        writer.probes(sampler.report())
         if weights_to is not None:
             save_weights(model, weights_to)
         results = {name: protocol.result() for name, protocol in found.items()}
-        path = writer.seal(tally.summary(results, train.choice.name, train.choice.reason))
+        path = writer.seal(tally.summary(results, train.choice, sampler.report()))
     return RunRecord.load(path)
 
 

@@ -1,4 +1,4 @@
-"""A run as a value: everything that can change a number, resolved, and nothing that can't. Its digest is its identity."""
+"""A run as a value: all that can change a number, resolved, and nothing else. Its digest is its identity."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import Any
 
 import torch
 
+from harness.data.base import LoaderChoice
 from harness.events import Evaluated, Event, StepsDone, TrainingDone
 from harness.probes.summary import Interval, summarise
 from harness.records.schema import ProtocolResult, Summary
@@ -36,10 +38,13 @@ class Tally:
         elif isinstance(event, Evaluated) and event.final:
             self._evaluation_s = event.elapsed_s  # one pass serves all protocols
 
-    def summary(self, results: dict[str, ProtocolResult], loader: str, loader_reason: str) -> Summary:
-        """Call after the last event and the last sample."""
+    def summary(
+        self, results: dict[str, ProtocolResult], choice: LoaderChoice, sampler_report: dict[str, Any]
+    ) -> Summary:
+        """Call after the last event and the last sample; also leaves probes.json."""
         assert self._done is not None
         watched = summarise(self._writer.telemetry(), self._training)
+        self._writer.probes(sampler_report | watched["details"])
         missing = dict(watched["missing"])
         rate, warmup_steps = self._rate(missing)
         return Summary(
@@ -61,8 +66,8 @@ class Tally:
             warmup_steps=warmup_steps,
             evaluation_s=round(self._evaluation_s, 3),
             peak_gpu_mib=self._peak_gpu_mib(missing),
-            loader=loader,
-            loader_reason=loader_reason,
+            loader=choice.name,
+            loader_reason=choice.reason,
             missing=missing,
             **watched["summary"],
         )

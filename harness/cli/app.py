@@ -43,6 +43,7 @@ app.command("eval")(runs.evaluate)
 app.add_typer(data.app, name="data")
 app.command("report")(reports.report)
 app.command("verify")(machine.verify)
+app.command("verify-report")(reports.verify_report)
 app.command("doctor")(machine.doctor)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.cli import reports
 from harness.cli.progress import Board, board, console, counting
 from harness.codec import to_json
 from harness.data.opening import LoaderName
@@ -66,7 +67,9 @@ def reproduce(
         f"{len(todo)} to do, {where.concurrent} at a time"
     )
     failures = _run(todo, wish, study, where, results, limit_s) if todo else []
-    _report(wish.study, specs, store, out)
+    digests = {spec.digest for spec in specs}
+    own = [record for record in store.records() if record.summary.spec_digest in digests]
+    reports.write(wish.study, own, store.reference(wish.study), out)
     if failures:
         raise RunFailed(
             f"{len(failures)} of {len(todo)} runs ended without a result; the report lists them. First: {failures[0]}"
@@ -110,8 +113,3 @@ def _show(bars: Board, todo: Sequence[RunSpec], news: News) -> str | None:
         bars.end(name, "sealed" if news.error is None else f"failed: {news.error}")
         return None if news.error is None else f"{name}: {news.error}"
     return None
-
-
-def _report(study: str, specs: Sequence[RunSpec], store: Store, out: Path) -> None:
-
-    raise NotImplementedError

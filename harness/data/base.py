@@ -83,7 +83,7 @@ class Prepared:
     """A data set ready to load: where its files are, what is in it, and the statistics the paper's recipe needs.
 
     mean: float32, (3, S, S), the training set's mean image (0-255). std: float32 (3,), per channel.
-    eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the RGB covariance of all training pixels; vectors are columns.
+    eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the training pixels' RGB covariance; vectors are columns.
     manifest: what manifest.json says (source, counts per class, digest of the listing, write settings, versions).
     """
 

@@ -27,7 +27,7 @@ Work: TypeAlias = tuple[Item, int, int | None]
 CHUNK = 16  # images a worker makes at a time; 3 MB of raw 256x256
 
 
-class ItemFailed(Exception):  # noqa: N818
+class ItemFailed(Exception):
     """Which image failed, carried over from a worker."""
 
     def __init__(self, index: int, reason: str) -> None:

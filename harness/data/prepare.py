@@ -167,17 +167,15 @@ class _Job:
         """The first pass; leaves statistics, listings and a manifest without any loader's files."""
         with full_disk_told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        side, bad, kept = self.settings.store_size, [], []
-        for name, split in zip(SPLITS, splits, strict=True):
-            faults, moments = check(split, side, f"checking {name} images", self.workers, self.progress)
-            bad.append(faults)
-            kept.append(without(split, faults))
-            if name == "train":
-                statistics = moments.statistics() if moments.count else None
+        found = [
+            check(split, self.settings.store_size, f"checking {name} images", self.workers, self.progress)
+            for name, split in zip(SPLITS, splits, strict=True)
+        ]
+        bad = [faults for faults, _ in found]
         if not skip:
             refuse(bad[0] + bad[1], sum(len(split) for split in splits))
-        assert statistics is not None  # `without` refused a split with nothing left
-        write_whole(self.folder / "statistics.npz", statistics.save)
+        kept = [without(split, faults) for split, faults in zip(splits, bad, strict=True)]
+        write_whole(self.folder / "statistics.npz", found[0][1].statistics().save)
         return self._save(self._manifest(kept, bad, path), ["statistics.npz"])
 
     def write(self, splits: list[SourceSplit], manifest: dict[str, Any], loader: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 
-class Unavailable(Exception):  # noqa: N818  # a fact about the machine, recorded as such; nothing has gone wrong
+class Unavailable(Exception):  # a fact about the machine, recorded as such; nothing has gone wrong
     """There is no such probe here; the message is the reason to record."""
 
 

@@ -50,7 +50,7 @@ def odd(text: str) -> ReportModel:
 def test_another_process_place_zone_locale_style_and_order_give_the_same_bytes(
     finished: Study, model: ReportModel, tmp_path: Path
 ):
-    (tmp_path / "matplotlibrc").write_text("font.size: 30\nsavefig.dpi: 17\n")
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.xmargin: 0.4\n")
     shutil.copytree(finished.root, tmp_path / "elsewhere")
     env = {**os.environ, "TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "5"}
     made = subprocess.run(

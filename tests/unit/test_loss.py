@@ -1,4 +1,4 @@
-"""The three readings of label smoothing (the article's claim 55), the box loss and IoU, against formulas written out."""
+"""Label smoothing's three readings (the article's claim 55), the box loss and IoU, against written-out formulas."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ def one_weight(name: str) -> tuple[str, str, str]:
     return name.split(".")[0], "conv" if name.startswith("conv") else "dense", name.split(".")[1]
 
 
-def trajectory(made: Recipe, gradients: list[float], name: str = "conv1.weight", steps_per_epoch: int = 2) -> list[float]:
+def trajectory(
+    made: Recipe, gradients: list[float], name: str = "conv1.weight", steps_per_epoch: int = 2
+) -> list[float]:
     weight = torch.nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
     sgd = Sgd([(name, weight)], made, one_weight)
     seen = []

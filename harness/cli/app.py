@@ -10,7 +10,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 
 import typer
 
-from harness.cli import catalogue, data, machine, published, reports, runs
+from harness.cli import catalogue, data, machine, pages, published, reports, runs
 from harness.errors import INTERRUPTED, HarnessError
 
 INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
@@ -45,6 +45,7 @@ app.command("report")(reports.report)
 app.command("verify")(machine.verify)
 app.command("verify-report")(reports.verify_report)
 app.command("doctor")(machine.doctor)
+app.command("pages")(pages.pages)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

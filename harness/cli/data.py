@@ -80,7 +80,7 @@ def prepare(
             progress=progress,
         )
     spec, skipped = prepared.spec, len(prepared.manifest.get("skipped", ()))
-    left_out = f", {skipped} bad ones left out" if skipped else ""
+    left_out = f", {skipped} bad left out" if skipped else ""
     where = "made in memory" if spec.name == "synthetic" else str(prepared.folder)
     typer.echo(
         f"{spec.name}: {spec.train_images:,} training and {spec.val_images:,} validation images, "

@@ -1,0 +1,53 @@
+"""`pages`: writes what is generated in the repository itself: reports/published/ and the table in README.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pages(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 where a page is out of date.")
+    ] = False,
+    root: Annotated[Path, typer.Option(help="A checkout of the project.")] = Path(),
+) -> None:
+    """Regenerate reports/published/*.md and README's results table from catalogue, ledger and reference records."""
+    wanted = generated(root)
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    if check and stale:
+        typer.echo(f"out of date: {', '.join(map(str, stale))}; mend it with: python -m harness pages")
+        raise typer.Exit(1)
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted[path])
+    typer.echo(f"{len(stale)} pages written" if stale else "all pages are up to date")
+
+
+def generated(root: Path) -> dict[Path, str]:
+    """Every generated page by its path, as it ought to be."""
+    from harness.published import pages as published
+
+    folder = root / "reports" / "published"
+    return {
+        folder / "targets.md": published.targets_page(),
+        folder / "article.md": published.article_page(),
+        folder / "paper.md": published.paper_claims_page(),
+        folder / "differences.md": published.diff_page(
+            ("grouped_2gpu", "one_weird_trick"), ("grouped_2gpu", "code_2012"), ("grouped_2gpu", "article")
+        ),
+        root / "README.md": _readme(root),
+    }
+
+
+def _readme(root: Path) -> str:
+    from harness.records.store import Store
+    from harness.report.build import build
+    from harness.report.markdown import BEGIN, END, readme_table
+
+    text = (root / "README.md").read_text()
+    table = readme_table(build("reproduce", Store(root / "results").reference("reproduce")))
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda found: table, text, flags=re.DOTALL)

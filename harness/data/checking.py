@@ -59,9 +59,8 @@ def without(split: SourceSplit, bad: list[BadImage]) -> SourceSplit:
 def refuse(bad: list[BadImage], images: int) -> None:
     """Raise DataError that names the first and counts all, if there is any."""
     if bad:
-        files = "file is not a readable image" if len(bad) == 1 else "files are not readable images"
         raise DataError(
-            f"{len(bad)} of {images} {files}, the first is {bad[0].name} ({bad[0].reason}); "
+            f"{len(bad)} of {images} files can't be read as images, the first is {bad[0].name} ({bad[0].reason}); "
             "mend or remove them, or leave them out with --skip-bad-images"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.data.base import Loader, LoaderChoice, Prepared, Split, View
@@ -55,7 +54,7 @@ def open_loader(
             prepared, split, batch_size=batch_size, view=view, seed=seed, shuffle=shuffle, workers=workers
         )
     return FolderLoader(
-        Path(prepared.manifest["roots"][split]),
+        prepared.folder / prepared.manifest["roots"][split],
         Listing.load(prepared.folder / f"{split}.jsonl"),
         side=prepared.spec.store_size,
         view=view,

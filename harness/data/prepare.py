@@ -82,6 +82,10 @@ def prepare(
         return prepare_synthetic(store_size, base / name, limit, progress)
     settings = Settings(store_size, store_format, _quality(store_format, jpeg_quality), limit)
     choice = choose_loader(loader)
+    if store_format == "jpeg" and choice.name == "folder":
+        raise UsageError(
+            f"jpeg is a format of FFCV's files and the folder loader takes none ({choice.reason}); use raw"
+        )
     if path is None and source.needs_path:
         return _prepared_before(name, base, settings, choice.name)
     splits = _limited(source.open(path, base, progress), limit)
@@ -186,7 +190,7 @@ class _Job:
             if loader == "ffcv":
                 files.append(self._write_beton(name, split))
             else:
-                manifest["roots"][name] = str(split.root or self._write_pngs(name, split))
+                manifest["roots"][name] = str(split.root) if split.root else self._write_pngs(name, split)
                 files.append(self._write_listing(name, split))
         manifest["loaders"] = sorted({*manifest["loaders"], loader})
         return self._save(manifest, files)
@@ -219,7 +223,7 @@ class _Job:
         Listing(names=names, labels=split.labels, boxes=boxes).save(path)
         return path.name
 
-    def _write_pngs(self, name: Split, split: SourceSplit) -> Path:
+    def _write_pngs(self, name: Split, split: SourceSplit) -> str:
         """Stored squares as PNG, which keeps every byte, in class folders; all of them or none."""
         root, item = self.folder / name, StoredItem(split, self.settings.store_size)
         try:
@@ -232,7 +236,7 @@ class _Job:
         except BaseException:
             shutil.rmtree(root, ignore_errors=True)
             raise
-        return root
+        return name  # beside the manifest, wherever the cache is moved to
 
     def _manifest(self, kept: list[SourceSplit], bad: list[list[BadImage]], path: Path | None) -> dict[str, Any]:
         train, val = kept

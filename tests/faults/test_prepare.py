@@ -115,7 +115,7 @@ def break_files(tree: Path) -> None:
 
 def test_bad_files_are_named_and_counted(ready: Callable[..., Prepared], tree: Path, tmp_path: Path) -> None:
     break_files(tree)
-    with pytest.raises(DataError, match=r"^3 of 9 files are not readable images, the first is .*train/a/2\.png \("):
+    with pytest.raises(DataError, match=r"^3 of 9 files can't be read as images, the first is .*train/a/2\.png \("):
         ready()
     assert cached(tmp_path) == []
 
@@ -135,7 +135,7 @@ def test_bad_files_are_left_out_when_asked(ready: Callable[..., Prepared], tree:
 def test_files_left_out_before_are_refused_when_not_asked_for(ready: Callable[..., Prepared], tree: Path) -> None:
     break_files(tree)
     ready(skip_bad_images=True)
-    with pytest.raises(DataError, match="3 of 9 files are not readable images"):
+    with pytest.raises(DataError, match="3 of 9 files can't be read as images"):
         ready()
 
 
@@ -317,6 +317,20 @@ def test_a_loader_not_prepared_for_is_told_with_the_way_out(
     assert "was prepared for the folder loader only" in auto.choice.reason
     with pytest.raises(UsageError, match="run: python -m harness data prepare folder --loader ffcv"):
         open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0, loader="ffcv")
+
+
+def test_jpeg_for_the_folder_loader_is_refused(ready: Callable[..., Prepared]) -> None:
+    with pytest.raises(UsageError, match="the folder loader takes none"):
+        ready(store_format="jpeg")
+
+
+def test_a_cache_can_be_moved(memory: str, tmp_path: Path) -> None:
+    prepare(memory, store_size=12, loader="folder", cache=tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = prepare(memory, store_size=12, loader="folder", cache=tmp_path / "new")
+    loader = open_loader(moved, "val", batch_size=6, view=View(), seed=0, shuffle=False, workers=0, loader="folder")
+    with loader.epoch(0) as batches:
+        assert next(batches).labels.tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def test_a_jpeg_quality_without_jpeg_is_refused(ready: Callable[..., Prepared]) -> None:

@@ -1,0 +1,71 @@
+"""`data list` and `data prepare`: every row is shown, and preparing ends with one line of what is where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from harness.cli.data import app
+from harness.data.sources import SOURCES
+from harness.errors import DataError, UsageError
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for name in ("train/a/1.png", "train/b/2.png", "val/a/3.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (len(name), 0, 0)).save(path)
+    return tmp_path / "images"
+
+
+def run(*words: str) -> str:
+    """The last line the command printed; what it raised, raised again."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_list_shows_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = CliRunner().invoke(app, ["list"]).stdout
+    assert [name for name in SOURCES if f"\n{name} " not in shown] == []
+
+
+def test_list_loads_no_torch() -> None:
+    command = (
+        "import sys; from typer.testing import CliRunner; from harness.cli.data import app; "
+        "CliRunner().invoke(app, ['list']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", command]).returncode == 0
+
+
+def test_prepare_ends_with_what_is_where(tree: Path, tmp_path: Path) -> None:
+    last = run("prepare", "folder", "--path", str(tree), "--size", "16", "--loader", "folder")
+    assert last.startswith("folder: 2 training and 1 validation images, 2 classes, 16x16 raw: ")
+    assert (Path(last.rsplit(": ")[-1]) / "manifest.json").is_file()
+    assert last.rsplit(": ")[-1].startswith(str(tmp_path / "cache/data/folder-"))
+
+
+def test_prepare_counts_what_it_left_out(tree: Path) -> None:
+    (tree / "train/a/notes.txt").write_text("no picture")
+    words = ("prepare", "folder", "--path", str(tree), "--size", "16", "--loader", "folder")
+    with pytest.raises(DataError, match=r"1 of 4 files can't be read as images, .*--skip-bad-images"):
+        run(*words)
+    assert "16x16 raw, 1 bad left out" in run(*words, "--skip-bad-images")
+
+
+def test_synthetic_needs_no_files(tree: Path) -> None:
+    last = run("prepare", "synthetic", "--limit-train", "20", "--limit-val", "10", "--size", "8")
+    assert last == "synthetic: 20 training and 10 validation images, 10 classes, 8x8 raw: made in memory"
+
+
+def test_one_limit_alone_is_refused(tree: Path) -> None:
+    with pytest.raises(UsageError, match="give both --limit-train and --limit-val"):
+        run("prepare", "synthetic", "--limit-train", "20")

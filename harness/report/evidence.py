@@ -65,6 +65,10 @@ class Setting:
         for seeds in self.arms.values():
             yield from seeds.values()
 
+    def first(self, most: int) -> tuple[str, ...]:
+        """At most so many variants, for a plot: the base, then the catalogue's order."""
+        return tuple(sorted(self.arms, key=lambda name: name != BASE)[:most])
+
     @property
     def protocols(self) -> tuple[str, ...]:
         """In the order in which the records name them, centre first."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from harness.report.stats import Estimate
 
 WIDTH_IN = 6.7  # the text width of an A4 page
+PAGE_IN = 8.6  # its height, less a caption
 ROW_IN = 0.34
 BELOW = 0.25  # rows that the seeds' dots stand under their mean
 DPI = 160
@@ -148,7 +149,7 @@ def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _panel(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, min(height_in, PAGE_IN)), layout="constrained")
     return figure, figure.subplots()
 
 

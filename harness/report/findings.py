@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from harness.report.claims import tally
-from harness.report.evidence import BASE, Evidence
+from harness.report.evidence import BASE, Comparison, Evidence
 from harness.report.sections.differences import pairs, seen
 from harness.report.sections.material import Material
 from harness.report.sections.setup import machine
 from harness.report.text import count, listed, percent_with_interval, points_with_interval
+
+MOST_NAMED = 6
 
 
 def findings(given: Material) -> tuple[str, ...]:
@@ -37,16 +39,19 @@ def _nothing(evidence: Evidence) -> str:
 
 def _told_apart(given: Material) -> str:
     """The differences to the base whose intervals over seeds and over images both exclude 0."""
-    setting, told = given.evidence.settings[0], []
+    setting, told = given.evidence.settings[0], list[Comparison]()
     for variant, versus in pairs(given, setting):
         found = seen(given, setting, variant, versus, "top1_error") if versus == BASE else None
         if found is None or found.difference.interval is None or found.images is None:
             continue
         if found.difference.interval.excludes_zero and found.images.excludes_zero:
-            told.append(f"{variant} {points_with_interval(found.difference)}")
+            told.append(found)
     if not told:
         return f"No variant could be told from {BASE} by top-1 error."
-    return f"Told from {BASE} by top-1 error, in points: {listed(told)}."
+    told.sort(key=lambda found: -abs(found.difference.mean))
+    named = [f"{found.variant} {points_with_interval(found.difference)}" for found in told[:MOST_NAMED]]
+    more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
+    return f"Told from {BASE} by top-1 error, in points: {listed(named + more)}."
 
 
 def _undecided(given: Material) -> str:

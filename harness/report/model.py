@@ -13,10 +13,11 @@ from variants.values import value
 
 @value
 class Paragraph:
-    """Prose."""
+    """Prose. A `lead` introduces the block that follows, and is kept on one page with it."""
 
     kind: Literal["paragraph"] = "paragraph"
     text: str
+    lead: bool = False
 
 
 @value

@@ -112,4 +112,4 @@ def _obstacles(given: Material, setting: Setting) -> Sequence[Block]:
     if not held:
         return ()
     items = tuple(f"{obstacle} ({', '.join(names)})" for obstacle, names in held.items())
-    return (Paragraph(text="Why these runs can't decide what is published:"), Bullets(items=items))
+    return (Paragraph(text="Why these runs can't decide what is published:", lead=True), Bullets(items=items))

@@ -32,4 +32,4 @@ def in_setting(settings: Sequence[Setting], number: int, blocks: Sequence[Block]
     """`blocks`, headed by the setting they are about where there are several."""
     if len(settings) == 1 or not blocks:
         return tuple(blocks)
-    return (Paragraph(text=f"Setting {number}: {settings[number - 1].key.label}."), *blocks)
+    return (Paragraph(text=f"Setting {number}: {settings[number - 1].key.label}.", lead=True), *blocks)

@@ -18,7 +18,13 @@ def section(given: Material) -> Section:
     """Tables of runs set aside, of versions and of records; last, how to check them."""
     own = given.evidence.own
     check = ("python -m harness verify", f"python -m harness verify-report reports/{given.evidence.study}")
-    blocks = (*_set_aside(given), *_versions(own), *_records(own), Paragraph(text="To check:"), Commands(lines=check))
+    blocks = (
+        *_set_aside(given),
+        *_versions(own),
+        *_records(own),
+        Paragraph(text="To check:", lead=True),
+        Commands(lines=check),
+    )
     return Section(title="Provenance", blocks=blocks)
 
 

@@ -20,6 +20,7 @@ from harness.report.sections.material import Material, in_setting
 from harness.report.text import NONE, number, percent
 
 GPU_FIELD, CPU_FIELD = "kernel_running_fraction", "cpu_utilisation"  # of telemetry
+MOST_TRACES = 10  # variants: more lines can't be told apart
 WAITS_MUCH, WAITS_LITTLE = 0.5, 0.1  # of training time
 
 
@@ -62,7 +63,7 @@ def _table(key: str, records: Sequence[RunRecord]) -> Table:
             Column(heading="Lowest to highest", align="right"),
             Column(heading="Waiting for data, %", align="right"),
             Column(heading="Held up by"),
-            Column(heading="CPU cores busy", align="right"),
+            Column(heading="CPU cores", align="right"),
             Column(heading="GPU kernel running, %", align="right"),
             Column(heading="J/image (GPU)", align="right"),
             Column(heading="Memory, MiB", align="right"),
@@ -106,7 +107,7 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 def _why_missing(records: Sequence[RunRecord]) -> tuple[str, ...]:
     """Why a column is empty, as the records tell it."""
-    fields = {"gpu_utilisation": "GPU kernel running", "gpu_energy_j": "J/image", "cpu_utilisation": "CPU cores busy"}
+    fields = {"gpu_utilisation": "GPU kernel running", "gpu_energy_j": "J/image", "cpu_utilisation": "CPU cores"}
     reasons = {
         f"{label}: {record.summary.missing[field]}": None
         for field, label in fields.items()
@@ -135,7 +136,7 @@ def _throughput_plot(records: Sequence[RunRecord], place: int) -> tuple[Figure, 
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     """The GPU where there is one, else the CPU; the lowest seed of each variant."""
-    readings = telemetry_table(next(iter(runs.values())) for runs in setting.arms.values())
+    readings = telemetry_table(next(iter(setting.arms[name].values())) for name in setting.first(MOST_TRACES))
     if readings.empty:
         return ()
     on_gpu = bool((readings["field"] == GPU_FIELD).any())
@@ -146,7 +147,8 @@ def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     return (
         Figure(
             file=f"utilisation-{place}.svg",
-            caption=f"{what}, from start to end of each variant's run with the lowest seed.",
+            caption=f"{what}, from start to end of a variant's run with the lowest seed, {MOST_TRACES} variants at "
+            "most.",
             alt="Utilisation over the time of the run, a line a variant.",
             content=figures.utilisation(shown.assign(percent=100 * shown["value"]), what),
         ),

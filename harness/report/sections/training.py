@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from numpy.typing import NDArray
 
+from harness.records.store import RunRecord
 from harness.records.tables import curves_table
 from harness.report import figures
-from harness.report.evidence import BASE, Setting
+from harness.report.evidence import Setting
 from harness.report.model import Block, Figure, Paragraph, Section
 from harness.report.sections.material import Material, in_setting
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 
-MOST_KERNELS = 6  # variants whose kernels are shown: a page's worth
+MOST_CURVES = 10  # variants: more lines can't be told apart
+MOST_KERNELS = 6  # half a page
 
 
 def section(given: Material) -> Section:
@@ -26,27 +29,36 @@ def section(given: Material) -> Section:
 
 
 def _curves(setting: Setting, place: int) -> Figure:
-    course, protocol = curves_table(setting.records()), setting.protocols[0]
+    course, protocol = curves_table(_shown(setting)), setting.protocols[0]
     course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",
         caption="Left: training loss, augmented images, dropout on. Right: top-1 error on the validation images, "
-        f"{protocol}. Each line is the mean over a variant's seeds.",
+        f"{protocol}. Each line is the mean over a variant's seeds{_of(setting, MOST_CURVES)}.",
         alt="Training loss and validation error over the number of images seen, a line a variant.",
         content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
 
 
+def _shown(setting: Setting) -> Iterator[RunRecord]:
+    for name in setting.first(MOST_CURVES):
+        yield from setting.arms[name].values()
+
+
+def _of(setting: Setting, most: int) -> str:
+    """Says where a plot leaves variants out."""
+    return f"; {most} of {len(setting.arms)} variants" if len(setting.arms) > most else ""
+
+
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
-    names = sorted(setting.arms, key=lambda name: name != BASE)[:MOST_KERNELS]
-    first = {name: next(iter(setting.arms[name].values())) for name in names}
+    first = {name: next(iter(setting.arms[name].values())) for name in setting.first(MOST_KERNELS)}
     kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
     if not kernels:
         return ()
     figure = Figure(
         file=f"kernels-{place}.png",
         caption="Kernels of conv1 after training, lowest seed, each stretched to its own range. A net in two columns "
-        "is shown column by column, as in the paper's figure 3.",
+        "is shown column by column, as in the paper's figure 3" + _of(setting, MOST_KERNELS) + ".",
         alt="Tiles of the first layer's kernels for " + ", ".join(kernels),
         content=figures.filters(
             kernels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,11 +20,18 @@ NORMS = {
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_norm_forward_and_backward(benchmark: Any, shape: str, norm: str, layout: str) -> None:
-    torch.set_num_threads(1)
     x = torch.rand(SHAPES[shape]).mul_(30).contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
     above = torch.ones_like(x)
     benchmark.group = f"{shape}, {layout}"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from harness.codec import digest
 from harness.records.store import RunRecord
-from harness.report.stats import Estimate, Interval, over_images, over_seeds, paired_by_seed
+from harness.report.stats import Estimate, Interval, finite_test_set, over_images, over_seeds, paired_by_seed
 from harness.spec import DataSpec, Geometry
 from variants.values import value
 
@@ -83,6 +83,11 @@ class Setting:
     def error(self, variant: str, protocol: str, metric: Metric) -> Estimate | None:
         errors = self.errors(variant, protocol, metric)
         return over_seeds([errors[seed] for seed in sorted(errors)]) if errors else None
+
+    def at_chance(self, variant: str, protocol: str) -> bool:
+        """Whether a seed's network is no better than guessing, as far as the number of images can tell (Wilson)."""
+        by_seed, guessing = self.errors(variant, protocol, "top1_error"), 1 - 1 / self.key.data.classes
+        return any(finite_test_set(error, self.key.data.val_images).high >= guessing for error in by_seed.values())
 
     def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
         """None where the two share no seed."""

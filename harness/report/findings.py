@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.report.claims import tally
-from harness.report.evidence import BASE, Comparison, Evidence
+from harness.report.evidence import BASE, Comparison, Evidence, Setting
 from harness.report.sections.differences import pairs, seen
 from harness.report.sections.material import Material
 from harness.report.sections.setup import machine
@@ -30,7 +30,17 @@ def findings(given: Material) -> tuple[str, ...]:
     base = f"; {BASE}: {percent_with_interval(means[BASE], ' %')}." if BASE in means and lowest != BASE else "."
     verdicts = f"Published differences: {tally(given.judgements)}. {_undecided(given)}".strip()
     others = _other_settings(evidence)
-    return (ran, best + base, _told_apart(given), verdicts, *others, *_failures(evidence))
+    unlearnt = _unlearnt(setting, protocol)
+    return (ran, best + base, *unlearnt, _told_apart(given), verdicts, *others, *_failures(evidence))
+
+
+def _unlearnt(setting: Setting, protocol: str) -> tuple[str, ...]:
+    names = [name for name in setting.arms if setting.at_chance(name, protocol)]
+    if not names:
+        return ()
+    return (
+        f"No better than chance, in a seed at least: {listed(names)}. Differences to such a net say nothing of design.",
+    )
 
 
 def _nothing(evidence: Evidence) -> str:

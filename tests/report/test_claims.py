@@ -9,6 +9,7 @@ import pytest
 from study_records import ERRORS, Study
 
 from harness.records.store import Store
+from harness.report.build import build
 from harness.report.claims import Claim, claims_of, decide, judge, judge_in, judge_over, obstacles, tally
 from harness.report.evidence import Comparison, Evidence, gather
 from harness.report.stats import Interval, over_seeds
@@ -107,6 +108,16 @@ def test_a_claim_without_runs_is_not_run_and_the_tally_counts_every_verdict(fini
     lrn = judge_over(LRN, settings, 90)
     assert pooling.verdict == "not run"
     assert tally([pooling, lrn, lrn]) == "2 inconclusive and 1 not run"
+
+
+def test_a_net_that_learnt_nothing_decides_nothing_and_is_named(study: Study):
+    for seed in range(2):
+        study.run(study.spec("grouped_2gpu", seed), 0.90)
+        study.run(study.spec("no_lrn", seed), 0.20)
+    setting = evidence(study).settings[0]
+    assert [setting.at_chance(name, "centre") for name in setting.arms] == [True, False]
+    assert any("grouped_2gpu has learnt nothing" in reason for reason in judge_in(LRN, setting, 90).obstacles)
+    assert any("No better than chance" in found for found in build("test", Store(study.root).records()).found)
 
 
 def test_runs_are_compared_only_within_one_setting(study: Study):

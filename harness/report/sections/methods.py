@@ -39,6 +39,8 @@ ALWAYS = (
     "images, for these very networks. For one seed it is McNemar's comparison of two classifiers. A direction counts "
     "as seen only where both intervals exclude 0. With many variants in a table, one in twenty intervals misses by "
     "chance alone.",
+    "A network whose Wilson interval reaches the error of guessing is called no better than chance: it has not "
+    "learnt in the time it had, and nothing is concluded from it.",
     "Verdicts: around a published difference lies a band of half its size, half a point at most. Reproduced: the whole "
     "interval over seeds lies in it. Contradicted: the whole interval lies outside. Inconclusive: neither; and "
     "always with one seed, on other images, at another size, under another protocol or with less training than the "

@@ -140,9 +140,8 @@ def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Jud
     """The verdict that the runs of one setting allow."""
     protocol = evaluated_under(claim, setting)
     seen = setting.compare(claim.variant, claim.versus, protocol, claim.metric)
-    guessing = [
-        name for name in (claim.variant, claim.versus) if name in setting.arms and setting.at_chance(name, protocol)
-    ]
+    nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.arms]
+    guessing = [name for name in nets if setting.at_chance(name, protocol)]
     unlearnt = [f"{name} has learnt nothing: a seed is no better than chance" for name in guessing]
     return judge(claim, seen, (*obstacles(claim, setting.key, protocol, native_epochs), *unlearnt))
 

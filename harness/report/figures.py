@@ -66,9 +66,8 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
     colour = sns.color_palette()[0]
     for name, mean in means.items():
         half = None if mean.half_width is None else 100 * mean.half_width
-        ax.errorbar(
-            100 * mean.mean, place[name], xerr=half, fmt="D" if half is None else "o", ms=5, capsize=3, color=colour
-        )
+        mark = "D" if half is None else "o"
+        ax.errorbar(100 * mean.mean, place[name], xerr=half, fmt=mark, ms=5, capsize=3, color=colour)
     ax.set(xlabel=f"{metric} error (%)", ylabel="", ylim=(len(means) - 0.5, -0.5))
     ax.set_yticks(list(place.values()), list(place))
     return figure

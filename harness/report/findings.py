@@ -31,25 +31,25 @@ def findings(given: Material) -> tuple[str, ...]:
     verdicts = f"Published differences: {tally(given.judgements)}. {_undecided(given)}".strip()
     others = _other_settings(evidence)
     unlearnt = _unlearnt(setting, protocol)
-    return (ran, best + base, *unlearnt, _told_apart(given), verdicts, *others, *_failures(evidence))
+    return (ran, best + base, *unlearnt, *_told_apart(given, protocol), verdicts, *others, *_failures(evidence))
 
 
 def _unlearnt(setting: Setting, protocol: str) -> tuple[str, ...]:
     names = [name for name in setting.arms if setting.at_chance(name, protocol)]
     if not names:
         return ()
-    return (
-        f"No better than chance, in a seed at least: {listed(names)}. Differences to such a net say nothing of design.",
-    )
+    return (f"No better than chance, in one seed at least: {listed(names)}; differences to such a net say nothing.",)
 
 
 def _nothing(evidence: Evidence) -> str:
     return f"No run of study {evidence.study} has finished; start with: python -m harness reproduce"
 
 
-def _told_apart(given: Material) -> str:
-    """The differences to the base whose intervals over seeds and over images both exclude 0."""
+def _told_apart(given: Material, protocol: str) -> tuple[str, ...]:
+    """The differences to the base whose intervals over seeds and over images both exclude 0, the largest first."""
     setting, told = given.evidence.settings[0], list[Comparison]()
+    if BASE not in setting.arms or setting.at_chance(BASE, protocol):
+        return ()
     for variant, versus in pairs(given, setting):
         found = seen(given, setting, variant, versus, "top1_error") if versus == BASE else None
         if found is None or found.difference.interval is None or found.images is None:
@@ -57,11 +57,11 @@ def _told_apart(given: Material) -> str:
         if found.difference.interval.excludes_zero and found.images.excludes_zero:
             told.append(found)
     if not told:
-        return f"No variant could be told from {BASE} by top-1 error."
+        return (f"No variant could be told from {BASE} by top-1 error.",)
     told.sort(key=lambda found: -abs(found.difference.mean))
     named = [f"{found.variant} {points_with_interval(found.difference)}" for found in told[:MOST_NAMED]]
     more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
-    return f"Told from {BASE} by top-1 error, in points: {listed(named + more)}."
+    return (f"Told from {BASE} by top-1 error, in points: {listed(named + more)}.",)
 
 
 def _undecided(given: Material) -> str:

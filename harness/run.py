@@ -28,7 +28,7 @@ from harness.spec import RunSpec
 from harness.summary import Tally
 from harness.train import Trainer
 from variants.alexnet import AlexNet, build
-from variants.weights import load_weights, save_weights
+from variants.weights import WeightsError, load_weights, save_weights
 
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
@@ -173,7 +173,10 @@ def evaluate_weights(
     device = torch.device(where.device)
     torch.set_num_threads(where.threads)
     model = build(spec.net)
-    load_weights(weights, model)
+    try:
+        load_weights(weights, model)
+    except WeightsError as error:
+        raise UsageError(str(error)) from error
     model = model.to(device).to(memory_format=torch.channels_last)
     found = evaluate(
         model,

@@ -200,14 +200,15 @@ ROWS = (
         recipe=Recipe(
             name="mini",
             batch_size=64,
-            epochs=1.0,
-            schedule=FixedDrops(at_epochs=(0.75,)),
-            evaluation=Evaluation(protocols=("centre", "mirror"), every_epochs=0.5),
+            epochs=0.6,
+            schedule=FixedDrops(at_epochs=(0.48,)),
+            evaluation=Evaluation(protocols=("centre", "mirror"), every_epochs=0.3),
             store_size=36,
         ),
-        meaning="the paper's rule, momentum, decay and colour noise for the mini geometry: a run in a minute or so",
-        expected_error="depends on the data set; see the report",
-        expected_cost="about 0.1 GFLOP an image",
+        meaning="the paper's rule, momentum, decay and colour noise for the mini geometry, cut short so that a run takes "
+        "about a minute of one core: six tenths of the training set once, the rate a tenth for the last fifth",
+        expected_error="top-1 about 24 % (fashion_mnist, centre); nets are far from converged, see reports/reproduce",
+        expected_cost="36,000 images of fashion_mnist at 0.09 GFLOP each",
         source="this project",
     ),
 )

@@ -74,11 +74,18 @@ def evaluate(
             done += len(batch.labels)
             progress(done, loader.images)
     for name, protocol in found.items():
-        if not (protocol.seen == 1).all():
-            raise RunFailed(
-                f"{name}: {int((protocol.seen != 1).sum())} of {loader.images} images were not seen exactly once"
-            )
+        _refuse_gaps(name, protocol)
     return found
+
+
+def _refuse_gaps(name: str, protocol: Protocol) -> None:
+    images = len(protocol.seen)
+    if wrong := int((protocol.seen != 1).sum()):
+        raise RunFailed(f"{name}: {wrong} of {images} images were not seen exactly once")
+    if strange := int((~np.isfinite(protocol.nats)).sum()):
+        raise RunFailed(
+            f"{name}: the network gives no finite scores for {strange} of {images} images; its weights have overflowed"
+        )
 
 
 def _empty(images: int, boxed: bool) -> Protocol:
@@ -118,7 +125,7 @@ def _forward(model: AlexNet, views: torch.Tensor) -> Outputs:
 def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:
     index, labels = batch.indices.numpy(), batch.labels
     right = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]
-    into.seen[index] += 1
+    np.add.at(into.seen, index, 1)  # `seen[index] += 1` counts an image that comes twice in a batch once
     into.top1[index] = right[:, 0].numpy()
     into.top5[index] = right.any(dim=1).numpy()
     into.nats[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()

@@ -7,7 +7,7 @@ order, crops and noise are functions of (seed, epoch, image) and torch's generat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDon
 from harness.loss import box_loss, classification_loss
 from harness.optim import Sgd, colour_noise_on
 from variants.alexnet import AlexNet
-from variants.recipe import Recipe
+from variants.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
 Validate = Callable[[int, float], Evaluated]
@@ -54,8 +54,9 @@ class Trainer:
         self.optimizer = Sgd(self.model.named_parameters(), self.recipe, self.model.layer_of)
         self.steps = max(1, round(self.recipe.epochs * self.loader.batches))
         self.every = max(1, round(self.recipe.evaluation.every_epochs * self.loader.batches))
+        self.drops = not isinstance(self.recipe.schedule, Linear)  # which falls at every step; StepsDone tells its rate
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Yields TrainingStarted, StepsDone every 20 steps, RateDropped, Evaluated, TrainingDone. Raises RunFailed."""
         yield TrainingStarted(
             steps=self.steps,
@@ -71,7 +72,8 @@ class Trainer:
             done += 1
             if now_rate != rate:
                 rate = now_rate
-                yield RateDropped(step=done, epoch=self._epoch(done), rate=rate)
+                if self.drops:
+                    yield RateDropped(step=done, epoch=self._epoch(done), rate=rate)
             validating = self.recipe.evaluation.every_epochs > 0 and done % self.every == 0 and done < self.steps
             if len(window.losses) == WINDOW_STEPS or validating or done == self.steps:
                 event = self._close(window, done, rate)

@@ -10,7 +10,8 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from harness.errors import HarnessError
 from harness.events import Event
+from harness.spawning import ctrl_c_left_to_us
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class _Worker:
 
 def run_all(
     tasks: Sequence[Any], work: Work, workers: int, may_start: Callable[[int], bool] = lambda task: True
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """Do every task that `may_start` admits when its turn comes, in order, `workers` at a time.
 
     Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers, which seal
@@ -90,7 +92,8 @@ def _hire(work: Work) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=False)
-    process.start()
+    with ctrl_c_left_to_us():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 
@@ -102,7 +105,8 @@ def _assign(
         task = queue.popleft()
         if may_start(task):
             worker.task = task
-            worker.pipe.send((task, tasks[task]))
+            with suppress(OSError):  # a worker that died meanwhile: _read tells
+                worker.pipe.send((task, tasks[task]))
             yield Started(task)
             return
 
@@ -128,7 +132,6 @@ def _dismiss(staff: Sequence[_Worker]) -> None:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         while True:

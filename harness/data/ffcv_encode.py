@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import DataError, HarnessError
+from harness.spawning import ctrl_c_left_to_us
 
 Box: TypeAlias = Sequence[float] | NDArray[Any] | None
 Item: TypeAlias = Callable[[int], tuple[NDArray[np.uint8], int, Box]]
@@ -48,7 +48,8 @@ def encoded(
         raise DataError(f"{name(failed.index)} can't be stored: {failed.reason}") from failed
     except BrokenProcessPool as error:
         raise DataError(
-            "a process that prepares images was killed, as systems short of memory do; use fewer workers"
+            "a process that prepares images ended before its work was done: it was killed, as systems short of memory "
+            "do (use fewer workers), or could not import this script (it then says why above)"
         ) from error
 
 
@@ -60,7 +61,8 @@ def _by_processes(n: int, item: Item, side: int, quality: int | None, workers: i
     try:
         waiting: deque[Future[list[Encoded]]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_chunk, chunk))
+            with ctrl_c_left_to_us():  # the pool starts its processes when they are needed
+                waiting.append(pool.submit(_chunk, chunk))
             if len(waiting) > 2 * workers:  # a bound on memory
                 yield from waiting.popleft().result()
         while waiting:
@@ -73,7 +75,6 @@ _WORK: list[Work] = []  # in a worker: what it was started with, sent once and n
 
 
 def _start(item: Item, side: int, quality: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _WORK[:] = [(item, side, quality)]
 
 

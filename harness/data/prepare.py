@@ -8,21 +8,16 @@ folder loader nothing where the pictures are files already, PNG files elsewhere.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from harness.codec import digest, from_json, to_json, to_plain
 from harness.data.base import Prepared, Progress, Split, silent
-from harness.data.boxes import in_square
 from harness.data.checking import BadImage, check, refuse, without
 from harness.data.manifest import (
-    Listing,
     fingerprint,
     full_disk_told,
     load_manifest,
@@ -33,8 +28,8 @@ from harness.data.manifest import (
 )
 from harness.data.opening import LoaderName, choose_loader
 from harness.data.sources import Source, SourceSplit, balanced, source_named
-from harness.data.squares import to_square
 from harness.data.statistics import Statistics
+from harness.data.storing import StoredItem, stored_listing, write_pngs
 from harness.data.synthetic import prepare_synthetic
 from harness.errors import UsageError
 from harness.setup.cache import cache_folder
@@ -87,7 +82,7 @@ def prepare(
             f"jpeg is a format of FFCV's files and the folder loader takes none ({choice.reason}); use raw"
         )
     if path is None and source.needs_path:
-        return _prepared_before(name, base, settings, choice.name)
+        return _prepared_before(name, base, settings, choice.name, skip_bad_images)
     splits = _limited(source.open(path, base, progress), limit)
     folder = base / f"{name}-{_key(splits, settings)}"
     with one_at_a_time(folder):
@@ -96,8 +91,7 @@ def prepare(
         if manifest is None:
             manifest = job.measure(splits, skip_bad_images, path)
         elif not skip_bad_images:
-            skipped = [BadImage(0, bad["name"], bad["reason"]) for bad in manifest["skipped"]]
-            refuse(skipped, sum(len(split) for split in splits))
+            _refuse_skipped(manifest)
         if choice.name not in manifest["loaders"]:
             manifest = job.write(splits, manifest, choice.name)
     return _load(folder, manifest)
@@ -121,12 +115,14 @@ def _key(splits: list[SourceSplit], settings: Settings) -> str:
     return digest([[split.listing for split in splits], settings.plain()])[:12]
 
 
-def _prepared_before(name: str, base: Path, settings: Settings, loader: str) -> Prepared:
+def _prepared_before(name: str, base: Path, settings: Settings, loader: str, skip: bool) -> Prepared:
     """The newest whole preparation of `name` with these settings."""
     folders = sorted(base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in folders:
         manifest = load_manifest(file.parent)
         if manifest and manifest["settings"] == settings.plain() and loader in manifest["loaders"]:
+            if not skip:
+                _refuse_skipped(manifest)
             return _load(file.parent, manifest)
     raise UsageError(
         f"{name} is not prepared at {settings.store_size} pixels and its folder is not known; "
@@ -134,28 +130,16 @@ def _prepared_before(name: str, base: Path, settings: Settings, loader: str) -> 
     )
 
 
+def _refuse_skipped(manifest: dict[str, Any]) -> None:
+    """Images left out once are not left out silently ever after."""
+    bad = [BadImage(row["index"], row["name"], row["reason"]) for row in manifest["skipped"]]
+    refuse(bad, len(bad) + manifest["spec"]["train_images"] + manifest["spec"]["val_images"])
+
+
 def _load(folder: Path, manifest: dict[str, Any]) -> Prepared:
     statistics = Statistics.load(folder / "statistics.npz")
     spec = from_json(to_json(manifest["spec"], dict[str, Any]), DataSpec)
     return Prepared(spec=spec, classes=tuple(manifest["classes"]), folder=folder, manifest=manifest, **vars(statistics))
-
-
-class StoredItem:
-    """Picture i as it is stored: the square, its label and its box in the square. Can be sent to writer processes."""
-
-    def __init__(self, split: SourceSplit, side: int) -> None:
-        self.split, self.side = split, side
-
-    def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
-        picture = self.split.item(index)
-        boxes = self.split.boxes
-        box = None if boxes is None else _stored_box(boxes[index], picture)
-        return to_square(picture, self.side), int(self.split.labels[index]), box
-
-
-def _stored_box(box: NDArray[np.float32], picture: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
-    size = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
-    return np.array(in_square(tuple(box.tolist()), *size), dtype=np.float32)
 
 
 class _Job:
@@ -190,8 +174,8 @@ class _Job:
             if loader == "ffcv":
                 files.append(self._write_beton(name, split))
             else:
-                manifest["roots"][name] = str(split.root) if split.root else self._write_pngs(name, split)
-                files.append(self._write_listing(name, split))
+                manifest["roots"][name] = self._files_for_folder_loader(name, split)
+                files.append(f"{name}.jsonl")
         manifest["loaders"] = sorted({*manifest["loaders"], loader})
         return self._save(manifest, files)
 
@@ -214,29 +198,13 @@ class _Job:
         )
         return path.name
 
-    def _write_listing(self, name: Split, split: SourceSplit) -> str:
-        """Boxes are listed as they lie in the stored square."""
-        item = StoredItem(split, self.settings.store_size)
-        boxes = None if split.boxes is None else np.array([item(i)[2] for i in range(len(split))], dtype=np.float32)
-        names = [split.name(i) if split.root else _png_name(split, i) for i in range(len(split))]
-        path = self.folder / f"{name}.jsonl"
-        Listing(names=names, labels=split.labels, boxes=boxes).save(path)
-        return path.name
-
-    def _write_pngs(self, name: Split, split: SourceSplit) -> str:
-        """Stored squares as PNG, which keeps every byte, in class folders; all of them or none."""
-        root, item = self.folder / name, StoredItem(split, self.settings.store_size)
-        try:
-            with full_disk_told(root):
-                for label in range(len(split.classes)):
-                    (root / _folder_name(label)).mkdir(parents=True, exist_ok=True)
-                for index in range(len(split)):
-                    Image.fromarray(item(index)[0]).save(root / _png_name(split, index), compress_level=1)
-                    self.progress(f"writing {name} images", index + 1, len(split))
-        except BaseException:
-            shutil.rmtree(root, ignore_errors=True)
-            raise
-        return name  # beside the manifest, wherever the cache is moved to
+    def _files_for_folder_loader(self, name: Split, split: SourceSplit) -> str:
+        """The listing, and PNG files where there are none yet; the folder they lie in, relative to the manifest's."""
+        side = self.settings.store_size
+        if split.root is None:
+            write_pngs(self.folder / name, split, side, f"writing {name} images", self.progress)
+        stored_listing(split, side).save(self.folder / f"{name}.jsonl")
+        return name if split.root is None else str(split.root)
 
     def _manifest(self, kept: list[SourceSplit], bad: list[list[BadImage]], path: Path | None) -> dict[str, Any]:
         train, val = kept
@@ -286,11 +254,3 @@ def _kept(split: SourceSplit, name: Split, manifest: dict[str, Any]) -> SourceSp
 def _counts(split: SourceSplit) -> dict[str, int]:
     found = np.bincount(split.labels, minlength=len(split.classes))
     return dict(zip(split.classes, found.tolist(), strict=True))
-
-
-def _folder_name(label: int) -> str:
-    return f"{label:04d}"
-
-
-def _png_name(split: SourceSplit, index: int) -> str:
-    return f"{_folder_name(int(split.labels[index]))}/{index:07d}.png"

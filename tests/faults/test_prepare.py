@@ -135,8 +135,9 @@ def test_bad_files_are_left_out_when_asked(ready: Callable[..., Prepared], tree:
 def test_files_left_out_before_are_refused_when_not_asked_for(ready: Callable[..., Prepared], tree: Path) -> None:
     break_files(tree)
     ready(skip_bad_images=True)
-    with pytest.raises(DataError, match="3 of 9 files can't be read as images"):
-        ready()
+    for path in (tree, None):
+        with pytest.raises(DataError, match="3 of 9 files can't be read as images"):
+            ready(path=path)
 
 
 def test_a_split_of_bad_files_only_is_refused_even_when_skipping(ready: Callable[..., Prepared], tree: Path) -> None:

@@ -10,6 +10,7 @@ import psutil
 from harness.probes.base import Sample
 
 MIB = float(1 << 20)
+SHORTEST_S = 0.1  # the kernel counts CPU time in ticks of 0.01 s
 
 
 class HostProbe:
@@ -33,9 +34,10 @@ class HostProbe:
             values["cpu_s"] = cpu_s = times.user + times.system
             values["rss_mib"] = self._process.memory_info().rss / MIB
         last, self._last = self._last, (t_s, cpu_s)
-        if last is None or t_s <= last[0]:
+        if last is None or t_s - last[0] < SHORTEST_S:
             values |= {"cpu_utilisation": None, "system_cpu_fraction": None}
-            missing |= dict.fromkeys(("cpu_utilisation", "system_cpu_fraction"), "it takes two samples")
+            reason = f"it takes two samples at least {SHORTEST_S} s apart"
+            missing |= dict.fromkeys(("cpu_utilisation", "system_cpu_fraction"), reason)
             psutil.cpu_percent(None)  # sets the zero of the next
         else:
             values["cpu_utilisation"] = (cpu_s - last[1]) / (t_s - last[0])

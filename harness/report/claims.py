@@ -23,6 +23,7 @@ Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 Direction = Literal["same", "opposite", "none"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
 ONE_SEED = "one seed has no interval; it takes at least 2 on both sides"
+NO_SPREAD = "all seeds gave the same difference, which shows no spread to judge by; it takes another seed"
 WIDEST_MARGIN = 0.005  # half a point
 
 # Splits told by what is in them, not by name: (classes, training images, validation images).
@@ -123,8 +124,9 @@ def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judg
     """The verdict on what was seen. `why_not`: what obstacles() found for the setting of the comparison."""
     if seen is None:
         return Judgement(claim=claim, verdict="not run")
-    if seen.difference.interval is None or seen.difference.sd is None:
-        return Judgement(claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, ONE_SEED))
+    if seen.difference.interval is None or not seen.difference.sd:
+        spreadless = ONE_SEED if seen.difference.sd is None else NO_SPREAD
+        return Judgement(claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, spreadless))
     return Judgement(
         claim=claim,
         verdict="inconclusive" if why_not else decide(claim, seen.difference.interval),

@@ -75,12 +75,13 @@ class Setting:
         seen = {name: None for record in self.records() for name in record.summary.results}
         return tuple(sorted(seen, key=lambda name: (name != "centre", name)))
 
-    def errors(self, variant: str, protocol: str, metric: Metric) -> dict[int, float]:
-        """Error by seed, as fractions."""
+    def errors(self, variant: str, protocol: str, metric: Metric | Literal["localisation_error"]) -> dict[int, float]:
+        """Error by seed, as fractions; without the runs that have none, such as of boxes."""
         results = {seed: record.summary.results.get(protocol) for seed, record in self.arms[variant].items()}
-        return {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
+        found = {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
+        return {seed: error for seed, error in found.items() if error is not None}
 
-    def error(self, variant: str, protocol: str, metric: Metric) -> Estimate | None:
+    def error(self, variant: str, protocol: str, metric: Metric | Literal["localisation_error"]) -> Estimate | None:
         errors = self.errors(variant, protocol, metric)
         return over_seeds([errors[seed] for seed in sorted(errors)]) if errors else None
 

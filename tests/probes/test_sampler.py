@@ -127,7 +127,7 @@ def test_a_store_that_refuses_samples_ends_sampling_and_not_the_run() -> None:
 def test_the_host_probe_reads_this_process() -> None:
     probe = HostProbe()
     (first,) = probe.sample(0.0)
-    assert first.missing["cpu_utilisation"] == "it takes two samples"
+    assert first.missing["cpu_utilisation"].startswith("it takes two samples")
     total = 0
     while time.process_time() < first.values["cpu_s"] + 0.1:  # type: ignore[operator]
         total += 1
@@ -172,3 +172,12 @@ def test_the_same_seed_writes_the_same_trace(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_synthetic_trace(tmp_path / name, seconds=5, seed=seed)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_two_samples_too_near_to_each_other_give_no_utilisation() -> None:
+    probe = HostProbe()
+    probe.sample(0.0)
+    assert probe.sample(1.0)[0].values["cpu_utilisation"] is not None
+    near = probe.sample(1.01)[0]
+    assert near.values["cpu_utilisation"] is None
+    assert "apart" in near.missing["cpu_utilisation"]

@@ -56,7 +56,14 @@ class Study:
         made = RunSpec(variant=variant, geometry="mini", net=net, recipe=RECIPE, data=DATA, seed=seed)
         return replace(made, **changes)
 
-    def run(self, spec: RunSpec, error: float, env: dict[str, Any] = ENV, root: Path | None = None) -> RunRecord:
+    def run(
+        self,
+        spec: RunSpec,
+        error: float,
+        env: dict[str, Any] = ENV,
+        root: Path | None = None,
+        located: float | None = None,
+    ) -> RunRecord:
         """One finished run whose right answers are drawn per image."""
         self.minute += 1
         start = datetime(2026, 1, 2, tzinfo=UTC) + timedelta(minutes=self.minute)
@@ -72,7 +79,7 @@ class Study:
                 noise = hardness + rng.normal(0, 0.02, len(hardness))
                 top1, top5 = noise > error - better, noise > (error - better) / 8
                 writer.correct(protocol, top1, top5)
-                results[protocol] = _result(top1, top5)
+                results[protocol] = replace(_result(top1, top5), localisation_error=located)
             writer.array("conv1", rng.normal(0, 0.01, (24, 3, 5, 5)).astype(np.float16))
             path = writer.seal(_summary(writer.run_id, spec, results))
         return RunRecord.load(path)

@@ -54,6 +54,12 @@ def test_one_seed_never_decides():
     assert judged.to_detect is None
 
 
+def test_equal_differences_show_no_spread_and_never_decide():
+    judged = judge(LRN, comparison([0.014, 0.014]), ())
+    assert judged.verdict == "inconclusive"
+    assert "no spread" in judged.obstacles[-1]
+
+
 def test_nothing_run_is_not_run():
     assert judge(LRN, None, ()).verdict == "not run"
 

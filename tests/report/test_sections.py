@@ -12,13 +12,14 @@ from study_records import ENV, ERRORS, Study
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.records.store import Store
 from harness.report.build import build, material
+from harness.report.evidence import gather
 from harness.report.markdown import report_markdown
 from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section, Table
 from harness.report.sections import paper
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import held_up_by
 from harness.report.sections.training import columns_of
-from harness.report.text import count, listed, number, percent, points, short
+from harness.report.text import NONE, count, listed, number, percent, points, short
 from variants.catalog import CATALOG
 
 
@@ -157,6 +158,18 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
     )  # fmt: skip
     made = tables(paper.section(replace(given, paper=[claim])))[0]
     assert made.rows == (("1", "s", "not run", "n"),)
+
+
+def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):
+    study.run(study.spec("article", 0), 0.2, located=0.3)
+    study.run(study.spec("grouped_2gpu", 0), 0.2)
+    with_boxes, without = (
+        error_table(gather("test", Store(one.root).records(), (), list(CATALOG)).settings[0], "centre")
+        for one in (study, finished)
+    )
+    assert {row[0]: row[-1] for row in with_boxes.rows} == {"article": "30.00 (one seed)", "grouped_2gpu": NONE}
+    assert "IoU" in with_boxes.notes[0]
+    assert "Localisation error, %" not in [column.heading for column in without.columns]
 
 
 def test_only_nets_in_two_columns_show_two():

@@ -13,7 +13,7 @@ from harness.report.text import NONE, percent, percent_with_interval
 
 PROTOCOLS = {
     "centre": "the centre crop",
-    "mirror": "the centre crop and its mirror image, probabilities averaged",
+    "mirror": "the mirror image of the centre crop",
     "ten_view": "five crops and their mirror images, probabilities averaged",
     "nine_view": "nine crops, probabilities averaged",
 }
@@ -23,6 +23,7 @@ NOTE = (
     "printed. Last column: where the error of the first seed's network alone would lie on as many other images of "
     "the same source (Wilson's 95 % interval); it says nothing about other seeds."
 )
+LOCALISATION = "Localisation error: the share of images with a wrong first guess or a box that overlaps by IoU < 0.5."
 
 
 def section(given: Material) -> Section:
@@ -36,7 +37,8 @@ def section(given: Material) -> Section:
 
 
 def error_table(setting: Setting, protocol: str) -> Table:
-    """One row a variant, in the catalogue's order."""
+    """One row a variant, in the catalogue's order; a column for boxes where a network predicts some."""
+    boxed = any(setting.errors(name, protocol, "localisation_error") for name in setting.arms)
     return Table(
         caption=f"Error on {setting.key.data.name}, {PROTOCOLS.get(protocol, protocol)} ({protocol}).",
         columns=(
@@ -46,16 +48,19 @@ def error_table(setting: Setting, protocol: str) -> Table:
             Column(heading="Top-5 error, %", align="right"),
             Column(heading="Lowest to highest top-1, %", align="right"),
             Column(heading="First seed, other images: top-1, %", align="right"),
+            *([Column(heading="Localisation error, %", align="right")] if boxed else []),
         ),
-        rows=tuple(row for name in setting.arms if (row := _row(setting, name, protocol)) is not None),
+        rows=tuple(row for name in setting.arms if (row := _row(setting, name, protocol, boxed)) is not None),
+        notes=(LOCALISATION,) if boxed else (),
     )
 
 
-def _row(setting: Setting, variant: str, protocol: str) -> tuple[str, ...] | None:
+def _row(setting: Setting, variant: str, protocol: str, boxed: bool) -> tuple[str, ...] | None:
     by_seed = setting.errors(variant, protocol, "top1_error")
     means = {metric: setting.error(variant, protocol, metric) for metric in METRICS}
     if not by_seed:
         return None
+    located = setting.error(variant, protocol, "localisation_error")
     images = setting.arms[variant][min(by_seed)].summary.results[protocol].images
     return (
         variant,
@@ -63,6 +68,7 @@ def _row(setting: Setting, variant: str, protocol: str) -> tuple[str, ...] | Non
         *(NONE if mean is None else percent_with_interval(mean) for mean in means.values()),
         _between(Interval(low=min(by_seed.values()), high=max(by_seed.values()))),
         _between(finite_test_set(by_seed[min(by_seed)], images)),
+        *([NONE if located is None else percent_with_interval(located)] if boxed else []),
     )
 
 

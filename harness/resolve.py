@@ -66,6 +66,11 @@ def check_names(names: Names) -> tuple[Variant, Recipe, Geometry]:
     recipe = recipe_for(variant, names.recipe)
     if names.data not in SOURCES:
         raise unknown("data set", names.data, SOURCES, "python -m harness data list")
+    if variant.spec.box is not None and recipe.loss.box_weight > 0 and not SOURCES[names.data].boxes:
+        raise UsageError(
+            f"{variant.name} trains a box head with recipe {names.recipe}, but {names.data} has no boxes; use --data "
+            f"{' or '.join(source.name for source in SOURCES.values() if source.boxes)}"
+        )
     return variant, recipe, geometry_for(variant, names.recipe)
 
 
@@ -90,11 +95,6 @@ def run_spec(names: Names, prepared: Prepared, device: str) -> RunSpec:
         net = spec_for(variant, geometry, prepared.spec.classes)
     except SpecError as error:
         raise UsageError(str(error)) from error
-    if net.box is not None and recipe.loss.box_weight > 0 and not prepared.spec.boxes:
-        raise UsageError(
-            f"{variant.name} trains a box head, but {prepared.spec.name} has no boxes; use --data boxes, "
-            "or imagenet with its CLS-LOC annotations"
-        )
     return RunSpec(
         variant=variant.name,
         geometry=geometry,

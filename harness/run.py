@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from harness.data.base import Loader, Prepared, Progress, View, silent
 from harness.data.opening import LoaderName, open_loader
 from harness.data.pixels import Pixels, train_view
 from harness.env import describe, usable_cores
-from harness.errors import UsageError
+from harness.errors import RecordError, UsageError
 from harness.evaluate import Protocol, evaluate
 from harness.events import Evaluated, Event
 from harness.probes.host import HostProbe
@@ -52,6 +53,8 @@ def placement(device: str, threads: int | None, workers: int, loader: LoaderName
     """The placement a user's words mean. Raises UsageError for a device that is not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"no device '{device}'; use cpu, cuda, cuda:1 and so on, or auto")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -87,10 +90,10 @@ def execute(
         for name, protocol in found.items():
             writer.correct(name, protocol.top1, protocol.top5)
         writer.array("conv1", first_kernels(model))
-        if weights_to is not None:
-            save_weights(model, weights_to)
         results = {name: protocol.result() for name, protocol in found.items()}
         path = writer.seal(tally.summary(results, train.choice, sampler.report()))
+    if weights_to is not None:
+        _save(model, weights_to, path)
     return RunRecord.load(path)
 
 
@@ -188,6 +191,21 @@ def evaluate_weights(
         progress=lambda done, total: progress("evaluating", done, total),
     )
     return {name: protocol.result() for name, protocol in found.items()}
+
+
+def weights_place(path: Path) -> None:
+    """Refuse a place for weights before hours of training. Raises UsageError."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
+
+
+def _save(model: AlexNet, to: Path, record: Path) -> None:
+    try:
+        save_weights(model, to)
+    except (OSError, SafetensorError) as error:
+        raise RecordError(
+            f"the run is sealed in {record}, but its weights can't be written to {to}: {error}"
+        ) from error
 
 
 def first_kernels(model: AlexNet) -> np.ndarray:

@@ -73,7 +73,6 @@ class Budget:
     limit_s: float
     clock: Callable[[], float]
     always: int  # so many first tasks run whatever the time
-    parallel: int
 
     def __post_init__(self) -> None:
         self.started_s = self.clock()

@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 import typer
 
 from harness.cli import catalogue, data, machine, pages, published, reports, runs
-from harness.errors import INTERRUPTED, HarnessError
+from harness.errors import INTERRUPTED, HarnessError, RecordError
 
 INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
 
@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _tell(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except OSError as error:
+        code = _tell(
+            f"the system refuses {error.filename or 'it'}: {error.strerror or error}", RecordError.exit_code, debug
+        )
     except Exception as error:  # the last stop: a user never meets a traceback unasked
         if isinstance(error, UsageMistake):
             error.show()

@@ -28,7 +28,9 @@ def run(
     variant: Variant,
     recipe: RecipeName = "mini",
     data: Data = "fashion_mnist",
-    seed: Annotated[int, typer.Option(help="Weights, order, crops, noise and dropout follow from it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Weights, order, crops, noise and dropout follow from it.")
+    ] = 0,
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -42,16 +44,20 @@ def run(
     from harness.cli.progress import board, counting
     from harness.records.store import Store
     from harness.resolve import Names, check_names, prepare_for, run_spec
-    from harness.run import execute, placement
+    from harness.run import execute, placement, weights_place
 
     names = Names(variant, recipe, data, seed, path, skip_bad_images=skip_bad_images)
     check_names(names)
     where = placement(device, threads, workers, loader)
+    if save_weights is not None:
+        weights_place(save_weights)
+    store = Store(results)
+    store.make()
     with counting() as progress:
         prepared = prepare_for(names, loader, progress)
     spec = run_spec(names, prepared, where.device)
     with board() as bars:
-        record = execute(spec, prepared, Store(results), where, lambda event: bars.event(variant, event), save_weights)
+        record = execute(spec, prepared, store, where, lambda event: bars.event(variant, event), save_weights)
     print(found(record))
 
 
@@ -79,7 +85,7 @@ def reproduce(
     """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
     from harness.cli import studying
 
-    variant_names = tuple(variants.split(",")) if variants else None
+    variant_names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wish = studying.Wish(study, variant_names, recipe, data, seeds, path, skip_bad_images)
     studying.reproduce(wish, minutes * 60, device, jobs, loader, results, out)
 

@@ -55,12 +55,17 @@ def reproduce(
     for variant in study.variants:
         check_names(wish.names(study, variant, 0))
     where = _placement(device, jobs, loader)
+    store = Store(results)
+    store.make()
     with counting() as progress:
         prepared = prepare_for(wish.names(study, study.variants[0], 0), loader, progress)
     specs = run_specs(
-        study.variants, wish.names(study, study.variants[0], 0), range(study.seeds), prepared, where.device
+        study.variants,
+        wish.names(study, study.variants[0], 0),
+        range(study.seeds),
+        prepared,
+        where.device,
     )
-    store = Store(results)
     todo = missing(specs, store)
     console.print(
         f"study {wish.study}: {len(specs)} runs, {len(specs) - len(todo)} sealed before on this machine, "
@@ -89,8 +94,7 @@ def _run(
 ) -> list[str]:
     """Run what the budget admits; returns a sentence for each run that failed."""
     tasks = [Task(to_json(spec), wish.names(study, spec.variant, spec.seed), where, results) for spec in todo]
-    first_seed = sum(spec.seed == todo[0].seed for spec in todo)
-    budget = Budget(limit_s, time.monotonic, first_seed, where.concurrent)
+    budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
     failures: list[str] = []
     ended = 0
     with board() as bars:

@@ -35,7 +35,7 @@ def run_id_of(spec: RunSpec, when: datetime) -> str:
 
 
 class Store:
-    """The records under one results folder. Nothing is touched before `open`.
+    """The records under one results folder. Nothing is touched before `open` or `make`.
 
     A run holds a lock of its digest for as long as it lives. Locks are taken and tried only under a guard that is held
     for moments, so that trying whether a run lives can't make another one fail.
@@ -70,11 +70,17 @@ class Store:
             finally:
                 os.close(lock)
 
+    def make(self) -> None:
+        """Raises RecordError where nothing can be written: better known before data is prepared than after."""
+        with writing(self._open):
+            self._open.mkdir(parents=True, exist_ok=True)
+        with guarded(self._open / "guard.lock"):
+            return
+
     def _begin(
         self, spec: RunSpec, env: dict[str, Any], clock: Callable[[], float], now: Callable[[], datetime]
     ) -> tuple[Writer, int]:
-        with writing(self._open):
-            self._open.mkdir(parents=True, exist_ok=True)
+        self.make()
         with guarded(self._open / "guard.lock"):
             lock = take(self._open / f"{spec.digest}.lock")
             try:

@@ -1,0 +1,80 @@
+"""For tests of the whole: a tiny data set of class folders, and the command line called in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.cli.app import main
+from harness.setup.cache import cache_folder
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one sentence that says what went wrong, and that it is one, the last, without a traceback."""
+        lines = self.err.splitlines()
+        assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True], self.err
+        assert "Traceback" not in self.err
+        return lines[-1].removeprefix("error: ")
+
+
+Call = Callable[..., Said]
+
+
+def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:
+    """Pictures in train/ and val/ of four classes that differ in colour."""
+    for split, count in (("train", train), ("val", val)):
+        for number in range(count):
+            path = root / split / "abcd"[number % 4] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn = np.random.default_rng(number).integers(0, 120, (40, 44, 3), dtype=np.uint8)
+            drawn[..., number % 3] += 100
+            Image.fromarray(drawn).save(path)
+    return root
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    return make_class_folders(tmp_path / "images")
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """`call("run", "--variant", "no_lrn")` in tmp_path, with a cache of its own."""
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    before = signal.getsignal(signal.SIGTERM)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+    def called(*words: str | Path) -> Said:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        code = left.value.code
+        assert isinstance(code, int)
+        return Said(code, out, err)
+
+    yield called
+    signal.signal(signal.SIGTERM, before)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,122 @@
+"""Studies: what is missing on this machine, and what still fits into the time given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.env import machine_id
+from harness.errors import UsageError
+from harness.pool import Ended, Started
+from harness.records.schema import ProtocolResult, Summary
+from harness.records.store import Store
+from harness.spec import DataSpec, RunSpec
+from harness.studies import STUDIES, Budget, finished, missing, study_named
+from variants.catalog import CATALOG
+from variants.layers import Conv, Dense
+from variants.recipe import FixedDrops, Recipe
+from variants.recipes import RECIPES
+from variants.spec import AlexNetSpec
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def budget(limit_s: float, always: int) -> tuple[Budget, Time]:
+    time = Time()
+    return Budget(limit_s, time, always), time
+
+
+def run_of(seconds: float, task: int, plan: Budget, time: Time) -> None:
+    plan.observe(Started(task))
+    time.now += seconds
+    plan.observe(Ended(task, None))
+
+
+def test_the_first_seed_of_every_variant_runs_whatever_the_time() -> None:
+    plan, time = budget(0.0, always=2)
+    time.now += 1000
+    assert [plan.may_start(task) for task in range(4)] == [True, True, False, False]
+
+
+def test_a_later_run_starts_only_if_one_as_long_as_the_longest_fits() -> None:
+    plan, time = budget(100.0, always=1)
+    run_of(30.0, 0, plan, time)
+    run_of(20.0, 1, plan, time)  # shorter: the longest counts
+    assert plan.may_start(2)  # 50 + 30 <= 100
+    run_of(21.0, 2, plan, time)
+    assert not plan.may_start(3)  # 71 + 30 > 100
+
+
+def test_runs_side_by_side_are_timed_each_from_its_own_start() -> None:
+    plan, time = budget(100.0, always=2)
+    plan.observe(Started(0))
+    time.now += 10
+    plan.observe(Started(1))
+    time.now += 30
+    plan.observe(Ended(1, None))
+    assert plan.longest_s == 30
+    plan.observe(Ended(0, "failed"))
+    assert plan.longest_s == 40
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_names_rows_that_exist_and_go_together(name: str) -> None:
+    study = STUDIES[name]
+    assert study.recipe in RECIPES
+    geometry = "mini" if study.recipe == "mini" else "full"
+    assert all(geometry in CATALOG[variant].geometries for variant in study.variants)
+
+
+def test_a_wrong_study_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError, match=r"^no study 'imagnet'\. Did you mean 'imagenet'\? See: "):
+        study_named("imagnet")
+
+
+def spec(seed: int) -> RunSpec:
+    return RunSpec(
+        variant="tiny",
+        geometry="mini",
+        net=AlexNetSpec(input_size=8, layers=(Conv(name="conv1", out=2, kernel=3), Dense(name="fc8", out=2))),
+        recipe=Recipe(name="mini", schedule=FixedDrops(at_epochs=()), store_size=8),
+        data=DataSpec(name="synthetic", listing="0", classes=2, train_images=8, val_images=9, store_size=8),
+        seed=seed,
+    )
+
+
+def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) -> None:
+    nulls = dict.fromkeys(
+        ("images_per_second", "peak_rss_mib", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j", "cpu_utilisation")
+    )
+    with store.open(run, {"machine_id": machine}) as writer:
+        if reason:
+            writer.fail("failed", reason)
+            return
+        writer.seal(
+            Summary(
+                run_id=writer.run_id, spec_digest=run.digest, status="ok", status_reason=None,
+                started_utc=writer.started_utc, finished_utc=writer.utc(), parameters=1, macs=1, steps=1, images_seen=8,
+                results={"centre": ProtocolResult(top1_error=0.5, top5_error=0.0, loss=1.0, images=9)},
+                final_train_loss=1.0, train_s=1.0, wait_s=0.0, evaluation_s=1.0, warmup_steps=0, loader="synthetic",
+                loader_reason="-", missing=dict.fromkeys(nulls, "not measured"), **nulls,
+            )
+        )  # fmt: skip
+
+
+def test_missing_is_what_this_machine_has_not_sealed_as_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    here, store = machine_id(tmp_path / "cache"), Store(tmp_path / "results")
+    seal(store, spec(0), here)
+    seal(store, spec(1), here, reason="the loss is nan at step 3")
+    seal(store, spec(2), "f" * 32)
+    came_with_the_clone = Store(tmp_path / "results" / "reference" / "reproduce")
+    seal(came_with_the_clone, spec(3), here)
+    wanted = [spec(seed) for seed in range(5)]
+    assert missing(wanted, store) == wanted[1:]
+    assert [record.spec for record in finished(wanted, store)] == wanted[:1]

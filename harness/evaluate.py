@@ -36,10 +36,10 @@ class Protocol:
         self.seen = np.zeros(len(self.top1), dtype=np.int64)
 
     def result(self) -> ProtocolResult:
-        located = None if self.box_hits is None else float(1.0 - np.mean(self.box_hits & self.top1))
+        located = None if self.box_hits is None else float(np.mean(~(self.box_hits & self.top1)))
         return ProtocolResult(
-            top1_error=float(1.0 - self.top1.mean()),
-            top5_error=float(1.0 - self.top5.mean()),
+            top1_error=float(np.mean(~self.top1)),
+            top5_error=float(np.mean(~self.top5)),
             loss=float(self.nats.mean()),
             images=len(self.top1),
             localisation_error=located,

@@ -1,4 +1,4 @@
-"""`eval`: weights from a file, ours or torchvision's, give the errors that the trained network had; misfits are refused."""
+"""`eval`: weights from a file, ours or torchvision's, give the trained network's errors; misfits are refused."""
 
 from __future__ import annotations
 

@@ -93,9 +93,17 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         handle = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(handle)
+        _sweep(folder)
         yield
     finally:
         os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed; under the lock no living one has any."""
+    for pattern in (".*.partial", ".*.tmp"):
+        for left in folder.glob(pattern):
+            left.unlink()
 
 
 def _lock(handle: int) -> None:

@@ -35,6 +35,7 @@ from harness.errors import UsageError
 from harness.setup.cache import cache_folder
 from harness.spec import DataSpec
 
+FEW = 1000  # files are stored in about the 2 s that a process takes to start
 SPLITS: tuple[Split, Split] = ("train", "val")
 
 
@@ -191,12 +192,17 @@ class _Job:
             store_format=settings.store_format,
             jpeg_quality=settings.jpeg_quality,
             boxes=split.boxes is not None,
-            # Pictures in memory are stored faster than they are sent to other processes.
-            workers=1 if split.root is None else self.workers or len(os.sched_getaffinity(0)),
+            workers=self._writers(split),
             progress=self.progress,
             name=split.name,
         )
         return path.name
+
+    def _writers(self, split: SourceSplit) -> int:
+        """Pictures in memory are stored faster than sent to other processes, and few files faster than one starts."""
+        if split.root is None:
+            return 1
+        return self.workers or (1 if len(split) < FEW else len(os.sched_getaffinity(0)))
 
     def _files_for_folder_loader(self, name: Split, split: SourceSplit) -> str:
         """The listing, and PNG files where there are none yet; the folder they lie in, relative to the manifest's."""

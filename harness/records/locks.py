@@ -20,6 +20,9 @@ class Terminated(KeyboardInterrupt):
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(
+        number, signal.SIG_IGN
+    )  # a process group's and a parent's both arrive: one must not break off sealing
     raise Terminated("SIGTERM")
 
 

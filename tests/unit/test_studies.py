@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def spec(seed: int) -> RunSpec:
 
 
 def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) -> None:
-    nulls = dict.fromkeys(
+    nulls: dict[str, Any] = dict.fromkeys(
         ("images_per_second", "peak_rss_mib", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j", "cpu_utilisation")
     )
     with store.open(run, {"machine_id": machine}) as writer:

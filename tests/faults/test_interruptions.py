@@ -1,0 +1,130 @@
+"""Ctrl-C and SIGTERM at any moment: exit code 130 and one sentence, nothing torn, and the next call works."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data.manifest import one_at_a_time
+from harness.records.store import Store
+from harness.records.verify import verify
+
+SAID = "interrupted; what was sealed before is untouched"
+
+
+def first_call_is_hit(number: signal.Signals, real: Callable[..., Any]) -> Callable[..., Any]:
+    """`real`, but the first call is where the signal arrives."""
+    left = [number]
+
+    def hit(*words: Any, **more: Any) -> Any:
+        if left:
+            signal.raise_signal(left.pop())
+        return real(*words, **more)
+
+    return hit
+
+
+def patched(monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals) -> None:
+    monkeypatch.setattr(where, first_call_is_hit(number, pkgutil.resolve_name(where)))
+
+
+MOMENTS = {
+    "data preparation, first pass": ("harness.data.prepare.check", None),
+    "data preparation, statistics": ("harness.data.prepare.write_whole", None),
+    "data preparation, second pass": ("harness.data.ffcv_write.encoded", None),
+    "data preparation, end of a file": ("harness.data.ffcv_write._header", None),
+    "before the first step": ("harness.run.build", "interrupted"),
+    "training": ("harness.train.Trainer._step", "interrupted"),
+    "the end of training": ("harness.train.Trainer._close", "interrupted"),
+    "evaluation": ("harness.evaluate._score", "interrupted"),
+    "between evaluation and sealing": ("harness.run.first_kernels", "interrupted"),
+    "sealing, before the summary": ("harness.records.writer.seal_folder", "ok"),
+    "sealing, at the checksums": ("harness.records.writer.sums_text", "ok"),
+    "sealing, before the rename": ("harness.records.writer.make_read_only", "ok"),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_hit_by_a_signal(
+    call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch, moment: str, number: signal.Signals
+) -> None:
+    pytest.importorskip("ffcv")
+    where, status = MOMENTS[moment]
+    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders)
+    with monkeypatch.context() as here:
+        patched(here, where, number)
+        said = call(*words)
+    assert (said.code, said.error) == (130, SAID)
+    records = Store(Path("results")).records()
+    assert [record.summary.status for record in records] == ([status] if status else [])
+    if status == "interrupted":
+        named = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+        assert str(records[0].summary.status_reason).startswith(f"stopped by {named} after ")
+    leaves_nothing_behind()
+
+    assert call(*words).code == 0
+    assert Store(Path("results")).records()[-1].summary.status == "ok"
+    leaves_nothing_behind()
+
+
+def leaves_nothing_behind() -> None:
+    """No open record, no temporary file, and every record as it was sealed."""
+    assert not [path for path in Path("results").glob(".open/*") if path.is_dir()]
+    assert not [path for path in Path("cache").rglob("*") if path.suffix in (".tmp", ".partial")]
+    assert [verify(record.path) for record in Store(Path("results")).records() if verify(record.path)] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "where", ["harness.report.build.build", "harness.report.render.pdf", "harness.report.render._manifest"]
+)
+def test_a_report_hit_by_a_signal_leaves_the_old_one(
+    call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals
+) -> None:
+    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    assert call(*words).code == 0
+    assert call("report").code == 0
+    before = files_of(Path("reports"))
+    assert call(*words, "--seed", "1").code == 0
+    with monkeypatch.context() as here:
+        patched(here, where, number)
+        said = call("report")
+    assert (said.code, said.error) == (130, SAID)
+    assert files_of(Path("reports")) == before
+    assert call("report").code == 0
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the_same(
+    call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker gets the group's SIGTERM and then its parent's; the second one must not break off the sealing."""
+    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    with monkeypatch.context() as here:
+        patched(here, "harness.train.Trainer._step", signal.SIGTERM)
+        patched(here, "harness.records.writer.sums_text", signal.SIGTERM)
+        said = call(*words)
+    assert (said.code, said.error) == (130, SAID)
+    (record,) = Store(Path("results")).records()
+    assert record.summary.status == "interrupted"
+    leaves_nothing_behind()
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in (".train.beton.4711.partial", ".manifest.json.4711.tmp"):
+        (folder / name).touch()
+    (folder / "train.beton").touch()
+    with one_at_a_time(folder):
+        assert os.listdir(folder) == ["train.beton"]  # noqa: PTH208

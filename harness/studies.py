@@ -16,6 +16,7 @@ from harness.resolve import Names, prepare_for
 from harness.run import Placement, execute
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
+from variants.catalog import CATALOG
 from variants.values import value
 
 
@@ -30,9 +31,21 @@ class Study:
     seeds: int = 3
 
 
+def _trainable(boxes: bool) -> tuple[str, ...]:
+    """Rows with a mini geometry that train a box head, or that don't."""
+    rows = [row for row in CATALOG.values() if "mini" in row.geometries]
+    return tuple(row.name for row in rows if (row.spec.box is not None) == boxes)
+
+
 CARD = ("grouped_2gpu", "single_gpu", "no_lrn", "non_overlapping_pool", "ungrouped", "one_weird_trick")
 STUDIES: dict[str, Study] = {
     "reproduce": Study(meaning="the six networks of the project's card, small, on any machine", variants=CARD),
+    "catalogue": Study(meaning="every row of the catalogue that fits 32 pixels", variants=_trainable(boxes=False)),
+    "article": Study(
+        meaning="the article's networks, with classifier and box, beside the paper's",
+        variants=("grouped_2gpu", *_trainable(boxes=True)),
+        data="boxes",
+    ),
     "imagenet": Study(
         meaning="the same six at full size with the paper's recipe; needs --path to ImageNet and a GPU",
         variants=CARD,

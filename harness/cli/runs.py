@@ -63,7 +63,7 @@ def run(
 
 def reproduce(
     study: Annotated[
-        str, typer.Option(help="Which list of runs: reproduce (small, any machine) or imagenet.")
+        str, typer.Option(help="Which list of runs: reproduce, catalogue, article (small, any machine) or imagenet.")
     ] = "reproduce",
     minutes: Annotated[
         float, typer.Option(help="Start no further run that would end later; every variant runs once.")

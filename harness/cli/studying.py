@@ -84,7 +84,8 @@ def reproduce(
 def _placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
     where = placement(device, None, 1, loader)
     if where.device != "cpu":
-        return replace(where, concurrent=jobs or 1)
+        jobs = jobs or 1
+        return replace(where, concurrent=jobs, workers=max(1, usable_cores() // jobs - 1))  # one core feeds the GPU
     jobs = jobs or usable_cores()
     return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
@@ -133,12 +134,21 @@ def _dismiss(staff: Sequence[_Worker]) -> None:
 def _serve(pipe: Connection, work: Work) -> None:
     """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
     signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
             number, task = pipe.recv()
             pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
     except (EOFError, OSError, KeyboardInterrupt):
         return
+
+
+def _end_with_parent() -> None:
+    """A study that is killed can't stop its workers; the next event may be minutes away."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _teller(pipe: Connection, task: int) -> Callable[[Event], None]:

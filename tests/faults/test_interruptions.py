@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pkgutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from harness.data.manifest import one_at_a_time
 from harness.records.store import Store
 from harness.records.verify import verify
 
+ROOT = Path(__file__).parents[2]
 SAID = "interrupted; what was sealed before is untouched"
 
 
@@ -128,3 +132,53 @@ def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path: Path) -
     (folder / "train.beton").touch()
     with one_at_a_time(folder):
         assert os.listdir(folder) == ["train.beton"]  # noqa: PTH208
+
+
+def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    """SIGINT goes to the whole group, here as soon as there is a file to write into: the writers are importing."""
+    pytest.importorskip("ffcv")
+    environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    words = ("data", "prepare", "folder", "--path", str(class_folders), "--workers", "2", "--loader", "ffcv")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", *words], env=environ, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until = time.monotonic() + 30
+    while not list((tmp_path / "cache").glob("data/*/.train.beton.*.partial")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == f"error: {SAID}"
+    assert not list((tmp_path / "cache").rglob(".*.partial"))
+
+
+SCRIPT = """
+from pathlib import Path
+from harness.data.prepare import prepare
+prepare("folder", path=Path("images"), store_size=36, workers=2, loader="ffcv")
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_so_and_ends(class_folders: Path, tmp_path: Path) -> None:
+    """Writer processes import the script anew; without a guard they would prepare, too, and wait for their parent."""
+    pytest.importorskip("ffcv")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "put the call under: if __name__ == '__main__':" in ended.stderr
+    assert "could not import this script (it then says why above)" in ended.stderr

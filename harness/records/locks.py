@@ -20,9 +20,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    signal.signal(
-        number, signal.SIG_IGN
-    )  # a process group's and a parent's both arrive: one must not break off sealing
+    # a process group's and a parent's both arrive: the second must not break off the sealing
+    signal.signal(number, signal.SIG_IGN)
     raise Terminated("SIGTERM")
 
 

@@ -74,7 +74,7 @@ class Trainer:
                 rate = now_rate
                 if self.drops:
                     yield RateDropped(step=done, epoch=self._epoch(done), rate=rate)
-            validating = self.recipe.evaluation.every_epochs > 0 and done % self.every == 0 and done < self.steps
+            validating = self._due(done)
             if len(window.losses) == WINDOW_STEPS or validating or done == self.steps:
                 event = self._close(window, done, rate)
                 images, elapsed_s, wait_s = images + event.images, elapsed_s + event.elapsed_s, wait_s + event.wait_s
@@ -83,6 +83,11 @@ class Trainer:
                     yield self._validated(done)
                 window = _Window(self.clock())
         yield TrainingDone(steps=done, images=images, elapsed_s=elapsed_s, wait_s=wait_s)
+
+    def _due(self, done: int) -> bool:
+        """Whether to validate now; the final evaluation stands in for one that is due shortly before the end."""
+        left = self.steps - done
+        return self.recipe.evaluation.every_epochs > 0 and done % self.every == 0 and left >= max(1, self.every // 10)
 
     def _batches(self) -> Iterator[tuple[Batch, float]]:
         """Every batch of the run with the seconds spent waiting for it; leaves the loader's threads joined."""

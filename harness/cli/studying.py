@@ -15,6 +15,7 @@ from harness.env import usable_cores
 from harness.errors import RunFailed
 from harness.pool import Ended, Happened, News, run_all
 from harness.records.store import Store
+from harness.report.text import count
 from harness.resolve import Names, check_names, prepare_for, run_specs
 from harness.run import Placement, placement
 from harness.spec import RunSpec
@@ -68,7 +69,7 @@ def reproduce(
     )
     todo = missing(specs, store)
     console.print(
-        f"study {wish.study}: {len(specs)} runs, {len(specs) - len(todo)} sealed before on this machine, "
+        f"study {wish.study}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
         f"{len(todo)} to do, {where.concurrent} at a time"
     )
     failures = _run(todo, wish, study, where, results, limit_s) if todo else []
@@ -77,7 +78,8 @@ def reproduce(
     reports.write(wish.study, own, store.reference(wish.study), out)
     if failures:
         raise RunFailed(
-            f"{len(failures)} of {len(todo)} runs ended without a result; the report lists them. First: {failures[0]}"
+            f"{len(failures)} of {count(len(todo), 'run')} ended without a result; the report lists them. "
+            f"First: {failures[0]}"
         )
 
 
@@ -106,7 +108,8 @@ def _run(
             if sentence:
                 failures.append(sentence)
     if ended < len(todo):
-        console.print(f"{len(todo) - ended} runs did not fit into {limit_s / 60:g} minutes; --minutes gives more")
+        left = count(len(todo) - ended, "run")
+        console.print(f"{left} did not fit into {limit_s / 60:g} minutes; --minutes gives more")
     return failures
 
 

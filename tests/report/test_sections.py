@@ -138,11 +138,16 @@ def test_nothing_run_is_a_report_that_says_so(tmp_path: Path):
 
 def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study):
     given = material("reproduce", Store(finished.root).records(), [], CATALOG)
-    rows = {row[1]: row[2] for row in tables(paper.section(given))[0].rows}
-    verdicts = {claim.id: rows[claim.statement] for claim in given.paper}
+    rows = {row[1]: row[2:4] for row in tables(paper.section(given))[0].rows}
+    measured = {claim.id: rows[claim.statement][0] for claim in given.paper}
+    verdicts = {claim.id: rows[claim.statement][1] for claim in given.paper}
     assert verdicts["lrn"] == "inconclusive"
     assert verdicts["overlapping_pool"] == "not run"
-    assert verdicts["size"] == "arithmetic"
+    assert verdicts["size"] == "reproduced"
+    assert measured["size"] == "60,965,224, 659,272"
+    assert (measured["conv_share"], verdicts["conv_share"]) == ("1.45 %", "contradicted")
+    assert (measured["crops"], verdicts["crops"]) == ("2,178", "contradicted")
+    assert measured["lrn"].startswith("top-1 ")
     assert verdicts["ensembles"] == "not run"
 
 
@@ -157,7 +162,7 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
         small_scale=None,
     )  # fmt: skip
     made = tables(paper.section(replace(given, paper=[claim])))[0]
-    assert made.rows == (("1", "s", "not run", "n"),)
+    assert made.rows == (("1", "s", NONE, "not run", "n"),)
 
 
 def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):

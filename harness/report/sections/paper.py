@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.published.schema import ClaimTest, PaperClaim
-from harness.report.claims import VERDICTS, Claim, Judgement, tally
+from harness.report.arithmetic import settle
+from harness.report.claims import Claim, Judgement, Verdict, tally
 from harness.report.evidence import METRICS, Metric
 from harness.report.model import Block, Column, Paragraph, Section, Table
 from harness.report.sections.material import Material
-from harness.report.text import NONE, points
+from harness.report.text import NONE, points, points_with_interval
 
 RELATIONS = {
     "equals": "equals",
@@ -18,7 +19,6 @@ RELATIONS = {
     "less_than": "less_than",
     "at_most": "less_than",
 }
-OWN_WORDS = {"arithmetic": "arithmetic", "outside": "not run"}
 
 
 def section(given: Material) -> Section:
@@ -34,27 +34,44 @@ def section(given: Material) -> Section:
 
 def _table(given: Material) -> Table:
     return Table(
-        caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on.",
+        caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on; what was "
+        "measured here may be on others.",
         columns=(
             Column(heading="Sec."),
             Column(heading="Claim", share=1),
+            Column(heading="Measured here"),
             Column(heading="Verdict"),
             Column(heading="What decides it", share=1),
         ),
-        rows=tuple((claim.section, claim.statement, _verdict(given, claim), claim.needs) for claim in given.paper),
+        rows=tuple((claim.section, claim.statement, *_settled(given, claim), claim.needs) for claim in given.paper),
         notes=(
-            "Arithmetic: settled by the layer table, without a run. Claims whose measure the records don't hold "
-            "(iterations to converge, say) stand as not run.",
+            "Measured here: differences in points over seeds, as in the section on differences; counts are taken from "
+            "the layer table, without a run. Claims whose measure the records don't hold (iterations to converge, say) "
+            "stand as not run.",
         ),
     )
 
 
-def _verdict(given: Material, claim: PaperClaim) -> str:
-    """Of several comparisons, the verdict is shared by all or inconclusive."""
-    if claim.decided_by in OWN_WORDS:
-        return OWN_WORDS[claim.decided_by]
-    verdicts = {judgement.verdict for judgement in _judgements(given, claim)}
-    return verdicts.pop() if len(verdicts) == 1 else ("inconclusive" if verdicts else VERDICTS[-1])
+def _settled(given: Material, claim: PaperClaim) -> tuple[str, str]:
+    """What was measured, and the verdict: of several tests, the one shared by all or inconclusive."""
+    if claim.decided_by == "outside":
+        return NONE, "not run"
+    if claim.decided_by == "arithmetic":
+        found = [settle(test, given.catalog[test.variant].spec) for test in claim.tests]
+        return ", ".join(text for text, _ in found), _shared({verdict for _, verdict in found})
+    judged = list(_judgements(given, claim))
+    return ", ".join(filter(None, map(_seen, judged))) or NONE, _shared({judgement.verdict for judgement in judged})
+
+
+def _shared(verdicts: set[Verdict]) -> str:
+    return next(iter(verdicts)) if len(verdicts) == 1 else ("inconclusive" if verdicts else "not run")
+
+
+def _seen(judgement: Judgement) -> str | None:
+    """A difference; the error of one net on other images says nothing beside the paper's."""
+    if judgement.comparison is None or judgement.claim.versus is None:
+        return None
+    return f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
 
 
 def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:

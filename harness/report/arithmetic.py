@@ -1,0 +1,50 @@
+"""Claims of the paper that the layer table settles without a run: counted from the spec, held to what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.published.schema import ClaimTest
+from harness.report.claims import Verdict
+from variants.layers import Conv
+from variants.spec import AlexNetSpec
+
+ABOUT = 0.05  # a printed round number is met within a twentieth of it
+STORED_SIDE = 256  # pixels of the square that the paper's crops are drawn from (sec. 2)
+
+
+def neurons(spec: AlexNetSpec) -> int:
+    """Outputs of the layers with weights; the input is not counted."""
+    shapes = [row.output for row in spec.rows if row.parameters]
+    return sum(channels * height * width for channels, height, width in shapes)
+
+
+def largest_conv_share(spec: AlexNetSpec) -> float:
+    """Of the parameters, in percent."""
+    return 100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
+
+
+def crops_and_mirrors(spec: AlexNetSpec) -> int:
+    """Different training images of one stored square."""
+    return 2 * (STORED_SIDE - spec.input_size + 1) ** 2
+
+
+COUNTS: dict[str, Callable[[AlexNetSpec], float]] = {
+    "parameters": lambda spec: spec.parameters,
+    "neurons": neurons,
+    "largest_conv_share": largest_conv_share,
+    "crops_and_mirrors": crops_and_mirrors,
+}
+
+
+def settle(test: ClaimTest, spec: AlexNetSpec) -> tuple[str, Verdict]:
+    """What is counted, as text, and whether the printed number stands."""
+    counted, printed = COUNTS[test.measure](spec), test.expected
+    assert printed is not None  # arithmetic always has a number to meet
+    holds = {
+        "about": abs(counted - printed) <= ABOUT * printed,
+        "equals": counted == printed,
+        "at_most": counted <= printed,
+    }[test.relation]
+    text = f"{counted:.2f} %" if test.unit == "percent" else f"{counted:,.0f}"
+    return text, "reproduced" if holds else "contradicted"

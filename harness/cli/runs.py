@@ -41,9 +41,10 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Train and evaluate one variant; seals a record and says where it is."""
-    from harness.cli.progress import board, counting
+    from harness.cli.loading import load
+    from harness.cli.progress import board
     from harness.records.store import Store
-    from harness.resolve import Names, check_names, prepare_for, run_spec
+    from harness.resolve import Names, check_names, run_spec
     from harness.run import execute, placement, weights_place
 
     names = Names(variant, recipe, data, seed, path, skip_bad_images=skip_bad_images)
@@ -53,8 +54,7 @@ def run(
         weights_place(save_weights)
     store = Store(results)
     store.make()
-    with counting() as progress:
-        prepared = prepare_for(names, loader, progress)
+    prepared = load(names, loader)
     spec = run_spec(names, prepared, where.device)
     with board() as bars:
         record = execute(spec, prepared, store, where, lambda event: bars.event(variant, event), save_weights)
@@ -103,16 +103,17 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
+    from harness.cli.loading import load
     from harness.cli.progress import counting
     from harness.codec import to_plain
-    from harness.resolve import Names, check_names, prepare_for, run_spec
+    from harness.resolve import Names, check_names, run_spec
     from harness.run import evaluate_weights, placement
 
     names = Names(variant, recipe, data, 0, path, skip_bad_images=skip_bad_images)
     check_names(names)
     where = placement(device, threads, 1, loader)
+    prepared = load(names, loader)
     with counting() as progress:
-        prepared = prepare_for(names, loader, progress)
         results = evaluate_weights(run_spec(names, prepared, where.device), prepared, weights, where, progress)
     if json:
         from json import dumps

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.cli import reports
-from harness.cli.progress import Board, board, console, counting
+from harness.cli.loading import load
+from harness.cli.progress import Board, board, console
 from harness.codec import to_json
 from harness.data.opening import LoaderName
 from harness.env import usable_cores
@@ -17,7 +18,7 @@ from harness.hardware import memory_limit_mib
 from harness.pool import Ended, Happened, News, run_all
 from harness.records.store import Store
 from harness.report.text import count
-from harness.resolve import Names, check_names, prepare_for, run_specs
+from harness.resolve import Names, check_names, run_specs
 from harness.run import Placement, placement
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, study_named, work
@@ -61,8 +62,7 @@ def reproduce(
     where = _placement(device, jobs, loader)
     store = Store(results)
     store.make()
-    with counting() as progress:
-        prepared = prepare_for(wish.names(study, study.variants[0], 0), loader, progress)
+    prepared = load(wish.names(study, study.variants[0], 0), loader)
     specs = run_specs(
         study.variants,
         wish.names(study, study.variants[0], 0),

@@ -39,6 +39,18 @@ def test_the_last_line_of_a_run_tells_errors_and_record(call: Any, words: tuple[
     assert (record.summary.loader, record.env["placement"]["loader"]) == (loader, loader)
 
 
+def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_mend_it(
+    call: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "ffcv is not installed; mend it with: python -m harness.setup.ffcv"
+    monkeypatch.setattr("harness.setup.ffcv.status", lambda: (False, why))
+    said = call("run", *words)
+    (record,) = Store(Path("results")).records()
+    assert said.code == 0
+    assert f"torchvision's folder loader takes FFCV's place: {why}\n" in said.err
+    assert (record.summary.loader, record.summary.loader_reason) == ("folder", why)
+
+
 def test_on_a_pipe_the_live_lines_are_plain_text(call: Any, words: tuple[str, ...]) -> None:
     said = call("run", *words, "--loader", "folder")
     assert "\x1b" not in said.out + said.err

@@ -92,7 +92,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     one = ("reproduce", "--variants", "no_lrn", "--seeds", "1", "--device", "cpu", "--jobs", "1")
     said = call(*one, "--data", "folder", "--path", place.images)
     assert said.code == 0
-    assert "study reproduce: 1 runs, 0 sealed before on this machine, 1 to do" in said.err
+    assert "study reproduce: 1 run, 0 sealed before on this machine, 1 to do" in said.err
     assert "* 1 run of 1 variant finished" in said.out
     assert len(place.records()) == 1
 

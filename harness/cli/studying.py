@@ -12,7 +12,7 @@ from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
 from harness.codec import to_json
 from harness.data.opening import LoaderName
-from harness.env import usable_cores
+from harness.env import machine_id, usable_cores
 from harness.errors import RunFailed
 from harness.hardware import memory_limit_mib
 from harness.pool import Ended, Happened, News, run_all
@@ -20,6 +20,7 @@ from harness.records.store import Store
 from harness.report.text import count
 from harness.resolve import Names, check_names, run_specs
 from harness.run import Placement, placement
+from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, study_named, work
 
@@ -76,8 +77,9 @@ def reproduce(
         f"{len(todo)} to do, {where.concurrent} at a time"
     )
     failures = _run(todo, wish, study, where, results, limit_s) if todo else []
-    digests = {spec.digest for spec in specs}
-    own = [record for record in store.records() if record.summary.spec_digest in digests]
+    digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
+    sealed = [record for record in store.records() if record.env.get("machine_id") == here]
+    own = [record for record in sealed if record.summary.spec_digest in digests]
     reports.write(wish.study, own, store.reference(wish.study), out)
     if failures:
         raise RunFailed(

@@ -109,8 +109,8 @@ def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
     return [spec for spec in specs if store.finished(spec.digest, here) is None]
 
 
-def finished(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
-    """The records of those runs that this machine sealed as ok, in the order of `specs`."""
-    here = machine_id(cache_folder())
-    found = [store.finished(spec.digest, here) for spec in specs]
-    return [record for record in found if record is not None]
+def own_records(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
+    """What this machine sealed of those runs, however they ended, by run_id. What was copied here is not its own."""
+    digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
+    sealed = [record for record in store.records() if record.env.get("machine_id") == here]
+    return [record for record in sealed if record.summary.spec_digest in digests]

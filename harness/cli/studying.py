@@ -12,7 +12,7 @@ from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
 from harness.codec import to_json
 from harness.data.opening import LoaderName
-from harness.env import machine_id, usable_cores
+from harness.env import usable_cores
 from harness.errors import RunFailed
 from harness.hardware import memory_limit_mib
 from harness.pool import Ended, Happened, News, run_all
@@ -20,9 +20,8 @@ from harness.records.store import Store
 from harness.report.text import count
 from harness.resolve import Names, check_names, run_specs
 from harness.run import Placement, placement
-from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
-from harness.studies import Budget, Study, Task, missing, study_named, work
+from harness.studies import Budget, Study, Task, missing, own_records, study_named, work
 
 RUN_MIB = 3000  # memory to set aside for a run on the CPU; mini runs were seen to peak at 1,650 MiB
 
@@ -77,10 +76,7 @@ def reproduce(
         f"{len(todo)} to do, {where.concurrent} at a time"
     )
     failures = _run(todo, wish, study, where, results, limit_s) if todo else []
-    digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
-    sealed = [record for record in store.records() if record.env.get("machine_id") == here]
-    own = [record for record in sealed if record.summary.spec_digest in digests]
-    reports.write(wish.study, own, store.reference(wish.study), out)
+    reports.write(wish.study, own_records(specs, store), store.reference(wish.study), out)
     if failures:
         raise RunFailed(
             f"{len(failures)} of {count(len(todo), 'run')} ended without a result; the report lists them. "

@@ -16,7 +16,7 @@ NUMBERS = {target.id: target for target in targets()}
 @pytest.mark.parametrize(
     ("run", "baseline", "top1", "top5"),
     [
-        ("run_145-half", "run_145-2010", 1.695, 1.230),
+        ("run_145-half", "run_145-2010", 1.6953, 1.230),
         ("run_147", "run_145", 0.394, 0.300),
         ("run_148", "run_145", 1.370, 1.152),
         ("run_150", "run_145", 1.164, 1.120),
@@ -186,3 +186,20 @@ def test_what_a_claim_of_the_paper_expects_is_what_the_paper_prints(test):
         if (target.measure, target.unit, target.protocol) == (test.measure, test.unit, test.protocol)
         and (target.versus, target.source) == (test.versus, "paper")
     ]
+
+
+def test_views_of_the_11_percent_net_are_not_stated_as_the_code_had_nine_and_later_ten():
+    assert NUMBERS["cuda_convnet.11pct/top1_error"].protocol == "not_stated"
+    assert "cuda_convnet.11pct/top1_error" in [target.id for target in targets("cifar_11pct")]
+
+
+def test_net_without_normalisation_has_both_labels_that_its_author_gave_it():
+    """13 % in cuda-convnet, 12 % in the 2012 code: the same layers, trained for longer."""
+    labels = {target.source: target.published for target in targets("cifar_13pct") if target.source != "paper"}
+    assert labels == {"cuda_convnet": 13.0, "code_2012": 12.0}
+
+
+@pytest.mark.parametrize(("protocol", "printed"), [("centre", (42.548, 19.81)), ("ten_view", (40.42, 18.15))])
+def test_one_gpu_net_of_2014_has_the_digits_of_its_page(protocol, printed):
+    errors = [NUMBERS[f"owt_2014.{protocol}/{measure}"].published for measure in ("top1_error", "top5_error")]
+    assert tuple(errors) == printed

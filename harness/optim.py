@@ -55,9 +55,13 @@ class RateSchedule:
 
 @dataclass
 class _Parameters:
-    """Parameters that one call of the update rule handles: one Group, and one layer where a late change names it."""
+    """Parameters that one call of the update rule handles: one Group, and one layer and role if late changes need it.
+
+    layer, role: "" where no late change tells them apart; a role is "weight" or "bias".
+    """
 
     layer: str
+    role: str
     group: Group
     schedule: RateSchedule
     weights: list[torch.Tensor] = field(default_factory=list)
@@ -70,14 +74,15 @@ class Sgd:
     def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], recipe: Recipe, layer_of: LayerOf) -> None:
         self.recipe = recipe
         self.schedule = RateSchedule(recipe.schedule, recipe.epochs)
-        self._sets: dict[tuple[str, Group], _Parameters] = {}
+        self._sets: dict[tuple[str, str, Group], _Parameters] = {}
         singled_out = {change.layer for change in recipe.late}
         for name, parameter in named:
             layer, kind, role = layer_of(name)
             group = next((g for g in recipe.groups if _matches(g, layer, kind, role)), ANY)
             schedule = RateSchedule(group.rate_schedule, recipe.epochs) if group.rate_schedule else self.schedule
             layer = layer if layer in singled_out else ""
-            one = self._sets.setdefault((layer, group), _Parameters(layer, group, schedule))
+            role = role if any(change.parameter for change in recipe.late) else ""
+            one = self._sets.setdefault((layer, role, group), _Parameters(layer, role, group, schedule))
             one.weights.append(parameter)
             one.velocities.append(torch.zeros_like(parameter))
 
@@ -88,13 +93,20 @@ class Sgd:
             torch.nn.utils.clip_grad_norm_(
                 [w for one in self._sets.values() for w in one.weights], self.recipe.clip_norm
             )
-        frozen = {c.layer: c.rate for c in self.recipe.late if c.rate is not None and epoch >= c.at_epoch}
         for one in self._sets.values():
             rate = self.recipe.rate * one.schedule.factor(step, epoch) * one.group.rate_factor
-            rate = frozen.get(one.layer, frozen.get(None, rate))
+            rate = self._late_rate(one, epoch, rate)
             if rate > 0.0 and any(w.grad is not None for w in one.weights):
                 self._update(one, rate)
         return self.recipe.rate * self.schedule.factor(step, epoch)
+
+    def _late_rate(self, one: _Parameters, epoch: float, rate: float) -> float:
+        """The absolute rate of the last late change that holds for these parameters at `epoch`, else `rate`."""
+        for change in self.recipe.late:
+            holds = change.layer in (None, one.layer) and change.parameter in (None, one.role)
+            if change.rate is not None and epoch >= change.at_epoch and holds:
+                rate = change.rate
+        return rate
 
     def observe(self, error: float) -> None:
         """Tell every schedule the held-out top-1 error of one more validation."""

@@ -71,10 +71,14 @@ class Group:
 
 @value
 class LateChange:
-    """From epoch `at_epoch` on: one layer's absolute rate (0 freezes it), and whether colour noise is still drawn."""
+    """From epoch `at_epoch` on: one layer's absolute rate (0 freezes it), and whether colour noise is still drawn.
+
+    layer, parameter: which parameters get the rate; None is all of them. Of several changes the last listed holds.
+    """
 
     at_epoch: float
     layer: str | None = None
+    parameter: Literal["weight", "bias"] | None = None
     rate: float | None = None
     colour_noise: bool | None = None
 
@@ -85,7 +89,8 @@ class Augment:
 
     share: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
     colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; code: its root).
-    divide_by: the noisy image is divided by this in training only (1.1 in the 2012 code).
+    divide_by: while colour noise is drawn, the noisy image is divided by this, in training only. The 2012 code has 1
+    plus the noise's scale, 1.1, and does both or neither (convdata_jpeg.py:155).
     rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; off for every 2012 net.
     """
 
@@ -101,10 +106,14 @@ class Augment:
 
 @value
 class Pixels:
-    """Input range and centring. The paper: 0-255 minus the training set's mean image."""
+    """Input range and centring. The paper: 0-255 minus the training set's mean image.
 
-    mean: Literal["image", "channel", "none"] = "image"
-    divide_by_std: bool = False  # per channel, on the 0-255 scale
+    Both are on the 0-255 scale. Three numbers, for red, green and blue, are a recipe's own constants; the other values
+    take what was measured on the training set.
+    """
+
+    mean: Literal["image", "channel", "none"] | tuple[float, float, float] = "image"
+    divide_by_std: bool | tuple[float, float, float] = False  # per channel
 
 
 @value
@@ -118,7 +127,11 @@ class Loss:
 
 @value
 class Evaluation:
-    """Protocols of the final evaluation. "ten_view": mean softmax of 5 crops, mirrored too; "nine_view": CIFAR 2012."""
+    """Protocols of the final evaluation.
+
+    "ten_view": mean softmax of 5 crops, mirrored too. "nine_view": 3 x 3 crops, as S and K2 test on CIFAR-10; K1 has
+    ten views since a2a6af8 (convdata.py:66).
+    """
 
     protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
     every_epochs: float = 1.0  # centre error on the validation set while training; 0 is only at the end

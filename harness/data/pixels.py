@@ -44,7 +44,7 @@ def corners(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bo
 
     That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored square, so that
     view 5 is the mirrored upper right. An odd spare leaves the centre's larger margin below and right, in both.
-    nine_view: a 3 x 3 grid of places, row by row, unmirrored (CIFARDataProvider of the 2012 code).
+    nine_view: a 3 x 3 grid of places, row by row, unmirrored (CIFARDataProvider of S and K2).
     """
     spare, middle = side - size, (side - size) // 2
     if protocol == "nine_view":
@@ -63,8 +63,7 @@ class Pixels:
         self.recipe, self.size, self.seed, self.device = recipe, input_size, seed, device
         self.side = prepared.spec.store_size
         self._centre = torch.from_numpy(_centre(prepared, recipe, input_size)).to(device)
-        std = prepared.std if recipe.pixels.divide_by_std else np.ones(3, dtype=np.float32)
-        self._std = torch.from_numpy(std.reshape(3, 1, 1)).to(device)
+        self._std = torch.from_numpy(_std(prepared, recipe)).to(device)
         self._axes = _colour_axes(prepared, recipe)
 
     def train(self, batch: Batch, epoch: float, *, colour: bool = True) -> torch.Tensor:
@@ -73,11 +72,11 @@ class Pixels:
         if warps(self.recipe):
             images = self._warp(images, self._windows(batch, int(epoch)))
         images = images.sub_(self._centre)
-        if colour and self.recipe.augment.colour_std > 0.0:
+        if colour and self.recipe.augment.colour_std > 0.0:  # convdata_jpeg.py:155 has noise and division under one if
             noise = torch.from_numpy(self.colour_noise(batch, int(epoch))).to(self.device)
             images = images.add_(noise[:, :, None, None])
-        if self.recipe.augment.divide_by != 1.0:
-            images = images.div_(self.recipe.augment.divide_by)
+            if self.recipe.augment.divide_by != 1.0:
+                images = images.div_(self.recipe.augment.divide_by)
         return images.div_(self._std) if self.recipe.pixels.divide_by_std else images
 
     def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
@@ -140,6 +139,14 @@ class Pixels:
         return F.grid_sample(squares, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
+def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:
+    """What is divided by at the end, (3, 1, 1): the recipe's own constants, the training set's, or 1."""
+    wanted = recipe.pixels.divide_by_std
+    if isinstance(wanted, tuple):
+        return np.array(wanted, dtype=np.float32).reshape(3, 1, 1)
+    return prepared.std.reshape(3, 1, 1) if wanted else np.ones((3, 1, 1), dtype=np.float32)
+
+
 def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32]:
     """What is subtracted: (3, S, S), the mean image's central crop, or (3, 1, 1)."""
     if size > prepared.spec.store_size:
@@ -152,6 +159,8 @@ def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32
     if recipe.pixels.mean == "channel":
         means: NDArray[np.float64] = prepared.mean.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
         return means.astype(np.float32)
+    if isinstance(recipe.pixels.mean, tuple):
+        return np.array(recipe.pixels.mean, dtype=np.float32).reshape(3, 1, 1)
     start = (prepared.mean.shape[-1] - size) // 2
     return np.ascontiguousarray(prepared.mean[:, start : start + size, start : start + size])
 

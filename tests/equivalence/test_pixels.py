@@ -131,6 +131,26 @@ def test_colour_noise_can_be_switched_off_late() -> None:
     assert torch.equal(off, arithmetic(Augment(colour_std=0.0)).train(crops(), 1.0))
 
 
+def test_without_colour_noise_nothing_is_divided() -> None:
+    made = arithmetic(Augment(colour_scale="std", divide_by=1.1))
+    plain = arithmetic(Augment(colour_std=0.0)).train(crops(), 0.0)
+    noise = torch.from_numpy(made.colour_noise(crops(), 0))[:, :, None, None]
+    torch.testing.assert_close(made.train(crops(), 0.0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS)
+    assert torch.equal(made.train(crops(), 0.0, colour=False), plain)
+    assert torch.equal(arithmetic(Augment(colour_std=0.0, divide_by=1.1)).train(crops(), 0.0), plain)
+
+
+def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
+    mean, std = (120.0, 110.0, 100.0), (58.0, 57.0, 56.0)
+    found = arithmetic(Augment(colour_std=0.0), Range(mean=mean, divide_by_std=std))
+    images = crops().images.numpy().astype(np.float64)
+    expected = (images - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    np.testing.assert_allclose(found.train(crops(), 0.0), expected, atol=ONE_ROUNDING)
+    whole = torch.from_numpy(squares().transpose(0, 3, 1, 2).copy())
+    centre = (whole[:, :, 2:10, 2:10].numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    np.testing.assert_allclose(found.views(whole, "centre")[:, 0], centre, atol=ONE_ROUNDING)
+
+
 def test_ten_views_equal_torchvision() -> None:
     whole = crops(side=SIDE).images
     found = arithmetic().views(whole, "ten_view")

@@ -95,6 +95,13 @@ def test_a_late_change_freezes_one_layer_and_spares_the_others() -> None:
     assert trajectory(recipe(late=late), GRADIENTS, "conv2.weight") == trajectory(recipe(), GRADIENTS, "conv2.weight")
 
 
+def test_a_late_change_of_the_weights_leaves_the_biases_alone() -> None:
+    late = (LateChange(at_epoch=1.0, layer="conv1", parameter="weight", rate=0.0),)
+    weights, biases = (trajectory(recipe(late=late), GRADIENTS, f"conv1.{role}") for role in ("weight", "bias"))
+    assert weights[3:] == [weights[2]] * len(weights[3:])
+    assert biases == trajectory(recipe(), GRADIENTS, "conv1.bias")
+
+
 def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
     made = recipe(clip_norm=0.5, weight_decay=0.0, momentum=0.0)
     # torch divides by norm + 1e-6

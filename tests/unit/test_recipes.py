@@ -38,7 +38,7 @@ def test_code_2012_is_the_log_of_run_145() -> None:
     assert code.schedule == FixedDrops(at_epochs=(25.0, 51.0, 79.0))
     assert code.epochs == 91.0
     assert code.late == (
-        LateChange(at_epoch=67.0, layer="conv1", rate=1e-5, colour_noise=False),
+        LateChange(at_epoch=67.0, layer="conv1", parameter="weight", rate=1e-5, colour_noise=False),
         LateChange(at_epoch=72.0, layer="conv1", rate=0.0),
     )
     (biases,) = code.groups
@@ -88,3 +88,36 @@ def test_apply_changes_nested_fields_and_leaves_the_original() -> None:
 def test_apply_refuses_an_unknown_field_and_says_what_there_is(path: str, said: str) -> None:
     with pytest.raises(SpecError, match=rf"recipe change {path}: no field '.*'; .*{said.replace('?', '[?]')}"):
         apply(RECIPES["mini"].recipe, ((path, 1.0),))
+
+
+def test_owt_2014_divides_noisy_images_as_cuda_convnet2_does() -> None:
+    assert RECIPES["owt_2014"].recipe.augment.divide_by == 1.1  # convdata.py:183
+
+
+def test_run_167_and_its_like_are_95_epochs_long() -> None:
+    assert RECIPES["code_2012_dexp"].recipe.epochs == 95.0  # layer-params-169.cfg:204
+
+
+def test_pool2_keeps_the_schedule_of_run_147() -> None:
+    row = CATALOG["code_2012_pool2"]
+    made = apply(RECIPES[row.recipe].recipe, row.recipe_changes)
+    assert made.epochs == 90.0
+    assert made.schedule == FixedDrops(at_epochs=(23.0, 51.0, 79.0))
+    assert made.late == (LateChange(at_epoch=79.0, layer="conv1", rate=0.0),)  # noise to the end, conv1 never slowed
+
+
+def cifar_groups(name: str) -> dict[str | None, list[object]]:
+    made = apply(RECIPES["cifar_2012"].recipe, CATALOG[name].recipe_changes)
+    return {group.parameter: [group.rate_schedule, made.schedule] for group in made.groups}
+
+
+def test_the_last_drops_on_cifar_are_of_the_weights_rate_alone() -> None:
+    for name in ("cifar_13pct", "cifar_11pct", "cifar_13pct_lrn", "cifar_13pct_lrn9"):
+        assert cifar_groups(name)["bias"] == [FixedDrops(at_epochs=()), FixedDrops(at_epochs=(500.0, 510.0))]
+    assert cifar_groups("cifar_18pct")["bias"][0] is None  # its file drops all rates
+
+
+def test_torchvisions_recipe_takes_torchvisions_own_mean_and_std() -> None:
+    pixels = RECIPES["torchvision"].recipe.pixels
+    assert pixels.mean == pytest.approx((0.485 * 255, 0.456 * 255, 0.406 * 255))
+    assert pixels.divide_by_std == pytest.approx((0.229 * 255, 0.224 * 255, 0.225 * 255))

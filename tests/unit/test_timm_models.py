@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.data import resolve_model_data_config
 from timm.models import get_pretrained_cfg, group_parameters
 from torch import nn
 
@@ -20,6 +21,7 @@ from variants import timm_models
 from variants.alexnet import build
 from variants.catalog import CATALOG
 from variants.layers import Dropout
+from variants.recipes import RECIPES, apply
 from variants.timm_adapter import TimmAlexNet
 
 NAMES = [f"alexnet_{row}" for row in CATALOG]
@@ -79,6 +81,17 @@ def test_maps_head_and_classifier_have_the_sizes_that_are_stated(name: str) -> N
         assert mapped.head_hidden_size == maps.shape[1]
     net.reset_classifier(7)
     assert net(images(net)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_are_divided_by_a_deviation_only_where_the_rows_recipe_does(name: str) -> None:
+    row = CATALOG[name.removeprefix("alexnet_")]
+    pixels = apply(RECIPES[row.recipe].recipe, row.recipe_changes).pixels
+    config = resolve_model_data_config(create(name))
+    assert config["input_size"] == (3, row.spec.input_size, row.spec.input_size)
+    assert (config["std"] == (1 / 255, 1 / 255, 1 / 255)) is not pixels.divide_by_std
+    assert (config["mean"] == (0.0, 0.0, 0.0)) is (pixels.mean == "none")
+    assert config["interpolation"] == "bilinear"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -212,7 +225,7 @@ def test_timms_scripts_find_the_names_through_the_module(tmp_path: Path) -> None
     (tmp_path / "helper.py").write_text("ONE = 1\n")
     command = [sys.executable, "-m", "variants.timm_models", str(script), "alexnet_no_lrn"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ran.stdout, ran.stderr) == (f"True __main__ {script} 1\n", "")
+    assert (ran.stdout, ran.returncode) == (f"True __main__ {script} 1\n", 0), ran.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere/train.py"]])

@@ -2,6 +2,9 @@
 
 Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that ends at the border. The backward pass is
 written out, so that only x is kept for it, and both passes go through the batch in pieces that stay in the cache.
+
+`response_norm` and `spatial_response_norm` are one node each for torch.fx. torch.jit can't hold a written-out backward
+pass: a scripted net computes the same operations plainly and leaves the gradient to autograd.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch's documentation has it there
 from torch.nn import functional as F
 
 from variants import layers
@@ -29,12 +33,11 @@ class ResponseNorm(nn.Module):
     def __init__(self, layer: layers.LRN) -> None:
         super().__init__()
         self.layer = layer
+        self.size, self.groups, self.beta, self.k = layer.size, layer.groups, layer.beta, layer.k
+        self.scale = layer.alpha / layer.size if layer.divide_by_size else layer.alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        at = self.layer
-        scale = at.alpha / at.size if at.divide_by_size else at.alpha
-        made: Tensor = _Normalise.apply(x, _across_maps(x, at.size, at.groups), scale, at.beta, at.k)
-        return made
+        return response_norm(x, self.size, self.groups, self.scale, self.beta, self.k)
 
     def extra_repr(self) -> str:
         at = self.layer
@@ -47,14 +50,32 @@ class SpatialResponseNorm(nn.Module):
     def __init__(self, layer: layers.SpatialLRN) -> None:
         super().__init__()
         self.layer = layer
+        self.size, self.beta, self.k = layer.size, layer.beta, layer.k
+        self.scale = layer.alpha / layer.size**2
 
     def forward(self, x: Tensor) -> Tensor:
-        at = self.layer
-        made: Tensor = _Normalise.apply(x, partial(_within_map, at.size), at.alpha / at.size**2, at.beta, at.k)
-        return made
+        return spatial_response_norm(x, self.size, self.scale, self.beta, self.k)
 
     def extra_repr(self) -> str:
         return f"{self.layer.size}, alpha={self.layer.alpha}, beta={self.layer.beta}, k={self.layer.k}"
+
+
+@torch.fx.wrap
+def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
+    """x * (k + scale * s)^-beta for (N, C, ...), s the sum of x^2 over `size` adjacent maps within each group."""
+    if not is_scripting():
+        made: Tensor = _Normalise.apply(x, _across_maps(x, size, groups), scale, beta, k)
+        return made
+    return _normalise_plainly(x, _by_pads(size, groups, _wide(x).square()), scale, beta, k)
+
+
+@torch.fx.wrap
+def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
+    """x * (k + scale * s)^-beta for (N, C, H, W), s the sum of x^2 over size x size pixels of the same map."""
+    if not is_scripting():
+        made: Tensor = _Normalise.apply(x, partial(_within_map, size), scale, beta, k)
+        return made
+    return _normalise_plainly(x, _within_map(size, _wide(x).square()), scale, beta, k)
 
 
 class _Normalise(torch.autograd.Function):
@@ -89,6 +110,11 @@ class _Normalise(torch.autograd.Function):
         return made, None, None, None, None
 
 
+def _normalise_plainly(x: Tensor, summed: Tensor, scale: float, beta: float, k: float) -> Tensor:
+    """The forward pass of _Normalise in operations that autograd can follow, for torch.jit."""
+    return (_negative_power(summed * scale + k, beta) * x).to(x.dtype)
+
+
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The batch in pieces of about PIECE_BYTES of the first tensor; all at once where it isn't on the CPU."""
     first = tensors[0]
@@ -98,13 +124,15 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x  # torch.jit knows no `in` for tuples
 
 
 def _negative_power(base: Tensor, beta: float) -> Tensor:
     """base^-beta; the paper's 0.75 by two roots, 5x cheaper than pow and as exact."""
     if beta == 0.75:
         root = base.rsqrt()
+        if is_scripting():  # autograd needs the factor that the next line overwrites
+            return root.sqrt() * root
         return root.sqrt().mul_(root)
     return base.pow(-beta)
 
@@ -134,6 +162,18 @@ def _by_shifts(size: int, groups: int, x: Tensor) -> Tensor:
             summed[:, shift:] += part[:, :-shift]
             summed[:, :-shift] += part[:, shift:]
     return total
+
+
+def _by_pads(size: int, groups: int, x: Tensor) -> Tensor:
+    """The sum of _by_shifts, in the same order, without changing anything in place."""
+    done: list[Tensor] = []
+    for part in x.chunk(groups, 1):
+        total = part
+        for shift in range(1, min(size // 2, part.shape[1] - 1) + 1):
+            total = total + F.pad(part[:, :-shift], [0, 0] * (x.dim() - 2) + [shift, 0])
+            total = total + F.pad(part[:, shift:], [0, 0] * (x.dim() - 2) + [0, shift])
+        done.append(total)
+    return torch.cat(done, 1)
 
 
 def _within_map(size: int, x: Tensor) -> Tensor:

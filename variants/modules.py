@@ -24,7 +24,8 @@ class Conv(nn.Conv2d):
         self.residual = layer.residual
 
     def forward(self, x: Tensor) -> Tensor:
-        made = super().forward(_padded(x, self.past_edge))
+        # torch.jit knows no super(): this is what nn.Conv2d.forward calls
+        made: Tensor = self._conv_forward(_padded(x, self.past_edge), self.weight, self.bias)
         return made.add_(x) if self.residual else made
 
 
@@ -73,16 +74,15 @@ class Local(nn.Module):
 
     def __init__(self, layer: layers.Local, shape: Shape) -> None:
         super().__init__()
-        self.layer = layer
-        out, rows, columns = layer.output(shape)
+        self.kernel, self.padding, self.stride = layer.kernel, layer.padding, layer.stride
+        self.out, self.rows, self.columns = out, rows, columns = layer.output(shape)
         self.weight = nn.Parameter(torch.empty(rows * columns, out, shape[0] * layer.kernel**2))
         self.bias = nn.Parameter(torch.empty(out, rows, columns))
 
     def forward(self, x: Tensor) -> Tensor:
-        at = self.layer
-        windows = F.unfold(x, at.kernel, padding=at.padding, stride=at.stride).permute(2, 0, 1)
+        windows = F.unfold(x, self.kernel, padding=self.padding, stride=self.stride).permute(2, 0, 1)
         made = torch.bmm(windows, self.weight.transpose(1, 2))  # (positions, N, out)
-        return made.permute(1, 2, 0).reshape(-1, *self.bias.shape) + self.bias
+        return made.permute(1, 2, 0).reshape(-1, self.out, self.rows, self.columns) + self.bias
 
 
 class Dense(nn.Linear):
@@ -92,7 +92,7 @@ class Dense(nn.Linear):
         super().__init__(inputs, layer.out, bias=layer.use_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1))
+        return F.linear(x.flatten(1), self.weight, self.bias)
 
 
 class GroupedDense(nn.Module):
@@ -108,7 +108,7 @@ class GroupedDense(nn.Module):
         self.bias = nn.Parameter(torch.empty(layer.out)) if layer.use_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        shares = x.reshape(len(x), self.groups, -1).transpose(0, 1)
+        shares = x.reshape(x.shape[0], self.groups, -1).transpose(0, 1)
         kernels = self.weight.view(self.groups, -1, self.weight.shape[1]).transpose(1, 2)
         made = torch.bmm(shares, kernels).transpose(0, 1).flatten(1)
         return made if self.bias is None else made + self.bias
@@ -144,5 +144,10 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation of (N, C, H, W) or (N, C)."""
 
     def _check_input_dim(self, x: Tensor) -> None:
-        if x.dim() not in (2, 4):
-            raise ValueError(f"expected (N, C, H, W) or (N, C), got {tuple(x.shape)}")
+        _refuse_sequences(x)
+
+
+@torch.fx.wrap
+def _refuse_sequences(x: Tensor) -> None:
+    if x.dim() != 2 and x.dim() != 4:
+        raise ValueError(f"expected (N, C, H, W) or (N, C), got {list(x.shape)}")

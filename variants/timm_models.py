@@ -1,40 +1,70 @@
 """Every row of the catalogue as a timm model: import this, then `timm.create_model("alexnet_grouped_2gpu")`.
 
-A variant is a name and never a set of keywords, since timm drops every keyword that is None.
+A variant is a name and never a set of keywords, since timm drops every keyword that is None. The keywords are those of
+timm_adapter.TimmAlexNet; `features_only`, `checkpoint_path`, `cache_dir`, `pretrained_cfg_overlay` and the like are
+timm's own. `pretrained=True` needs weights of yours: `pretrained_cfg_overlay={"file": "weights.safetensors"}`, or a
+folder that `timm.models.save_for_hf` wrote, by the name "local-dir:folder".
+
+timm's scripts know the names of timm's own modules only, and timm has no plug-ins. Run them through this module, which
+registers the names first and leaves the rest to the script:
+
+    python -m variants.timm_models train.py data --model alexnet_grouped_2gpu --epochs 90
+    torchrun --nproc-per-node 2 -m variants.timm_models train.py data --model alexnet_grouped_2gpu
 """
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from timm.models import register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
 
-from variants.alexnet import AlexNet, build
 from variants.catalog import CATALOG
 from variants.spec import AlexNetSpec
+from variants.timm_adapter import TimmAlexNet
+from variants.timm_cfgs import default_cfg
+from variants.timm_parts import feature_info
+
+default_cfgs = generate_default_cfgs({f"alexnet_{row.name}": default_cfg(row) for row in CATALOG.values()})
 
 
-def _entry_point(name: str, spec: AlexNetSpec) -> Callable[..., AlexNet]:
+def _entry_point(name: str, spec: AlexNetSpec) -> Callable[..., nn.Module]:
     """The function that timm calls for a row. timm files it under its __name__, in the module of its __module__."""
 
-    def make(
-        pretrained: bool = False, num_classes: int | None = None, in_chans: int | None = None, **others: Any
-    ) -> AlexNet:
-        if pretrained:
-            raise ValueError(f"{name} comes without weights; use pretrained=False and variants.weights.load_weights")
-        foreign = [key for key, given in others.items() if given is not None]
-        if foreign:
-            raise TypeError(f"{name} knows num_classes and in_chans, not {', '.join(foreign)}; a variant is a name")
-        return build(
-            replace(spec.with_classes(num_classes or spec.classes), input_channels=in_chans or spec.input_channels)
+    def make(pretrained: bool = False, **keywords: Any) -> nn.Module:
+        made: nn.Module = build_model_with_cfg(
+            TimmAlexNet,
+            name,
+            pretrained,
+            model_cfg=spec,
+            feature_cfg={"out_indices": tuple(range(len(feature_info(spec))))},
+            **keywords,
         )
+        return made
 
     make.__name__ = make.__qualname__ = name
     make.__module__ = __name__
     return make
 
 
-for _row in CATALOG.values():
-    register_model(_entry_point(f"alexnet_{_row.name}", _row.spec))
+def run_script(arguments: list[str]) -> None:
+    """Run a script of timm's as `python SCRIPT ...` would, with the rows registered."""
+    if not arguments or not Path(arguments[0]).is_file():
+        script = f"there is no {arguments[0]}" if arguments else "no script is named"
+        sys.exit(f"{script}; use: python -m variants.timm_models path/to/train.py ARGUMENTS")
+    import_module("variants.timm_models")  # under its own name, not as __main__
+    sys.argv = arguments
+    sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    run_script(sys.argv[1:])
+else:
+    for _row in CATALOG.values():
+        register_model(_entry_point(f"alexnet_{_row.name}", _row.spec))

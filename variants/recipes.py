@@ -71,7 +71,7 @@ ROWS = (
         ),
         meaning="run 145 of the author's log: biases at .02 without decay or drops, conv1's weights slowed at epoch "
         "67, all of conv1 frozen at 72, no colour noise from 67 on. Uncertain: whether the stored colour axes are "
-        "scaled by roots of eigenvalues (names of variables say so), and one epoch of every drop, since the log counts from 1",
+        "scaled by roots of eigenvalues (names of variables say so), and one epoch of each drop: the log counts from 1",
         expected_error="top-1 40.66 %, top-5 18.21 % (ILSVRC-2012 val, ten views)",
         expected_cost="about 6 days on two GTX 580 in 2012; 0.5 EFLOP",
         source="S layer-params-145.cfg (log at its end), convdata_jpeg.py, weights.cu, layer.cu:565",
@@ -143,8 +143,9 @@ ROWS = (
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="torchvision's reference script: decay 1e-4, a tenth every 30 epochs, its constants for mean and std, crops "
-        "of random size (here: side uniform, aspect kept, from the stored square; there: area uniform, aspect 3/4 to 4/3)",
+        meaning="torchvision's reference script: decay 1e-4, a tenth every 30 epochs, its constants for mean and std, "
+        "crops of random size (here: side uniform, aspect kept, from the stored square; there: area uniform, aspect "
+        "3/4 to 4/3)",
         expected_error="top-1 43.478 %, top-5 20.934 % (ILSVRC-2012 val, centre)",
         expected_cost="90 epochs on 8 GPUs of 32 images each; 0.5 EFLOP",
         source="torchvision references/classification/README.md, AlexNet_Weights.IMAGENET1K_V1",

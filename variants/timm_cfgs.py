@@ -5,7 +5,7 @@ A row has no weights, so there is no address, tag, licence or origin of any. Pix
 * Most recipes feed 0-255 minus the training set's mean image. timm divides by 255, subtracts one mean a channel and
   divides by one standard deviation a channel. mean = channel means, std = 1/255 gives 0-255 minus the channel means:
   the right scale, and the mean image only up to its differences from place to place.
-* Recipes that feed raw pixels have mean = 0, std = 1/255; those that divide by the data's deviation have its numbers.
+* Recipes that feed raw pixels have mean = 0, std = 1/255; torchvision's has its own constants.
 
 A picture is resized bilinearly so that its short side is the recipe's store_size, and the centre is cut out.
 """
@@ -56,10 +56,22 @@ def default_cfg(row: Variant) -> dict[str, Any]:
 
 def normalisation(pixels: Pixels, mean: Channels, std: Channels | None) -> tuple[Channels, Channels]:
     """timm's (mean, std), as shares of 255, for what a recipe feeds; the arguments are the training set's own."""
+    if isinstance(pixels.mean, tuple):
+        mean = _share(pixels.mean)
+    elif pixels.mean == "none":
+        mean = (0.0, 0.0, 0.0)
+    if isinstance(pixels.divide_by_std, tuple):
+        return mean, _share(pixels.divide_by_std)
     if pixels.divide_by_std:
         assert std is not None  # a row's own mistake: its data has no deviation here
-    divisor = std if std and pixels.divide_by_std else (1 / 255, 1 / 255, 1 / 255)
-    return (0.0, 0.0, 0.0) if pixels.mean == "none" else mean, divisor
+        return mean, std
+    return mean, (1 / 255, 1 / 255, 1 / 255)
+
+
+def _share(grey_levels: Channels) -> Channels:
+    """Of 255; rounded, since .485 * 255 / 255 is not .485 to the last bit."""
+    red, green, blue = (round(level / 255, 9) for level in grey_levels)
+    return red, green, blue
 
 
 def has_fixed_size(spec: AlexNetSpec) -> bool:

@@ -11,14 +11,12 @@ from harness.data.opening import LoaderName
 from harness.data.prepare import prepare
 from harness.data.sources import SOURCES
 from harness.errors import UsageError, unknown
-from harness.spec import Geometry, RunSpec
+from harness.spec import RunSpec
 from variants.catalog import CATALOG, Variant
 from variants.geometry import spec_for
-from variants.recipe import Recipe
+from variants.recipe import Geometry, Recipe
 from variants.recipes import RECIPES, apply
 from variants.values import SpecError
-
-GEOMETRY_OF: dict[str, Geometry] = {"mini": "mini", "cifar_2012": "cifar"}  # every other recipe is full size
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ def recipe_for(variant: Variant, name: str) -> Recipe:
 
 def geometry_for(variant: Variant, recipe: str) -> Geometry:
     """The size a recipe trains. Raises UsageError where the variant does not exist in it."""
-    geometry = GEOMETRY_OF.get(recipe, "full")
+    geometry = RECIPES[recipe].geometry
     if geometry not in variant.geometries:
-        fits = [name for name in RECIPES if GEOMETRY_OF.get(name, "full") in variant.geometries]
+        fits = [name for name, row in RECIPES.items() if row.geometry in variant.geometries]
         raise UsageError(
             f"{variant.name} has no {geometry} geometry, which recipe '{recipe}' trains; "
             f"use --recipe {' or '.join(fits)}"

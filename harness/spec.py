@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.codec import digest
-from variants.recipe import Recipe
+from variants.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
-
-Geometry = Literal["full", "mini", "cifar"]
 
 
 @value

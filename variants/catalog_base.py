@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from variants.layers import LRN, Activation, Conv, Dense, Dropout, Inception, Init, Layer, Local, Pool
+from variants.recipe import Geometry
 from variants.spec import AlexNetSpec
 from variants.values import value
 
-Geometry: TypeAlias = Literal["full", "mini", "cifar"]
 Family: TypeAlias = Literal["paper", "code_2012", "derivative", "cifar", "article"]
 Protocol: TypeAlias = Literal["centre", "ten_view", "nine_view"]
 Changes: TypeAlias = tuple[tuple[str, Any], ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from variants.catalog_base import WITH_WEIGHTS, Geometry, Variant
+from variants.catalog_base import WITH_WEIGHTS, Variant
 from variants.layers import AdaptivePool, Conv, Dense, Inception, Layer, Pool, Shape
+from variants.recipe import Geometry
 from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError
 

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 from variants.values import SpecError, value
 
+Geometry: TypeAlias = Literal["full", "mini", "cifar"]
+
 
 @value
 class FixedDrops:

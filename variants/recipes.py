@@ -17,6 +17,7 @@ from variants.recipe import (
     EverySteps,
     ExpSteps,
     FixedDrops,
+    Geometry,
     Group,
     LateChange,
     Linear,
@@ -30,13 +31,17 @@ from variants.values import SpecError, value
 
 @value
 class RecipeRow:
-    """A recipe with what is known of it. expected_error and expected_cost are sentences for readers."""
+    """A recipe with what is known of it. expected_error and expected_cost are sentences for readers.
+
+    geometry: the size of the nets that it trains (geometry.py).
+    """
 
     recipe: Recipe
     meaning: str
     expected_error: str
     expected_cost: str
     source: str
+    geometry: Geometry = "full"
 
 
 NO_COLOUR = Augment(colour_std=0.0)
@@ -200,6 +205,7 @@ ROWS = (
         expected_error="top-1 13 % without and 11 % with response normalisation (CIFAR-10 test, views not stated)",
         expected_cost="520 epochs of 50,000 images; minutes to hours on any GPU",
         source="K1 example-layers/layer-params-conv-local-11pct.cfg",
+        geometry="cifar",
     ),
     RecipeRow(
         recipe=Recipe(
@@ -215,6 +221,7 @@ ROWS = (
         expected_error="top-1 about 23 % (fashion_mnist, centre); nets are far from converged, see reports/reference",
         expected_cost="30,000 images of fashion_mnist at 0.09 GFLOP each",
         source="this project",
+        geometry="mini",
     ),
 )
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from variants.catalog import Variant
-    from variants.catalog_base import Geometry
-    from variants.recipe import Recipe
+    from variants.recipe import Geometry, Recipe
     from variants.spec import AlexNetSpec, LayerRow
 
 CLASSES: dict[str, int] = {"full": 1000, "mini": 10, "cifar": 10}

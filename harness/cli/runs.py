@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,6 +60,10 @@ def run(
     with board() as bars:
         record = execute(spec, prepared, store, where, lambda event: bars.event(variant, event), save_weights)
     print(found(record))
+    result = next(iter(record.summary.results.values()))
+    warning = chance_warning(variant, result.top1_error, result.images, record.spec.data.classes)
+    if warning:
+        print(warning, file=sys.stderr)
 
 
 def reproduce(
@@ -134,4 +139,17 @@ def found(record: RunRecord) -> str:
     return (
         f"{record.spec.variant}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%} "
         f"({protocol}, n = {result.images}, {record.summary.loader} loader); record: {record.path}"
+    )
+
+
+def chance_warning(variant: str, top1_error: float, images: int, classes: int) -> str | None:
+    """A sentence where the 95 % interval over images (Wilson's) of the top-1 error includes that of guessing."""
+    from harness.report.stats import finite_test_set
+
+    guessing = 1 - 1 / classes
+    if finite_test_set(top1_error, images).high < guessing:
+        return None
+    return (
+        f"{variant} is no better than guessing, which has {100 * guessing:.2f} % top-1 error on {classes} classes; "
+        "train it for longer or with another learning rate before you compare it"
     )

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from harness.codec import digest
 from harness.records.store import RunRecord
 from harness.report.stats import Estimate, Interval, finite_test_set, over_images, over_seeds, paired_by_seed
-from harness.spec import DataSpec, Geometry
+from harness.spec import DataSpec
+from variants.recipe import Geometry
 from variants.values import value
 
 BASE = "grouped_2gpu"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import Board, RunLine
+from harness.cli.runs import chance_warning
 from harness.cli.studying import Wish
 from harness.data.opening import LoaderName
 from harness.errors import UsageError
@@ -127,3 +128,12 @@ def test_without_a_terminal_a_line_is_printed_every_15_s_and_at_each_validation(
         "loss 1.500", "validation top-1 error 50.0% (centre)",
     ]  # fmt: skip
     assert lines[2:] == ["a: sealed"]
+
+
+@pytest.mark.parametrize(("top1_error", "warned"), [(0.9, True), (0.895, True), (0.8, False)])
+def test_a_run_that_ends_at_chance_says_so(top1_error: float, warned: bool) -> None:
+    """Of 10,000 images in 10 classes a guessing network gets 90 % wrong; 89.5 % is within chance, 80 % is not."""
+    said = chance_warning("no_lrn", top1_error, images=10_000, classes=10)
+    assert bool(said) == warned
+    if said:
+        assert said.startswith("no_lrn is no better than guessing, which has 90.00 % top-1 error on 10 classes")

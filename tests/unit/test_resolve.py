@@ -77,3 +77,10 @@ def test_specs_are_ordered_by_seed_so_that_pairs_fill_up_evenly(synthetic: Prepa
         ("grouped_2gpu", 0), ("no_lrn", 0), ("grouped_2gpu", 1), ("no_lrn", 1),
     ]  # fmt: skip
     assert len({spec.digest for spec in found}) == 4
+
+
+def test_a_new_recipe_trains_the_geometry_that_it_says(synthetic: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = RECIPES["mini"]
+    row = replace(mini, recipe=replace(mini.recipe, name="mini_long", epochs=5.0))
+    monkeypatch.setitem(RECIPES, "mini_long", row)
+    assert run_spec(names(recipe="mini_long"), synthetic, "cpu").geometry == "mini"

@@ -17,6 +17,7 @@ from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect
 from harness.report.text import listed
 from harness.spec import DataSpec
 from variants.catalog import Variant
+from variants.catalog_base import Bound
 from variants.values import value
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
@@ -44,7 +45,7 @@ class Claim:
     data: str
     protocol: str | None  # None where the source leaves it open: no protocol of ours can then match
     source: str
-    relation: Literal["equals", "more_than", "less_than"] = "equals"
+    relation: Bound = "equals"
 
     @property
     def margin(self) -> float:
@@ -92,6 +93,7 @@ def claims_of(variant: Variant) -> tuple[Claim, ...]:
             data=effect.data,
             protocol=effect.protocol,
             source=effect.source,
+            relation=effect.bound,
         )
         for metric, given in found.items()
         if given is not None

@@ -7,7 +7,7 @@ from harness.report.evidence import BASE, Setting
 from harness.report.model import Column, Table
 from harness.report.sections.differences import judged, seen
 from harness.report.sections.material import Material
-from harness.report.text import NONE, percent_with_interval, points, points_with_interval
+from harness.report.text import NONE, percent_with_interval, points_with_interval, published_points
 
 
 def headline(given: Material) -> Table | None:
@@ -46,7 +46,7 @@ def _row(given: Material, setting: Setting, variant: str, protocol: str) -> tupl
         str(len(setting.arms[variant])),
         *(NONE if mean is None else percent_with_interval(mean) for mean in means),
         NONE if found is None else points_with_interval(found.difference),
-        NONE if verdict is None else points(verdict.claim.effect, 1),
+        NONE if verdict is None else published_points(verdict.claim.effect, verdict.claim.relation),
         _verdict(variant, verdict),
     )
 

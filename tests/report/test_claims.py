@@ -47,6 +47,25 @@ def test_a_band_never_reaches_zero_so_no_effect_is_never_a_reproduction():
     assert judge(small, comparison([0.0, 0.0001, -0.0001]), ()).verdict == "contradicted"
 
 
+def test_colour_noise_worth_1_8_points_reproduces_over_1_point():
+    """The paper says "over 1%": a bound. As an equality, 1.8 would lie outside 0.5 to 1.5."""
+    (claim,) = claims_of(CATALOG["no_pca_colour"])
+    assert claim.relation == "more_than"
+    assert judge(claim, comparison([0.0178, 0.0180, 0.0182]), ()).verdict == "reproduced"
+    assert judge(claim, comparison([-0.02, -0.021, -0.022]), ()).verdict == "contradicted"
+
+
+@pytest.mark.parametrize("name", ["no_conv3", "no_conv4", "no_pca_colour"])
+def test_a_claim_without_stated_images_and_views_stays_inconclusive_on_full_ilsvrc(name: str, finished: Study):
+    (claim,) = claims_of(CATALOG[name])
+    assert (claim.data, claim.protocol) == ("ILSVRC", None)
+    key = evidence(finished).settings[0].key
+    data = replace(key.data, classes=1000, train_images=1_281_167, val_images=50_000)
+    why = obstacles(claim, replace(key, data=data, geometry="full", epochs=90.0), "ten_view", 90.0)
+    assert any("a protocol not stated" in reason for reason in why)
+    assert judge(claim, comparison([0.0178, 0.0180, 0.0182]), why).verdict == "inconclusive"
+
+
 def test_one_seed_never_decides():
     judged = judge(LRN, comparison([0.014]), ())
     assert judged.verdict == "inconclusive"

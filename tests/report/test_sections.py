@@ -19,7 +19,7 @@ from harness.report.sections import paper
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import held_up_by
 from harness.report.sections.training import columns_of
-from harness.report.text import NONE, count, listed, number, percent, points, short
+from harness.report.text import NONE, count, listed, number, percent, points, published_points, short
 from variants.catalog import CATALOG
 
 
@@ -191,6 +191,7 @@ def test_a_protocol_that_only_some_variants_have_leaves_the_others_out(finished:
 
 
 def test_numbers_are_written_for_readers():
+    assert [published_points(0.014, "equals"), published_points(0.01, "more_than")] == ["+1.4", "> +1.0"]
     assert [points(0.014, 1), points(-0.0041), points(0.0, 1), points(-0.00001)] == ["+1.4", "−0.41", "0.0", "0.00"]
     assert [percent(0.1234), percent(None), number(1234.5, 1), number(None)] == ["12.34", "—", "1,234.5", "—"]
     assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

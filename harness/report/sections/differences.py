@@ -9,7 +9,7 @@ from harness.report.evidence import BASE, METRICS, Comparison, Metric, Setting
 from harness.report.model import Block, Bullets, Column, Paragraph, Section, Table
 from harness.report.sections.material import Material, in_setting
 from harness.report.stats import MOST_SEEDS
-from harness.report.text import NONE, number, points, points_between, points_with_interval
+from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 
 DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "none seen", None: NONE}
 
@@ -89,7 +89,8 @@ def _row(given: Material, setting: Setting, variant: str, versus: str, metric: M
     if verdict is None:
         return (*shown, images, NONE, NONE, NONE, NONE)
     direction, takes = DIRECTIONS[verdict.direction], _takes(verdict)
-    return (*shown, images, points(verdict.claim.effect, 1), direction, verdict.verdict, takes)
+    published = published_points(verdict.claim.effect, verdict.claim.relation)
+    return (*shown, images, published, direction, verdict.verdict, takes)
 
 
 def _takes(verdict: Judgement) -> str:

@@ -88,7 +88,8 @@ def _row(given: Material, setting: Setting, variant: str, versus: str, metric: M
     images = points_between(comparison.images)
     if verdict is None:
         return (*shown, images, NONE, NONE, NONE, NONE)
-    direction, takes = DIRECTIONS[verdict.direction], _takes(verdict)
+    size = ", the size differs" if verdict.size_differs else ""
+    direction, takes = f"{DIRECTIONS[verdict.direction]}{size}", _takes(verdict)
     published = published_points(verdict.claim.effect, verdict.claim.relation)
     return (*shown, images, published, direction, verdict.verdict, takes)
 

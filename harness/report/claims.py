@@ -168,7 +168,9 @@ def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judg
 
 
 def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Judgement:
-    """The verdict that the runs of one setting allow."""
+    """The verdict that the runs of one setting allow; "not run" where nothing in it bears on the claim."""
+    if claim.versus is None and not _bears_on(claim, setting.key):
+        return judge(claim, None, ())
     protocol = evaluated_under(claim, setting)
     seen = setting.compare(claim.variant, claim.versus, protocol, claim.metric)
     nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.arms]
@@ -209,6 +211,11 @@ def _direction(claim: Claim, seen: Comparison) -> Direction | None:
 
 def _same_images(published: str, data: DataSpec) -> bool:
     return SPLITS.get(published) == (data.classes, data.train_images, data.val_images)
+
+
+def _bears_on(claim: Claim, key: SettingKey) -> bool:
+    """An error itself says nothing of other images or another size; a difference still has a direction."""
+    return _same_images(claim.data, key.data) and key.geometry != "mini"
 
 
 def tally(judgements: Sequence[Judgement]) -> str:

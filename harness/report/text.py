@@ -64,6 +64,11 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
+def start_command(study: str) -> str:
+    """What to type to run a study: `python -m harness reproduce --study imagenet`."""
+    return f"python -m harness reproduce{'' if study == 'reproduce' else f' --study {study}'}"
+
+
 def short(digest: str | None) -> str:
     """The first 12 digits, as git and people quote them."""
     return NONE if not digest else digest[:12]

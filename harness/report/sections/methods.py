@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harness.report.evidence import BASE
 from harness.report.model import Bullets, Section
 from harness.report.sections.material import Material
 
@@ -31,10 +30,10 @@ MINI = (
 ALWAYS = (
     "Errors are counted over all validation images, each exactly once. Top-5 counts an answer as right if the label "
     "is among the five likeliest classes. Protocols differ in the crops they look at, and are never mixed in a table.",
-    f"Differences are taken between runs of the same seed (same order of images, same crops) of a variant and of "
-    f"{BASE}; what a seed gives to both cancels. The interval over seeds is Student's t at 95 % over these "
-    "differences: it covers chance in training, on these very images. With two or three seeds it is wide, because so "
-    "few say little.",
+    "Differences are taken between runs of the same seed (same order of images, same crops) of a variant and of the "
+    "base: grouped_2gpu where it ran, else the first variant that another is published against, else the first. What "
+    "a seed gives to both cancels. The interval over seeds is Student's t at 95 % over these differences: it covers "
+    "chance in training, on these very images. With two or three seeds it is wide, because so few say little.",
     "The interval over images takes each image once, with its mean difference over seeds: it covers the choice of "
     "images, for these very networks. For one seed it is McNemar's comparison of two classifiers. A direction counts "
     "as seen only where both intervals exclude 0. With many variants in a table, one in twenty intervals misses by "
@@ -45,7 +44,8 @@ ALWAYS = (
     "interval over seeds lies in it. Contradicted: the whole interval lies outside the band and outside the published "
     "value's own 95 % interval. Inconclusive: neither; and "
     "always with one seed, on other images, at another size, under another protocol or with less training than the "
-    "claim had. Not run: no seed has both nets.",
+    "claim had. Not run: no seed has both nets, or, for an error "
+    "itself, nothing ran on its images at full size.",
     "Published differences are of one run a side, so chance is in them, too. Ten runs of the paper's network in the "
     "2012 log have a standard deviation of 0.31 points of top-1 error and 0.33 of top-5 error. Their schedules "
     "differ, so this is an upper bound; for other networks nothing is published, and the same is assumed. A published "

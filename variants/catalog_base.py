@@ -15,6 +15,7 @@ from variants.values import value
 
 Family: TypeAlias = Literal["paper", "code_2012", "derivative", "cifar", "article"]
 Protocol: TypeAlias = Literal["centre", "ten_view", "nine_view"]
+Bound: TypeAlias = Literal["equals", "more_than", "less_than"]
 Changes: TypeAlias = tuple[tuple[str, Any], ...]
 
 CITATIONS = {
@@ -37,6 +38,8 @@ class Effect:
     versus: the row that stands for the base. Where the source changed another net, `note` names it, and `data` and
     `protocol` say what such a number may be compared with.
     protocol: None where the source leaves it open.
+    bound: "more_than" where the source says that the difference lies above these points ("over 1 point"), "less_than"
+    where below.
     """
 
     top1_points: float | None
@@ -46,6 +49,7 @@ class Effect:
     protocol: Protocol | None
     source: str
     note: str = ""
+    bound: Bound = "equals"
 
 
 @value

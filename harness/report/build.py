@@ -16,7 +16,8 @@ from harness.report.sections import SECTIONS
 from harness.report.sections.material import Material
 from harness.report.sections.provenance import checksum
 from variants.catalog import CATALOG, Variant
-from variants.recipes import RECIPES
+from variants.recipe import Recipe
+from variants.recipes import RECIPES, apply
 
 
 def build(
@@ -42,8 +43,9 @@ def material(
     study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], catalog: Mapping[str, Variant]
 ) -> Material:
     """Everything the sections are written from."""
-    evidence = gather(study, own, reference, list(catalog))
-    epochs = {name: RECIPES[row.recipe].recipe.epochs for name, row in catalog.items() if row.recipe in RECIPES}
+    versus = {name: row.effect.versus for name, row in catalog.items() if row.effect is not None}
+    evidence = gather(study, own, reference, list(catalog), versus)
+    epochs = {name: own_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
     claims = [claim for row in catalog.values() for claim in claims_of(row)]
     return Material(
         evidence=evidence,
@@ -54,6 +56,11 @@ def material(
         article=article(),
         history=history(),
     )
+
+
+def own_recipe(row: Variant) -> Recipe:
+    """The recipe that the row was published with, the row's changes applied."""
+    return apply(RECIPES[row.recipe].recipe, row.recipe_changes)
 
 
 def _sources(evidence: Evidence) -> tuple[Source, ...]:

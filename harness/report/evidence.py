@@ -13,7 +13,7 @@ from harness.spec import DataSpec
 from variants.recipe import Geometry
 from variants.values import value
 
-BASE = "grouped_2gpu"
+PAPER_NET = "grouped_2gpu"
 Metric = Literal["top1_error", "top5_error"]
 METRICS: dict[Metric, tuple[str, int]] = {"top1_error": ("top-1", 1), "top5_error": ("top-5", 5)}
 
@@ -57,10 +57,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Setting:
-    """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order."""
+    """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order.
+
+    base: the variant that the others are compared with, one of `arms`.
+    """
 
     key: SettingKey
     arms: Mapping[str, Mapping[int, RunRecord]]
+    base: str
 
     def records(self) -> Iterator[RunRecord]:
         for seeds in self.arms.values():
@@ -68,7 +72,7 @@ class Setting:
 
     def first(self, most: int) -> tuple[str, ...]:
         """At most so many variants, for a plot: the base, then the catalogue's order."""
-        return tuple(sorted(self.arms, key=lambda name: name != BASE)[:most])
+        return tuple(sorted(self.arms, key=lambda name: name != self.base)[:most])
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -136,15 +140,26 @@ class Evidence:
     came_with_clone: tuple[RunRecord, ...]
 
 
-def gather(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], order: Sequence[str]) -> Evidence:
-    """Sort the records; the order in which they are given doesn't matter."""
+def gather(
+    study: str,
+    own: Sequence[RunRecord],
+    reference: Sequence[RunRecord],
+    order: Sequence[str],
+    versus: Mapping[str, str] | None = None,
+) -> Evidence:
+    """Sort the records; the order in which they are given doesn't matter.
+
+    versus: the variant that each variant's published effect is measured against, where there is one.
+    """
     own, reference = (tuple(sorted(given, key=lambda record: record.summary.run_id)) for given in (own, reference))
-    settings, set_aside = _settings(own, order)
-    reference_settings, _ = _settings(reference, order)
+    settings, set_aside = _settings(own, order, versus or {})
+    reference_settings, _ = _settings(reference, order, versus or {})
     return Evidence(study, settings, reference_settings, set_aside, own, reference)
 
 
-def _settings(records: Sequence[RunRecord], order: Sequence[str]) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
+def _settings(
+    records: Sequence[RunRecord], order: Sequence[str], versus: Mapping[str, str]
+) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
     aside = [SetAside(record, _why_unfinished(record)) for record in records if record.summary.status != "ok"]
     finished = [record for record in records if record.summary.status == "ok"]
     made = []
@@ -153,10 +168,16 @@ def _settings(records: Sequence[RunRecord], order: Sequence[str]) -> tuple[tuple
         for variant, runs in sorted(_grouped(group, lambda run: run.spec.variant).items(), key=_in(order)):
             arms[variant], left = _arm(runs)
             aside += left
-        made.append(Setting(key, arms))
+        made.append(Setting(key, arms, _base(list(arms), versus)))
     made.sort(key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing))
     aside.sort(key=lambda item: item.record.summary.run_id)
     return tuple(made), tuple(aside)
+
+
+def _base(arms: Sequence[str], versus: Mapping[str, str]) -> str:
+    """The paper's net where it ran, else the first arm that another is published against, else the first arm."""
+    named = [versus[name] for name in arms if versus.get(name, name) != name]
+    return next((name for name in (PAPER_NET, *named) if name in arms), arms[0])
 
 
 def _arm(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:

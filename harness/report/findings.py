@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from harness.report.claims import tally
-from harness.report.evidence import BASE, Comparison, Evidence, Setting
+from harness.report.evidence import Comparison, Evidence, Setting
 from harness.report.sections.differences import pairs, seen
 from harness.report.sections.material import Material
 from harness.report.sections.setup import machine
-from harness.report.text import count, listed, percent_with_interval, points_with_interval
+from harness.report.text import count, listed, percent_with_interval, points_with_interval, start_command
 
 MOST_NAMED = 6
 
@@ -27,7 +27,8 @@ def findings(given: Material) -> tuple[str, ...]:
     means = {name: mean for name in setting.arms if (mean := setting.error(name, protocol, "top1_error"))}
     lowest = min(means, key=lambda name: means[name].mean)
     best = f"Lowest top-1 error ({protocol}): {lowest}, {percent_with_interval(means[lowest], ' %')}"
-    base = f"; {BASE}: {percent_with_interval(means[BASE], ' %')}." if BASE in means and lowest != BASE else "."
+    name = setting.base
+    base = f"; {name}: {percent_with_interval(means[name], ' %')}." if name in means and lowest != name else "."
     verdicts = f"Published differences: {tally(given.judgements)}. {_undecided(given)}".strip()
     others = _other_settings(evidence)
     unlearnt = _unlearnt(setting, protocol)
@@ -42,26 +43,27 @@ def _unlearnt(setting: Setting, protocol: str) -> tuple[str, ...]:
 
 
 def _nothing(evidence: Evidence) -> str:
-    return f"No run of study {evidence.study} has finished; start with: python -m harness reproduce"
+    return f"No run of study {evidence.study} has finished; start with: {start_command(evidence.study)}"
 
 
 def _told_apart(given: Material, protocol: str) -> tuple[str, ...]:
     """The differences to the base whose intervals over seeds and over images both exclude 0, the largest first."""
     setting, told = given.evidence.settings[0], list[Comparison]()
-    if BASE not in setting.arms or setting.at_chance(BASE, protocol):
+    base = setting.base
+    if len(setting.arms) < 2 or setting.at_chance(base, protocol):
         return ()
     for variant, versus in pairs(given, setting):
-        found = seen(given, setting, variant, versus, "top1_error") if versus == BASE else None
+        found = seen(given, setting, variant, versus, "top1_error") if versus == base else None
         if found is None or found.difference.interval is None or found.images is None:
             continue
         if found.difference.interval.excludes_zero and found.images.excludes_zero:
             told.append(found)
     if not told:
-        return (f"No variant could be told from {BASE} by top-1 error.",)
+        return (f"No variant could be told from {base} by top-1 error.",)
     told.sort(key=lambda found: -abs(found.difference.mean))
     named = [f"{found.variant} {points_with_interval(found.difference)}" for found in told[:MOST_NAMED]]
     more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
-    return (f"Told from {BASE} by top-1 error, in points: {listed(named + more)}.",)
+    return (f"Told from {base} by top-1 error, in points: {listed(named + more)}.",)
 
 
 def _undecided(given: Material) -> str:

@@ -1,13 +1,13 @@
-"""The table of README's first screen: each variant's errors, its difference to the paper's net, and the verdict."""
+"""The table of README's first screen: each variant's errors, its difference to the base, and the verdict."""
 
 from __future__ import annotations
 
 from harness.report.claims import Judgement
-from harness.report.evidence import BASE, Setting
+from harness.report.evidence import Setting
 from harness.report.model import Column, Table
 from harness.report.sections.differences import judged, seen
 from harness.report.sections.material import Material
-from harness.report.text import NONE, percent_with_interval, points, points_with_interval
+from harness.report.text import NONE, percent_with_interval, points_with_interval, published_points
 
 
 def headline(given: Material) -> Table | None:
@@ -23,7 +23,7 @@ def headline(given: Material) -> Table | None:
             Column(heading="Seeds", align="right"),
             Column(heading="Top-1 error, %", align="right"),
             Column(heading="Top-5 error, %", align="right"),
-            Column(heading=f"Difference to {BASE}, points", align="right"),
+            Column(heading=f"Difference to {setting.base}, points", align="right"),
             Column(heading="Published, points", align="right"),
             Column(heading="Verdict"),
         ),
@@ -39,19 +39,19 @@ def headline(given: Material) -> Table | None:
 
 def _row(given: Material, setting: Setting, variant: str, protocol: str) -> tuple[str, ...]:
     means = [setting.error(variant, protocol, metric) for metric in ("top1_error", "top5_error")]
-    found = None if variant == BASE else seen(given, setting, variant, BASE, "top1_error")
-    verdict = judged(given, setting, variant, BASE, "top1_error")
+    found = None if variant == setting.base else seen(given, setting, variant, setting.base, "top1_error")
+    verdict = judged(given, setting, variant, setting.base, "top1_error")
     return (
         variant,
         str(len(setting.arms[variant])),
         *(NONE if mean is None else percent_with_interval(mean) for mean in means),
         NONE if found is None else points_with_interval(found.difference),
-        NONE if verdict is None else points(verdict.claim.effect, 1),
-        _verdict(variant, verdict),
+        NONE if verdict is None else published_points(verdict.claim.effect, verdict.claim.relation),
+        _verdict(variant == setting.base, verdict),
     )
 
 
-def _verdict(variant: str, verdict: Judgement | None) -> str:
+def _verdict(is_base: bool, verdict: Judgement | None) -> str:
     if verdict is None:
-        return "the base" if variant == BASE else "nothing published"
+        return "the base" if is_base else "nothing published"
     return verdict.verdict

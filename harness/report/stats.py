@@ -63,6 +63,14 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(mean=mean, n=n, sd=sd, interval=Interval(low=mean - half, high=mean + half))
 
 
+def single_run_half_width(sd: float, n: int, runs: int) -> float:
+    """Half of the 95 % interval around a value made of `runs` single runs: 1 for an error, 2 for a difference.
+
+    sd: of one run, in the unit of the value, estimated from `n` >= 2 runs; hence Student's t with n - 1 degrees.
+    """
+    return _t_quantile(n) * sd * sqrt(runs)
+
+
 def paired_by_seed(ours: Mapping[int, float], versus: Mapping[int, float]) -> Estimate | None:
     """ours - versus over the seeds both have: what a seed gives to both (order, crops) cancels. None without any."""
     shared = sorted(ours.keys() & versus.keys())

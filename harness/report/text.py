@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from harness.report.stats import Estimate, Interval
 
@@ -22,6 +23,12 @@ def points(difference: float | None, digits: int = 2) -> str:
         return NONE
     text = f"{100 * difference:+.{digits}f}"
     return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+
+
+def published_points(difference: float, relation: Literal["equals", "more_than", "less_than"]) -> str:
+    """A published difference, `+1.4`; `> +1.0` where the source says "over 1 point"."""
+    sign = {"equals": "", "more_than": "> ", "less_than": "< "}[relation]
+    return f"{sign}{points(difference, 1)}"
 
 
 def percent_with_interval(estimate: Estimate, unit: str = "") -> str:
@@ -55,6 +62,11 @@ def count(amount: int, thing: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def start_command(study: str) -> str:
+    """What to type to run a study: `python -m harness reproduce --study imagenet`."""
+    return f"python -m harness reproduce{'' if study == 'reproduce' else f' --study {study}'}"
 
 
 def short(digest: str | None) -> str:

@@ -19,7 +19,7 @@ from harness.report.sections import paper
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import held_up_by
 from harness.report.sections.training import columns_of
-from harness.report.text import NONE, count, listed, number, percent, points, short
+from harness.report.text import NONE, count, listed, number, percent, points, published_points, short
 from variants.catalog import CATALOG
 
 
@@ -136,6 +136,39 @@ def test_nothing_run_is_a_report_that_says_so(tmp_path: Path):
     assert report_markdown(model)
 
 
+def test_a_user_of_another_study_is_told_how_to_start_that_study():
+    model = build("imagenet", [])
+    assert model.found[0].endswith("start with: python -m harness reproduce --study imagenet")
+    (paragraph,) = section(model, "What was run").blocks
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text.endswith("Start with: python -m harness reproduce --study imagenet")
+
+
+def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_published_against(study: Study):
+    for seed in range(2):
+        for variant, error in (("code_2012", 0.16), ("code_2012_no_norm", 0.22), ("ungrouped", 0.15)):
+            study.run(study.spec(variant, seed), error)
+    model = build("reproduce", Store(study.root).records())
+    assert "Told from code_2012 by top-1 error" in " ".join(model.found)
+    assert model.headline is not None
+    assert "Difference to code_2012, points" in [column.heading for column in model.headline.columns]
+    assert {row[0]: row[-1] for row in model.headline.rows}["code_2012"] == "the base"
+    assert section(model, "Differences").title == "Differences to code_2012, and what is published"
+    assert [row[0] for row in tables(section(model, "Differences"))[0].rows] == ["ungrouped", "code_2012_no_norm"]
+
+
+def test_without_any_published_pair_the_first_variant_is_the_base(study: Study):
+    for variant in ("no_dropout", "tanh"):
+        study.run(study.spec(variant, 0), 0.2)
+    assert material("reproduce", Store(study.root).records(), [], CATALOG).evidence.settings[0].base == "tanh"
+
+
+def test_the_length_of_a_rows_own_recipe_counts_the_rows_changes():
+    epochs = material("reproduce", [], [], CATALOG).epochs
+    lengths = {"cifar_11pct": 520.0, "cifar_18pct": 140.0, "cifar_4layer_relu": 40.0, "grouped_2gpu": 90.0}
+    assert {name: epochs[name] for name in lengths} == lengths
+
+
 def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study):
     given = material("reproduce", Store(finished.root).records(), [], CATALOG)
     rows = {row[1]: row[2:4] for row in tables(paper.section(given))[0].rows}
@@ -149,6 +182,7 @@ def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study
     assert (measured["crops"], verdicts["crops"]) == ("2,178", "contradicted")
     assert measured["lrn"].startswith("top-1 ")
     assert verdicts["ensembles"] == "not run"
+    assert {verdicts[name] for name in ("ilsvrc_2010", "ten_views", "ilsvrc_2012")} == {"not run"}
 
 
 def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
@@ -191,6 +225,7 @@ def test_a_protocol_that_only_some_variants_have_leaves_the_others_out(finished:
 
 
 def test_numbers_are_written_for_readers():
+    assert [published_points(0.014, "equals"), published_points(0.01, "more_than")] == ["+1.4", "> +1.0"]
     assert [points(0.014, 1), points(-0.0041), points(0.0, 1), points(-0.00001)] == ["+1.4", "−0.41", "0.0", "0.00"]
     assert [percent(0.1234), percent(None), number(1234.5, 1), number(None)] == ["12.34", "—", "1,234.5", "—"]
     assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

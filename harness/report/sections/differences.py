@@ -1,15 +1,15 @@
-"""Each difference to the paper's net, paired by seed, beside the published one, with the verdict."""
+"""Each difference to the base, paired by seed, beside the published one, with the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from harness.report.claims import Judgement, claims_of, evaluated_under, judge_in
-from harness.report.evidence import BASE, METRICS, Comparison, Metric, Setting
+from harness.report.evidence import METRICS, PAPER_NET, Comparison, Metric, Setting
 from harness.report.model import Block, Bullets, Column, Paragraph, Section, Table
 from harness.report.sections.material import Material, in_setting
 from harness.report.stats import MOST_SEEDS
-from harness.report.text import NONE, number, points, points_between, points_with_interval
+from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 
 DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "none seen", None: NONE}
 
@@ -29,18 +29,19 @@ def section(given: Material) -> Section:
         blocks += in_setting(settings, place, [table for table in tables if table.rows])
         blocks += [Paragraph(text=NOTE)] if tables[0].rows else []
         blocks += _obstacles(given, setting)
-    title = f"Differences to {BASE}, and what is published"
+    bases = list(dict.fromkeys(setting.base for setting in settings))
+    title = f"Differences to {' or '.join(bases) or PAPER_NET}, and what is published"
     return Section(title=title, blocks=tuple(blocks) or (Paragraph(text="No two variants share a seed yet."),))
 
 
 def pairs(given: Material, setting: Setting) -> Iterator[tuple[str, str]]:
-    """(variant, versus) to show: everything against the paper's net, then what is published against another base."""
+    """(variant, versus) to show: everything against the base, then what is published against another variant."""
     for name in setting.arms:
-        if name != BASE and BASE in setting.arms:
-            yield name, BASE
+        if name != setting.base:
+            yield name, setting.base
     for name in setting.arms:
         effect = given.catalog[name].effect if name in given.catalog else None
-        if effect is not None and effect.versus not in (BASE, name) and effect.versus in setting.arms:
+        if effect is not None and effect.versus not in (setting.base, name) and effect.versus in setting.arms:
             yield name, effect.versus
 
 
@@ -63,7 +64,7 @@ def _table(given: Material, setting: Setting, metric: Metric) -> Table:
     label = METRICS[metric][0]
     rows = (_row(given, setting, variant, versus, metric) for variant, versus in pairs(given, setting))
     return Table(
-        caption=f"Differences of {label} error in percentage points, to {BASE} unless named; plus is worse.",
+        caption=f"Differences of {label} error in percentage points, to {setting.base} unless named; plus is worse.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Pairs", align="right"),
@@ -83,13 +84,15 @@ def _row(given: Material, setting: Setting, variant: str, versus: str, metric: M
     if comparison is None:
         return None
     verdict = judged(given, setting, variant, versus, metric)
-    name = variant if versus == BASE else f"{variant}, against {versus}"
+    name = variant if versus == setting.base else f"{variant}, against {versus}"
     shown = (name, str(comparison.difference.n), points_with_interval(comparison.difference))
     images = points_between(comparison.images)
     if verdict is None:
         return (*shown, images, NONE, NONE, NONE, NONE)
-    direction, takes = DIRECTIONS[verdict.direction], _takes(verdict)
-    return (*shown, images, points(verdict.claim.effect, 1), direction, verdict.verdict, takes)
+    size = ", the size differs" if verdict.size_differs else ""
+    direction, takes = f"{DIRECTIONS[verdict.direction]}{size}", _takes(verdict)
+    published = published_points(verdict.claim.effect, verdict.claim.relation)
+    return (*shown, images, published, direction, verdict.verdict, takes)
 
 
 def _takes(verdict: Judgement) -> str:

@@ -10,7 +10,7 @@ from harness.report.claims import Claim, Judgement, Verdict, tally
 from harness.report.evidence import METRICS, Metric
 from harness.report.model import Block, Column, Paragraph, Section, Table
 from harness.report.sections.material import Material
-from harness.report.text import NONE, points, points_with_interval
+from harness.report.text import NONE, points_with_interval, published_points
 
 RELATIONS = {
     "equals": "equals",
@@ -85,7 +85,7 @@ def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
                     metric=metric,
                     effect=test.expected / 100,
                     data=claim.data,
-                    protocol=test.protocol,
+                    protocol=None if test.protocol == "not_stated" else test.protocol,
                     source=claim.section,
                     relation=RELATIONS[test.relation],  # type: ignore[arg-type]
                 )
@@ -101,7 +101,7 @@ def _not_run(claims: Sequence[Claim]) -> Table:
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for claim in claims:
         where = (claim.variant, str(claim.versus), claim.data, claim.protocol or NONE, claim.source)
-        rows.setdefault(where, {})[claim.metric] = points(claim.effect, 1)
+        rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
         caption="Published differences of error in points that no seed of these runs bears on.",
         columns=(

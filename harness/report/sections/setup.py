@@ -9,7 +9,7 @@ from harness.records.store import RunRecord
 from harness.report.evidence import Setting
 from harness.report.model import Block, Column, Paragraph, Section, Table
 from harness.report.sections.material import Material, in_setting
-from harness.report.text import count, listed, number
+from harness.report.text import count, listed, number, start_command
 
 
 def section(given: Material) -> Section:
@@ -18,7 +18,7 @@ def section(given: Material) -> Section:
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks:
-        blocks.append(Paragraph(text="No run has finished yet. Start with: python -m harness reproduce"))
+        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(given.evidence.study)}"))
     return Section(title="What was run on what", blocks=tuple(blocks))
 
 

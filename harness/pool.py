@@ -133,9 +133,9 @@ def _dismiss(staff: Sequence[_Worker]) -> None:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        signal.signal(signal.SIGTERM, _interrupt)  # within the try: it may come at once
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         while True:
             number, task = pipe.recv()
             pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))

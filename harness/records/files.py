@@ -101,18 +101,28 @@ def parse_sums(text: str) -> dict[str, str]:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cuts what stands after the last line's end: the line a killed process was writing."""
-    with writing(path), path.open("r+b") as file:
-        position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - CHUNK)
-            file.seek(start)
-            at = file.read(position - start).rfind(b"\n")
-            if at >= 0:
-                position = start + at + 1
-                break
-            position = start
-        file.truncate(position)
+    """Cuts what stands after the last line's end: the line a killed process was writing.
+
+    A file without a torn line is only read: it may be read-only already, which stops everybody but root.
+    """
+    with reading(path), path.open("rb") as file:
+        size, whole = file.seek(0, os.SEEK_END), _end_of_last_line(file)
+    if whole < size:
+        with writing(path), path.open("r+b") as file:
+            file.truncate(whole)
+
+
+def _end_of_last_line(file: BinaryIO) -> int:
+    """The place after the last newline; 0 where there is none."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - CHUNK)
+        file.seek(start)
+        at = file.read(position - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        position = start
+    return 0
 
 
 def make_read_only(paths: Iterable[Path]) -> None:

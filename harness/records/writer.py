@@ -185,12 +185,12 @@ def seal_folder(folder: Path, summary: Summary | None) -> Path:
             write_whole(folder / "summary.json", to_json(summary).encode() + b"\n")
         (folder / SUMS).unlink(missing_ok=True)
         write_whole(folder / SUMS, sums_text(folder).encode())
-        make_read_only(folder.iterdir())
         sync(folder)
         if target.exists():
             raise RecordError(f"{target} exists already and is never overwritten; move it away")
         os.rename(folder, target)  # noqa: PTH104  # the one call that must be rename(2), atomic within a file system
         sync(target.parent)
+        make_read_only(target.iterdir())  # last: what is still open must stay writable to whoever takes it up
     return target
 
 

@@ -50,7 +50,8 @@ MOMENTS = {
     "between evaluation and sealing": ("harness.run.first_kernels", "interrupted"),
     "sealing, before the summary": ("harness.records.writer.seal_folder", "ok"),
     "sealing, at the checksums": ("harness.records.writer.sums_text", "ok"),
-    "sealing, before the rename": ("harness.records.writer.make_read_only", "ok"),
+    "sealing, before the rename": ("harness.records.writer.os.rename", "ok"),
+    "sealing, after the rename": ("harness.records.writer.make_read_only", "ok"),
 }
 
 

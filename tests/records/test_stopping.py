@@ -185,3 +185,28 @@ def test_a_sealed_record_is_never_overwritten(tmp_path: Path) -> None:
             writer.seal(summary_of(writer))
         (tmp_path / writer.run_id / "mine").unlink()
         (tmp_path / writer.run_id).rmdir()
+
+
+def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_of_an_ordinary_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated: the tests may run as root, whom no mode stops."""
+    sealed = write_run(tmp_path)
+    left = tmp_path / ".open" / sealed.name
+    sealed.rename(left)
+    real = Path.open
+
+    def as_ordinary_user(path: Path, mode: str = "r", *words: object, **more: object) -> object:
+        if set(mode) & set("wa+") and path.exists() and not path.stat().st_mode & 0o200:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, mode, *words, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", as_ordinary_user)
+    with Store(tmp_path).open(replace(SPEC, seed=7), {}) as other:
+        assert other.swept == (f"{left.name} was killed while it was being sealed; it is sealed now as ok",)
+    assert verify(sealed) == []
+
+
+def test_a_sealed_record_can_not_be_written_by_mistake(tmp_path: Path) -> None:
+    sealed = write_run(tmp_path)
+    assert [path.name for path in sealed.iterdir() if path.stat().st_mode & 0o222] == []

@@ -15,7 +15,7 @@ import pool_works
 import psutil
 import pytest
 
-from harness.pool import Ended, Happened, News, Started, run_all
+from harness.pool import Ended, Happened, News, Started, _serve, run_all
 
 
 def ended(found: list[News]) -> dict[int, str | None]:
@@ -147,3 +147,24 @@ def test_a_terminals_ctrl_c_is_the_parents_alone_even_while_workers_start(tmp_pa
     assert said.count("Traceback") == 1  # the script's own: nothing there catches it
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert none_left(process.pid)
+
+
+def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The handler stands within the `try`: a signal at once after it is installed is caught like any other."""
+    real = signal.signal
+
+    def at_once(number: int, handler: object) -> object:
+        before = real(number, handler)  # type: ignore[arg-type]
+        signal.raise_signal(number)
+        return before
+
+    ours, theirs = multiprocessing.Pipe()
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("harness.pool.signal.signal", at_once)
+    try:
+        _serve(theirs, pool_works.tell_twice)
+    finally:
+        real(signal.SIGTERM, before)
+        ours.close()

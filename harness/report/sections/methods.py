@@ -48,9 +48,9 @@ ALWAYS = (
     "itself, nothing ran on its images at full size.",
     "Published differences are of one run a side, so chance is in them, too. Ten runs of the paper's network in the "
     "2012 log have a standard deviation of 0.31 points of top-1 error and 0.33 of top-5 error. Their schedules "
-    "differ, so this is an upper bound; for other networks no such series is known, and the same is assumed. A published "
-    "difference is then known to ± 1.0 points (Student's t with 9 degrees of freedom, 95 %). Outside the band but "
-    "within that, the table says that the size differs, and the verdict is inconclusive.",
+    "differ, so this is an upper bound; for other networks no such series is known, and the same is assumed. A "
+    "published difference is then known to ± 1.0 points (Student's t with 9 degrees of freedom, 95 %). Outside the "
+    "band but within that, the table says that the size differs, and the verdict is inconclusive.",
     "Images per second is the median over windows of training steps after the warm-up; evaluation and set-up don't "
     "count. Waiting for data is the share of training time in which the step stood still for the loader: above half, "
     "the loader holds training up; below a tenth, computing does.",

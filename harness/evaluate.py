@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,24 +102,27 @@ def _outputs(
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
     if "ten_view" in protocols:
-        ten, boxes = _forward(model, pixels.views(squares, "ten_view"))
+        ten, boxes = _forward(model, pixels.each_view(squares, "ten_view"))
         slices = {"ten_view": slice(None), "centre": slice(CENTRE_OF_TEN, 5), "mirror": slice(MIRROR_OF_TEN, 10)}
         for name in protocols:
             if name in slices:
                 made[name] = (ten[:, slices[name]].mean(1), None if boxes is None else boxes[:, CENTRE_OF_TEN])
     for name in protocols:
         if name not in made:
-            probabilities, boxes = _forward(model, pixels.views(squares, name))
+            probabilities, boxes = _forward(model, pixels.each_view(squares, name))
             made[name] = (probabilities.mean(1), None if boxes is None else boxes[:, 0])
     return made
 
 
-def _forward(model: AlexNet, views: torch.Tensor) -> Outputs:
-    """(N, V, 3, S, S) -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
-    flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    logits, boxes = model.forward_with_box(flat) if model.spec.box is not None else (model(flat), None)
-    shape = (*views.shape[:2], -1)
-    return logits.float().softmax(1).view(shape), None if boxes is None else boxes.view(shape)
+def _forward(model: AlexNet, views: Iterable[torch.Tensor]) -> Outputs:
+    """V views of (N, 3, S, S), one after the other -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
+    probabilities, boxes = list[torch.Tensor](), list[torch.Tensor]()
+    for view in views:
+        images = view.contiguous(memory_format=torch.channels_last)
+        logits, box = model.forward_with_box(images) if model.spec.box is not None else (model(images), None)
+        probabilities.append(logits.float().softmax(1))
+        boxes += [] if box is None else [box]
+    return torch.stack(probabilities, dim=1), torch.stack(boxes, dim=1) if boxes else None
 
 
 def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ so this reading serves both. `divide_by_std` comes last.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -100,12 +101,14 @@ class Pixels:
 
         V is 1, 1, 10 or 9. Squares of the input size have one place only: all views of them are the whole square.
         """
+        return torch.stack(list(self.each_view(squares, protocol)), dim=1)
+
+    def each_view(self, squares: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+        """The same one view at a time, float32 (N, 3, S, S): ten views of 250 images at once take gigabytes."""
         squares = squares.to(self.device, non_blocking=True)
-        made = []
         for y, x, flip in corners(squares.shape[-1], self.size, protocol):
             view = squares[:, :, y : y + self.size, x : x + self.size]
-            made.append(view.flip(-1) if flip else view)
-        return torch.stack(made, dim=1).float().sub_(self._centre).div_(self._std)
+            yield (view.flip(-1) if flip else view).float().sub_(self._centre).div_(self._std)
 
     def colour_noise(self, batch: Batch, epoch: int) -> NDArray[np.float32]:
         """What PCA colour noise adds to each image's channels, (N, 3), 0-255 scale: drawn per image, never shared."""

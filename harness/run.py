@@ -86,20 +86,28 @@ def execute(
         model = model.to(memory_format=torch.channels_last)
         tally = Tally(writer, spec)
         with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
-            found = _train_and_evaluate(spec, prepared, model, (train, val), [writer.event, tally, listen])
+            found, unsaved = _train_and_evaluate(
+                spec, prepared, model, (train, val), [writer.event, tally, listen], weights_to
+            )
         for name, protocol in found.items():
             writer.correct(name, protocol.top1, protocol.top5)
         writer.array("conv1", first_kernels(model))
         results = {name: protocol.result() for name, protocol in found.items()}
         path = writer.seal(tally.summary(results, train.choice, sampler.report()))
-    if weights_to is not None:
-        _save(model, weights_to, path)
+    if unsaved is not None:
+        raise RecordError(f"the run is sealed in {path}, but {unsaved}")
     return RunRecord.load(path)
 
 
 def _train_and_evaluate(
-    spec: RunSpec, prepared: Prepared, model: AlexNet, loaders: tuple[Loader, Loader], listeners: list[Listener]
-) -> dict[str, Protocol]:
+    spec: RunSpec,
+    prepared: Prepared,
+    model: AlexNet,
+    loaders: tuple[Loader, Loader],
+    listeners: list[Listener],
+    weights_to: Path | None,
+) -> tuple[dict[str, Protocol], str | None]:
+    """The final evaluation by protocol, and why the weights were not written, if they were not."""
     device, recipe, (train, val) = next(model.parameters()).device, spec.recipe, loaders
     pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
 
@@ -116,13 +124,14 @@ def _train_and_evaluate(
     trainer = Trainer(model, train, pixels, recipe, device, time.perf_counter, validate)
     for event in trainer.events():
         tell(event)
+    unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can go wrong
     started_s = time.perf_counter()
     boxed = spec.net.box is not None and spec.data.boxes
     found = evaluate(model, val, pixels, recipe.evaluation.protocols, device, boxed=boxed)
     elapsed_s = time.perf_counter() - started_s
     for name, protocol in found.items():
         tell(_evaluated(name, protocol, trainer.steps, recipe.epochs, final=True, elapsed_s=elapsed_s))
-    return found
+    return found, unsaved
 
 
 def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
@@ -174,7 +183,7 @@ def evaluate_weights(
 ) -> dict[str, ProtocolResult]:
     """Errors of weights from a file under the recipe's protocols. Raises UsageError where they don't fit."""
     device = torch.device(where.device)
-    torch.set_num_threads(where.threads)
+    _make_deterministic(spec.seed, where.threads)
     model = build(spec.net)
     try:
         load_weights(weights, model)
@@ -199,13 +208,13 @@ def weights_place(path: Path) -> None:
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
-def _save(model: AlexNet, to: Path, record: Path) -> None:
+def _save(model: AlexNet, to: Path) -> str | None:
+    """Write the weights; a clause that says why not, where the disk refuses: that must not end a finished run."""
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:
-        raise RecordError(
-            f"the run is sealed in {record}, but its weights can't be written to {to}: {error}"
-        ) from error
+        return f"its weights can't be written to {to}: {error}"
+    return None
 
 
 def first_kernels(model: AlexNet) -> np.ndarray:

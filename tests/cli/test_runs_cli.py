@@ -12,7 +12,7 @@ from harness.cli.progress import Board, RunLine
 from harness.cli.runs import chance_warning
 from harness.cli.studying import Wish
 from harness.data.opening import LoaderName
-from harness.errors import UsageError
+from harness.errors import RunFailed, UsageError
 from harness.events import Evaluated, StepsDone, TrainingStarted
 from harness.records.store import Store
 
@@ -137,3 +137,17 @@ def test_a_run_that_ends_at_chance_says_so(top1_error: float, warned: bool) -> N
     assert bool(said) == warned
     if said:
         assert said.startswith("no_lrn is no better than guessing, which has 90.00 % top-1 error on 10 classes")
+
+
+def test_weights_are_there_before_the_final_evaluation(
+    call: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation that fails after 90 epochs must not take the weights with it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RunFailed("the loader died")
+
+    monkeypatch.setattr("harness.run.evaluate", fail)
+    said = call("run", *words, "--loader", "folder", "--save-weights", "trained.safetensors")
+    assert said.code == RunFailed.exit_code
+    assert Path("trained.safetensors").stat().st_size > 0

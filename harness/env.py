@@ -26,7 +26,8 @@ from harness.spec import RunSpec
 __all__ = ["bench_key", "describe", "machine_id", "usable_cores"]
 PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
-             "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip
+             "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
+             "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip
 
 
 def machine_id(cache: Path) -> str:
@@ -127,6 +128,7 @@ def bench_key(
         "torch": (env.get("packages") or {}).get("torch"),
         "cudnn": settings.get("cudnn") if on_gpu else None,
         "threads": None if on_gpu else settings.get("threads"),
+        "cpu_capability": None if on_gpu else settings.get("cpu_capability"),
         "precision": spec.recipe.precision,
         "layout": layout,
         "global_batch": spec.recipe.batch_size,

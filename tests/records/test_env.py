@@ -15,7 +15,7 @@ import pytest
 from fake_run import SPEC
 
 from harness import env, hardware
-from harness.env import bench_key, describe, machine_id
+from harness.env import VARIABLES, bench_key, describe, machine_id
 from harness.errors import RecordError
 from harness.source import source
 
@@ -142,8 +142,15 @@ def test_a_speed_key_changes_with_what_changes_speed_and_not_with_the_variant() 
     assert bench_key(here, replace(SPEC, variant="another", seed=9), loader="ffcv") == key
     assert bench_key(here, SPEC, loader="folder") != key
     assert bench_key({**here, "torch": {"threads": 2}}, SPEC, loader="ffcv") != key
+    for setting in ({"cpu_capability": "AVX2"}, {"cpu_capability": "AVX512"}):
+        assert bench_key({**here, "torch": {"threads": 1, **setting}}, SPEC, loader="ffcv") != key
     slower = replace(SPEC, recipe=replace(SPEC.recipe, batch_size=64))
     assert bench_key(here, slower, loader="ffcv") != key
     gpu = {**here, "gpus": [{"name": "NVIDIA X"}], "driver": "570.12"}
     on_gpu = bench_key(gpu, replace(SPEC, device="cuda"))
     assert (on_gpu["device"], on_gpu["driver_major"], on_gpu["threads"]) == ("NVIDIA X", "570", None)
+
+
+def test_variables_that_force_an_instruction_set_are_recorded() -> None:
+    """With them an AVX-512 machine repeats the bits of an AVX2 one."""
+    assert {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"} <= set(VARIABLES)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.report.claims import tally
-from harness.report.evidence import Comparison, Evidence, Setting
-from harness.report.sections.differences import pairs, seen
+from harness.report.evidence import Evidence, Setting
 from harness.report.sections.material import Material
 from harness.report.sections.setup import machine
+from harness.report.stats import CONFIDENCE, dunnett
 from harness.report.text import count, listed, percent_with_interval, points_with_interval, start_command
 
 MOST_NAMED = 6
@@ -32,7 +32,7 @@ def findings(given: Material) -> tuple[str, ...]:
     verdicts = f"Published differences: {tally(given.judgements)}. {_undecided(given)}".strip()
     others = _other_settings(evidence)
     unlearnt = _unlearnt(setting, protocol)
-    return (ran, best + base, *unlearnt, *_told_apart(given, protocol), verdicts, *others, *_failures(evidence))
+    return (ran, best + base, *unlearnt, *_significant(given, protocol), verdicts, *others, *_failures(evidence))
 
 
 def _unlearnt(setting: Setting, protocol: str) -> tuple[str, ...]:
@@ -46,24 +46,28 @@ def _nothing(evidence: Evidence) -> str:
     return f"No run of study {evidence.study} has finished; start with: {start_command(evidence.study)}"
 
 
-def _told_apart(given: Material, protocol: str) -> tuple[str, ...]:
-    """The differences to the base whose intervals over seeds and over images both exclude 0, the largest first."""
-    setting, told = given.evidence.settings[0], list[Comparison]()
-    base = setting.base
-    if len(setting.arms) < 2 or setting.at_chance(base, protocol):
+def _significant(given: Material, protocol: str) -> tuple[str, ...]:
+    """The variants that differ from the base by Dunnett's test over seeds and by the interval over images.
+
+    One protocol for all, the setting's first; the largest difference first. One seed alone gives no test.
+    """
+    setting = given.evidence.settings[0]
+    by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.arms}
+    base, tested = setting.base, [name for name, errors in by_seed.items() if len(errors) > 1]
+    others = [name for name in tested if name != base]
+    if base not in tested or not others or setting.at_chance(base, protocol):
         return ()
-    for variant, versus in pairs(given, setting):
-        found = seen(given, setting, variant, versus, "top1_error") if versus == base else None
-        if found is None or found.difference.interval is None or found.images is None:
-            continue
-        if found.difference.interval.excludes_zero and found.images.excludes_zero:
-            told.append(found)
-    if not told:
-        return (f"No variant could be told from {base} by top-1 error.",)
-    told.sort(key=lambda found: -abs(found.difference.mean))
-    named = [f"{found.variant} {points_with_interval(found.difference)}" for found in told[:MOST_NAMED]]
-    more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
-    return (f"Told from {base} by top-1 error, in points: {listed(named + more)}.",)
+    p_values = dunnett([by_seed[name] for name in others], by_seed[base])
+    candidates = [name for name, p in zip(others, p_values, strict=True) if p < 1 - CONFIDENCE]
+    compared = [setting.compare(name, base, protocol, "top1_error") for name in candidates]
+    found = [one for one in compared if one is not None and one.images is not None and one.images.excludes_zero]
+    test = f"(Dunnett's test, {count(len(others), 'comparison')}, 5 % in all)"
+    if not found:
+        return (f"No variant is significantly different from {base} in top-1 error {test}.",)
+    found.sort(key=lambda one: -abs(one.difference.mean))
+    named = [f"{one.variant} {points_with_interval(one.difference)}" for one in found[:MOST_NAMED]]
+    more = [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
+    return (f"Significantly different from {base} in top-1 error {test}, in points: {listed(named + more)}.",)
 
 
 def _undecided(given: Material) -> str:

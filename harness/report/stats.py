@@ -1,11 +1,12 @@
 """What a few seeds can and can't say: means, intervals, paired differences, and how many seeds a claim would take.
 
 Two sources of chance are kept apart. Over seeds: would other seeds say the same on these images? Over images: would
-other images say the same of these networks? All intervals are two-sided at 95 %. Nothing here draws random numbers.
+other images say the same of these networks? All intervals are two-sided at 95 %.
 """
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -93,6 +94,21 @@ def finite_test_set(error: float, images: int) -> Interval:
     """Wilson's interval of one network's error, were the `images` tested drawn anew from the same source."""
     found = scipy_stats.binomtest(round(error * images), images).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(low=float(found.low), high=float(found.high))
+
+
+def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[float]:
+    """Dunnett's p values: each arm's mean against the control's, one spread for all, corrected for the number of arms.
+
+    One value a seed, two seeds at least in each; 1.0 where no arm shows any spread. scipy integrates by random points:
+    their seed is fixed, so that the same records give the same report.
+    """
+    if all(np.ptp(values) == 0 for values in (*arms, control)):
+        return [1.0] * len(arms)
+    rng = np.random.default_rng(2012)
+    with warnings.catch_warnings():  # scipy warns where the seeds of one arm agree; the pooled spread still counts
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = scipy_stats.dunnett(*arms, control=control, random_state=rng)
+    return [float(p) for p in found.pvalue]
 
 
 def seeds_to_detect(sd: float, effect: float) -> int | None:

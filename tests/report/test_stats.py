@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 
 from harness.report.stats import (
     Interval,
+    dunnett,
     finite_test_set,
     over_images,
     over_seeds,
@@ -111,3 +112,14 @@ def test_an_interval_that_touches_zero_does_not_exclude_it():
     assert Interval(low=-2.0, high=-1.0).excludes_zero
     assert Interval(low=2.0, high=3.0).outside(0.0, 1.0)
     assert not Interval(low=0.5, high=3.0).outside(0.0, 1.0)
+
+
+def test_dunnett_shares_one_spread_and_counts_the_comparisons() -> None:
+    """p is larger than that of a t test with the same pooled spread; the call draws no free numbers."""
+    control, near, far = [0.230, 0.234, 0.240], [0.240, 0.245, 0.238], [0.250, 0.260, 0.259]
+    p_near, p_far = dunnett([near, far], control)
+    spread = np.sqrt(np.mean([np.var(values, ddof=1) for values in (near, far, control)]))
+    t = (np.mean(far) - np.mean(control)) / (spread * np.sqrt(2 / 3))
+    assert 2 * scipy_stats.t.sf(t, df=6) < p_far < 0.05 < p_near
+    assert [p_near, p_far] == dunnett([near, far], control)
+    assert dunnett([[0.2, 0.2]], [0.3, 0.3]) == [1.0]  # no spread to judge by

@@ -40,9 +40,10 @@ ALWAYS = (
     "chance alone.",
     "A network whose Wilson interval reaches the error of guessing is called no better than chance: it has not "
     "learnt in the time it had, and nothing is concluded from it.",
-    "Significantly different, at the top of the report, means: Dunnett's test over seeds gives p < 0.05 after correction "
-    "for the number of variants compared, with one spread for all of them, and the interval over images excludes 0. The "
-    "single intervals in the tables are not corrected: of twenty, one is expected to exclude 0 by chance.",
+    "Significantly different, at the top of the report, means: Dunnett's test over seeds gives p < 0.05 after "
+    "correction for the number of variants compared, with one spread for all of them, and the interval over images "
+    "excludes 0. The single intervals in the tables are not corrected: of twenty, one is expected to exclude 0 by "
+    "chance.",
     "Verdicts: around a published difference lies a band of half its size, half a point at most. Reproduced: the whole "
     "interval over seeds lies in it. Contradicted: the whole interval lies outside the band and outside the published "
     "value's own 95 % interval. Inconclusive: neither; and "

@@ -141,10 +141,6 @@ def _serve(pipe: Connection, work: Work) -> None:
             pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
     except (EOFError, OSError, KeyboardInterrupt):
         return
-    finally:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # it ends anyway: a second one would raise while Python shuts down
 
 
 def _end_with_parent() -> None:

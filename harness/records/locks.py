@@ -14,20 +14,12 @@ from types import FrameType
 from harness.errors import AlreadyRunning
 from harness.records.files import writing
 
-AGAIN_S = 0.02
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, raised where the main thread is: to a run it is the same as Ctrl-C."""
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
-        # Python prints and drops what is raised in importlib's weakref callbacks: let the signal come again after it
-        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
-        again.daemon = True
-        again.start()
-        return
     # a process group's and a parent's both arrive: the second must not break off the sealing
     signal.signal(number, signal.SIG_IGN)
     raise Terminated("SIGTERM")

@@ -17,7 +17,6 @@ from fake_run import MACHINE, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import RecordError
 from harness.records import files, lines
-from harness.records.locks import terminable
 from harness.records.store import Store, Terminated
 from harness.records.verify import verify
 
@@ -211,20 +210,3 @@ def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_
 def test_a_sealed_record_can_not_be_written_by_mistake(tmp_path: Path) -> None:
     sealed = write_run(tmp_path)
     assert [path.name for path in sealed.iterdir() if path.stat().st_mode & 0o222] == []
-
-
-def test_a_sigterm_amid_an_import_is_raised_after_it_not_lost_in_it() -> None:
-    """Python prints and drops what is raised in importlib's callbacks: the run went on, with a traceback on screen."""
-    amid_import = compile("signal.raise_signal(signal.SIGTERM)", "<frozen importlib._bootstrap>", "exec")
-    passed = []
-
-    def run() -> None:
-        with terminable():
-            exec(amid_import, {"signal": signal})
-            passed.append("the import")
-            time.sleep(5)
-            passed.append("the time in which it has to come")
-
-    with pytest.raises(Terminated):
-        run()
-    assert passed == ["the import"]

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from harness.errors import HarnessError
 from harness.events import Event
+from harness.records.locks import terminable
 from harness.spawning import ctrl_c_left_to_us
 
 
@@ -134,13 +135,15 @@ def _dismiss(staff: Sequence[_Worker]) -> None:
 def _serve(pipe: Connection, work: Work) -> None:
     """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
     try:
-        signal.signal(signal.SIGTERM, _interrupt)  # within the try: it may come at once
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        while True:
-            number, task = pipe.recv()
-            pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
+        with terminable():  # within the try: a signal may come at once
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            while True:
+                number, task = pipe.recv()
+                pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
     except (EOFError, OSError, KeyboardInterrupt):
         return
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not raise while Python shuts down
 
 
 def _end_with_parent() -> None:
@@ -163,7 +166,3 @@ def _attempt(work: Work, task: Any, listen: Callable[[Event], None]) -> str | No
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from types import FrameType
 
 from harness.errors import AlreadyRunning
 from harness.records.files import writing
+
+AGAIN_S = 0.005
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,11 +34,25 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+
+    def send_again(dropped: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised in callbacks and finalisers, importlib's among them: let it come once more."""
+        if not isinstance(dropped.exc_value, Terminated):
+            hook(dropped)
+            return
+        signal.signal(signal.SIGTERM, _raise_terminated)
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+
     try:
+        sys.unraisablehook = send_again
+        signal.signal(signal.SIGTERM, _raise_terminated)
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def _open(path: Path) -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fake_run import MACHINE, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import RecordError
 from harness.records import files, lines
+from harness.records.locks import terminable
 from harness.records.store import Store, Terminated
 from harness.records.verify import verify
 
@@ -210,3 +212,23 @@ def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_
 def test_a_sealed_record_can_not_be_written_by_mistake(tmp_path: Path) -> None:
     sealed = write_run(tmp_path)
     assert [path.name for path in sealed.iterdir() if path.stat().st_mode & 0o222] == []
+
+
+def test_a_sigterm_that_python_drops_in_a_callback_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python prints and drops what is raised in a weak reference's callback, such as importlib's: the run went on."""
+    thing = type("Thing", (), {})()
+    passed, reference = [], weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+
+    def run() -> None:
+        nonlocal thing
+        with terminable():
+            thing = None
+            passed.append("the callback")
+            time.sleep(5)
+            passed.append("the time in which it has to come")
+
+    with pytest.raises(Terminated):
+        run()
+    assert passed == ["the callback"]
+    assert reference() is None
+    assert "Traceback" not in capfd.readouterr().err

@@ -153,11 +153,12 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The handler stands within the `try`: a signal at once after it is installed is caught like any other."""
-    real = signal.signal
+    real, left = signal.signal, [signal.SIGTERM]
 
     def at_once(number: int, handler: object) -> object:
         before = real(number, handler)  # type: ignore[arg-type]
-        signal.raise_signal(number)
+        if left:
+            signal.raise_signal(left.pop())
         return before
 
     ours, theirs = multiprocessing.Pipe()
@@ -165,6 +166,7 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
     monkeypatch.setattr("harness.pool.signal.signal", at_once)
     try:
         _serve(theirs, pool_works.tell_twice)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # a second one must not raise while Python shuts down
     finally:
         real(signal.SIGTERM, before)
         ours.close()

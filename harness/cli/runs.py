@@ -143,13 +143,12 @@ def found(record: RunRecord) -> str:
 
 
 def chance_warning(variant: str, top1_error: float, images: int, classes: int) -> str | None:
-    """A sentence where the 95 % interval over images (Wilson's) of the top-1 error includes that of guessing."""
-    from harness.report.stats import finite_test_set
+    """A sentence for a network that has learnt nothing, else None."""
+    from harness.report.stats import no_better_than_guessing
 
-    guessing = 1 - 1 / classes
-    if finite_test_set(top1_error, images).high < guessing:
+    if not no_better_than_guessing(top1_error, images, classes):
         return None
     return (
-        f"{variant} is no better than guessing, which has {100 * guessing:.2f} % top-1 error on {classes} classes; "
+        f"{variant} is no better than guessing, which has {100 * (1 - 1 / classes):.2f} % top-1 error on {classes} classes; "
         "train it for longer or with another learning rate before you compare it"
     )

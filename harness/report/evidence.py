@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 from harness.codec import digest
 from harness.records.store import RunRecord
-from harness.report.stats import Estimate, Interval, finite_test_set, over_images, over_seeds, paired_by_seed
+from harness.report.stats import (
+    Estimate,
+    Interval,
+    no_better_than_guessing,
+    over_images,
+    over_seeds,
+    paired_by_seed,
+)
 from harness.spec import DataSpec
 from variants.recipe import Geometry
 from variants.values import value
@@ -92,8 +99,9 @@ class Setting:
 
     def at_chance(self, variant: str, protocol: str) -> bool:
         """Whether a seed's network is no better than guessing, as far as the number of images can tell (Wilson)."""
-        by_seed, guessing = self.errors(variant, protocol, "top1_error"), 1 - 1 / self.key.data.classes
-        return any(finite_test_set(error, self.key.data.val_images).high >= guessing for error in by_seed.values())
+        images, classes = self.key.data.val_images, self.key.data.classes
+        by_seed = self.errors(variant, protocol, "top1_error")
+        return any(no_better_than_guessing(error, images, classes) for error in by_seed.values())
 
     def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
         """None where the two share no seed."""

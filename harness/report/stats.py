@@ -96,6 +96,11 @@ def finite_test_set(error: float, images: int) -> Interval:
     return Interval(low=float(found.low), high=float(found.high))
 
 
+def no_better_than_guessing(error: float, images: int, classes: int) -> bool:
+    """Whether the interval over images of a network's top-1 error reaches that of guessing, 1 - 1 / classes."""
+    return finite_test_set(error, images).high >= 1 - 1 / classes
+
+
 def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[float]:
     """Dunnett's p values: each arm's mean against the control's, one spread for all, corrected for the number of arms.
 

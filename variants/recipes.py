@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from math import sqrt
 from typing import Any
 
+from variants.catalog_base import Variant
 from variants.recipe import (
     Augment,
     Evaluation,
@@ -233,6 +234,11 @@ def apply(recipe: Recipe, changes: tuple[tuple[str, Any], ...]) -> Recipe:
     for path, new in changes:
         recipe = _put(recipe, path.split("."), path, new)
     return recipe
+
+
+def native_recipe(row: Variant) -> Recipe:
+    """The recipe that the row was published with, the row's own changes applied."""
+    return apply(RECIPES[row.recipe].recipe, row.recipe_changes)
 
 
 def _put(item: Any, parts: list[str], path: str, new: Any) -> Any:

@@ -19,7 +19,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from variants.catalog_base import Variant
 from variants.layers import AdaptivePool, Conv, Local
 from variants.recipe import Pixels
-from variants.recipes import RECIPES, apply
+from variants.recipes import native_recipe
 from variants.spec import AlexNetSpec
 from variants.timm_parts import last_map
 
@@ -34,7 +34,7 @@ CIFAR10: tuple[Channels, None] = ((0.4914, 0.4822, 0.4465), None)
 
 def default_cfg(row: Variant) -> dict[str, Any]:
     """The fields of timm's PretrainedCfg for the row's net at its own size."""
-    recipe = apply(RECIPES[row.recipe].recipe, row.recipe_changes)
+    recipe = native_recipe(row)
     mean, std = normalisation(recipe.pixels, *(CIFAR10 if "cifar" in row.geometries else IMAGENET))
     spec = row.spec
     return {

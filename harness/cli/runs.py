@@ -148,7 +148,8 @@ def chance_warning(variant: str, top1_error: float, images: int, classes: int) -
 
     if not no_better_than_guessing(top1_error, images, classes):
         return None
+    guessing = f"{100 * (1 - 1 / classes):.2f} % top-1 error on {classes} classes"
     return (
-        f"{variant} is no better than guessing, which has {100 * (1 - 1 / classes):.2f} % top-1 error on {classes} classes; "
+        f"{variant} is no better than guessing, which has {guessing}; "
         "train it for longer or with another learning rate before you compare it"
     )

@@ -11,7 +11,7 @@ from harness.published.tables import READ, Table, tables
 from harness.published.targets import targets
 from variants.catalog import CATALOG
 from variants.diff import Difference, Trained, differences
-from variants.recipes import RECIPES, apply
+from variants.recipes import native_recipe
 
 FAMILIES = {
     "paper": "The paper's net and its deltas",
@@ -70,7 +70,7 @@ def diff_page(*pairs: tuple[str, str]) -> str:
 
 def _trained(name: str) -> Trained:
     row = CATALOG[name]
-    return row.spec, apply(RECIPES[row.recipe].recipe, row.recipe_changes)
+    return row.spec, native_recipe(row)
 
 
 def _differences(found: Sequence[Difference], a: str, b: str) -> str:

@@ -16,8 +16,7 @@ from harness.report.sections import SECTIONS
 from harness.report.sections.material import Material
 from harness.report.sections.provenance import checksum
 from variants.catalog import CATALOG, Variant
-from variants.recipe import Recipe
-from variants.recipes import RECIPES, apply
+from variants.recipes import RECIPES, native_recipe
 
 
 def build(
@@ -45,7 +44,7 @@ def material(
     """Everything the sections are written from."""
     versus = {name: row.effect.versus for name, row in catalog.items() if row.effect is not None}
     evidence = gather(study, own, reference, list(catalog), versus)
-    epochs = {name: own_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
+    epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
     claims = [claim for row in catalog.values() for claim in claims_of(row)]
     return Material(
         evidence=evidence,
@@ -56,11 +55,6 @@ def material(
         article=article(),
         history=history(),
     )
-
-
-def own_recipe(row: Variant) -> Recipe:
-    """The recipe that the row was published with, the row's changes applied."""
-    return apply(RECIPES[row.recipe].recipe, row.recipe_changes)
 
 
 def _sources(evidence: Evidence) -> tuple[Source, ...]:

@@ -6,6 +6,7 @@ They were made for 32-pixel images, so there is no full size to shrink. K1 is cu
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from variants.catalog_base import Effect, Score, Variant, each, named
 from variants.layers import LRN, Activation, Conv, Dense, Init, Local, Pool, SpatialLRN
@@ -72,64 +73,50 @@ _FIGURE_1 = (
     ("evaluation.every_epochs", 1.0),
 )
 
-# figure 1's other candidate: the paper counts two convolutions and two local layers as four (sec. 3.3); whole images
-_FOUR_LAYERS = replace(NET_13, input_size=32)
-_LOCAL_GUESS = (
-    "figure 1 names neither layers nor widths; the paper counts the 13 % net as four layers, its classifier left out",
-    "the paper chose each net's rate for speed; .001 is a start for such a search",
+# Figure 1 names neither layers nor widths: two readings of it, each (meaning, source, why)
+_READ_AS_18 = (
+    "figure 1's four-layer net",
+    "P sec. 3.1, fig. 1; K1 example-layers/layers-18pct.cfg",
+    "figure 1 names neither layers nor widths; the 18 % net is the likeliest candidate, which is a guess",
 )
+_READ_AS_13 = (
+    "figure 1's four-layer net, read as the 13 % net,",
+    "P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
+    "figure 1 names neither layers nor widths; the paper counts the 13 % net as four layers, its classifier left out",
+)
+_WHOLE_13 = replace(NET_13, input_size=32)  # no regularisation, so whole images
+_RATE = "the paper chose each net's rate for speed; .001 is a start for such a search"
 
-_GUESS = "figure 1 names neither layers nor widths; the 18 % net is the likeliest candidate, which is a guess"
+
+def _figure_1(
+    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], remark: str
+) -> Variant:
+    """One net of figure 1's pair, without regularisation."""
+    meaning, source, guess = reading
+    mine, share, other = (
+        ("ReLUs", "a sixth of", "tanh needs") if function == "relu" else ("tanh", "six times", "ReLUs need")
+    )
+    return Variant(
+        name=name,
+        family="cifar",
+        meaning=f"{meaning} with {mine}, unregularised",
+        source=source,
+        expects=f"25 % training error in {share} the iterations that {other}",
+        spec=each(net, named(net, Activation), function=function),
+        geometries=("cifar",),
+        recipe="cifar_2012",
+        recipe_changes=_FIGURE_1,
+        readings=(guess, remark),
+    )
+
 
 CIFAR_ROWS = (
-    Variant(
-        name="cifar_4layer_relu",
-        family="cifar",
-        meaning="figure 1's four-layer net with ReLUs, unregularised",
-        source="P sec. 3.1, fig. 1; K1 example-layers/layers-18pct.cfg",
-        expects="25 % training error in a sixth of the iterations that tanh needs",
-        spec=NET_18,
-        geometries=("cifar",),
-        recipe="cifar_2012",
-        recipe_changes=_FIGURE_1,
-        readings=(_GUESS, "the paper chose each net's rate for speed; .001 is a start for such a search"),
+    _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _RATE),
+    _figure_1(
+        "cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, stands after pool1, which it commutes with"
     ),
-    Variant(
-        name="cifar_4layer_tanh",
-        family="cifar",
-        meaning="figure 1's four-layer net with tanh, unregularised",
-        source="P sec. 3.1, fig. 1; K1 example-layers/layers-18pct.cfg",
-        expects="25 % training error in six times the iterations that ReLUs need",
-        spec=each(NET_18, named(NET_18, Activation), function="tanh"),
-        geometries=("cifar",),
-        recipe="cifar_2012",
-        recipe_changes=_FIGURE_1,
-        readings=(_GUESS, "tanh, too, stands after pool1, which it commutes with"),
-    ),
-    Variant(
-        name="cifar_4layer_local_relu",
-        family="cifar",
-        meaning="figure 1's four-layer net, read as the 13 % net, with ReLUs, unregularised",
-        source="P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
-        expects="25 % training error in a sixth of the iterations that tanh needs",
-        spec=_FOUR_LAYERS,
-        geometries=("cifar",),
-        recipe="cifar_2012",
-        recipe_changes=_FIGURE_1,
-        readings=_LOCAL_GUESS,
-    ),
-    Variant(
-        name="cifar_4layer_local_tanh",
-        family="cifar",
-        meaning="figure 1's four-layer net, read as the 13 % net, with tanh, unregularised",
-        source="P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
-        expects="25 % training error in six times the iterations that ReLUs need",
-        spec=each(_FOUR_LAYERS, named(NET_13, Activation), function="tanh"),
-        geometries=("cifar",),
-        recipe="cifar_2012",
-        recipe_changes=_FIGURE_1,
-        readings=_LOCAL_GUESS,
-    ),
+    _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _RATE),
+    _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _RATE),
     Variant(
         name="cifar_18pct",
         family="cifar",
@@ -172,7 +159,7 @@ CIFAR_ROWS = (
         ),
         readings=(
             "S labels the same net 12 % (layer-params-conv-local-12pct.cfg); its weights' rate ended at 1e-5",
-            "nine or ten views: the source code had nine until a2a6af8 and ten since; the paper doesn't say",
+            "nine or ten views: K1 has ten since a2a6af8, S and K2 have nine; the paper doesn't say",
         ),
     ),
     Variant(

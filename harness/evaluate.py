@@ -28,7 +28,7 @@ class Protocol:
 
     top1: Bits
     top5: Bits
-    nats: NDArray[np.float64]
+    log_losses: NDArray[np.float64]
     box_hits: Bits | None = None
     seen: NDArray[np.int64] = field(init=False)
 
@@ -40,7 +40,7 @@ class Protocol:
         return ProtocolResult(
             top1_error=float(np.mean(~self.top1)),
             top5_error=float(np.mean(~self.top5)),
-            loss=float(self.nats.mean()),
+            loss=float(self.log_losses.mean()),
             images=len(self.top1),
             localisation_error=located,
         )
@@ -82,7 +82,7 @@ def _refuse_gaps(name: str, protocol: Protocol) -> None:
     images = len(protocol.seen)
     if wrong := int((protocol.seen != 1).sum()):
         raise RunFailed(f"{name}: {wrong} of {images} images were not seen exactly once")
-    if strange := int((~np.isfinite(protocol.nats)).sum()):
+    if strange := int((~np.isfinite(protocol.log_losses)).sum()):
         raise RunFailed(
             f"{name}: the network gives no finite scores for {strange} of {images} images; its weights have overflowed"
         )
@@ -102,14 +102,14 @@ def _outputs(
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
     if "ten_view" in protocols:
-        ten, boxes = _forward(model, pixels.each_view(squares, "ten_view"))
+        ten, boxes = _forward(model, pixels.views(squares, "ten_view"))
         slices = {"ten_view": slice(None), "centre": slice(CENTRE_OF_TEN, 5), "mirror": slice(MIRROR_OF_TEN, 10)}
         for name in protocols:
             if name in slices:
                 made[name] = (ten[:, slices[name]].mean(1), None if boxes is None else boxes[:, CENTRE_OF_TEN])
     for name in protocols:
         if name not in made:
-            probabilities, boxes = _forward(model, pixels.each_view(squares, name))
+            probabilities, boxes = _forward(model, pixels.views(squares, name))
             made[name] = (probabilities.mean(1), None if boxes is None else boxes[:, 0])
     return made
 
@@ -131,7 +131,7 @@ def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:
     np.add.at(into.seen, index, 1)  # `seen[index] += 1` counts an image that comes twice in a batch once
     into.top1[index] = right[:, 0].numpy()
     into.top5[index] = right.any(dim=1).numpy()
-    into.nats[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
+    into.log_losses[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
 
 
 def _score_boxes(into: Protocol, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:

@@ -96,15 +96,12 @@ class Pixels:
         start = np.full(len(boxes), (self.side - self.size) // 2, dtype=np.int64)
         return torch.from_numpy(seen_through(boxes.numpy(), self._upright(start, start))).to(self.device)
 
-    def views(self, squares: torch.Tensor, protocol: Protocol) -> torch.Tensor:
-        """The views of an evaluation protocol: uint8 (N, 3, R, R) to float32 (N, V, 3, S, S), no noise, no `divide_by`.
+    def views(self, squares: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+        """The views of an evaluation protocol, one at a time: ten of 250 images at once take gigabytes.
 
-        V is 1, 1, 10 or 9. Squares of the input size have one place only: all views of them are the whole square.
+        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Squares of the
+        input size have one place only: all views of them are the whole square.
         """
-        return torch.stack(list(self.each_view(squares, protocol)), dim=1)
-
-    def each_view(self, squares: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
-        """The same one view at a time, float32 (N, 3, S, S): ten views of 250 images at once take gigabytes."""
         squares = squares.to(self.device, non_blocking=True)
         for y, x, flip in corners(squares.shape[-1], self.size, protocol):
             view = squares[:, :, y : y + self.size, x : x + self.size]

@@ -61,6 +61,11 @@ def arithmetic(augment: Augment | None = None, pixels: Range | None = None) -> P
     return Pixels(prepared(), recipe(augment, pixels), SIZE, seed=3, device=CPU)
 
 
+def stacked(made: Pixels, whole: torch.Tensor, protocol: Any) -> torch.Tensor:
+    """All views of a protocol, (N, V, 3, S, S)."""
+    return torch.stack(list(made.views(whole, protocol)), dim=1)
+
+
 def crops(boxes: torch.Tensor | None = None, side: int = SIZE) -> Batch:
     images = torch.from_numpy(squares().transpose(0, 3, 1, 2)[:, :, :side, :side].copy())
     return Batch(images, torch.zeros(IMAGES, dtype=torch.int64), torch.arange(IMAGES), boxes)
@@ -148,29 +153,29 @@ def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
     np.testing.assert_allclose(found.train(crops(), 0.0), expected, atol=ONE_ROUNDING)
     whole = torch.from_numpy(squares().transpose(0, 3, 1, 2).copy())
     centre = (whole[:, :, 2:10, 2:10].numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
-    np.testing.assert_allclose(found.views(whole, "centre")[:, 0], centre, atol=ONE_ROUNDING)
+    np.testing.assert_allclose(stacked(found, whole, "centre")[:, 0], centre, atol=ONE_ROUNDING)
 
 
 def test_ten_views_equal_torchvision() -> None:
     whole = crops(side=SIDE).images
-    found = arithmetic().views(whole, "ten_view")
+    found = stacked(arithmetic(), whole, "ten_view")
     expected = np.stack([view.double().numpy() for view in tv.ten_crop(whole, [SIZE, SIZE])], axis=1) - centre_mean()
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=ONE_ROUNDING)
 
 
 def test_centre_and_mirror_are_views_4_and_9_of_ten() -> None:
     pixels, whole = arithmetic(), crops(side=SIDE).images
-    ten = pixels.views(whole, "ten_view")
-    assert torch.equal(pixels.views(whole, "centre"), ten[:, 4:5])
-    assert torch.equal(pixels.views(whole, "mirror"), ten[:, 9:10])
+    ten = stacked(pixels, whole, "ten_view")
+    assert torch.equal(stacked(pixels, whole, "centre"), ten[:, 4:5])
+    assert torch.equal(stacked(pixels, whole, "mirror"), ten[:, 9:10])
 
 
 def test_nine_views_are_a_grid_row_by_row_with_the_centre_fifth() -> None:
     pixels, whole = arithmetic(pixels=Range(mean="none")), crops(side=SIDE).images
-    nine = pixels.views(whole, "nine_view")
+    nine = stacked(pixels, whole, "nine_view")
     assert torch.equal(nine[:, 1], whole[:, :, 0:8, 2:10].float())
     assert torch.equal(nine[:, 3], whole[:, :, 2:10, 0:8].float())
-    assert torch.equal(nine[:, 4:5], pixels.views(whole, "centre"))
+    assert torch.equal(nine[:, 4:5], stacked(pixels, whole, "centre"))
     assert nine.shape[1] == 9
 
 
@@ -242,7 +247,7 @@ def test_boxes_follow_a_warp() -> None:
 def test_centre_boxes_are_shares_of_the_centre_view() -> None:
     made, boxes = painted()
     pixels = arithmetic(pixels=Range(mean="none"))
-    views = pixels.views(torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), "centre")
+    views = stacked(pixels, torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), "centre")
     expected = np.array([hull(view[0]) for view in views])
     np.testing.assert_allclose(pixels.centre_boxes(boxes).numpy(), expected, atol=1e-6)
 

@@ -28,7 +28,7 @@ def test_batch_size_changes_no_answer() -> None:
     whole, parts = (found(in_batches(IMAGES, size), "centre")["centre"] for size in (IMAGES, 3))
     assert np.array_equal(whole.top1, parts.top1)
     assert np.array_equal(whole.top5, parts.top5)
-    assert np.allclose(whole.nats, parts.nats, rtol=1e-5)  # sums in another order, float32
+    assert np.allclose(whole.log_losses, parts.log_losses, rtol=1e-5)  # sums in another order, float32
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_ten_view_is_the_mean_of_softmax_outputs_not_of_logits() -> None:
     with torch.no_grad():
         model.get_parameter("fc8.weight").mul_(30.0)
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
-    nats = evaluate(model, loader, pixels(rules), ["ten_view"], CPU)["ten_view"].nats
+    log_losses = evaluate(model, loader, pixels(rules), ["ten_view"], CPU)["ten_view"].log_losses
     model.eval()
     with torch.no_grad():
-        views = pixels(rules).views(loader.pictures, "ten_view")
+        views = torch.stack(list(pixels(rules).views(loader.pictures, "ten_view")), dim=1)
         logits = model(views.flatten(0, 1)).view(IMAGES, 10, -1)
     mean = logits.softmax(2).mean(1)[torch.arange(IMAGES), loader.labels]
     wrong = logits.mean(1).softmax(1)[torch.arange(IMAGES), loader.labels]
-    assert np.allclose(nats, -mean.double().log().numpy(), rtol=1e-4)
-    assert not np.allclose(nats, -wrong.double().clamp(min=1e-45).log().numpy(), rtol=0.01)
+    assert np.allclose(log_losses, -mean.double().log().numpy(), rtol=1e-4)
+    assert not np.allclose(log_losses, -wrong.double().clamp(min=1e-45).log().numpy(), rtol=0.01)
 
 
 def test_centre_and_mirror_read_off_the_ten_views_are_those_computed_alone() -> None:
@@ -71,9 +71,9 @@ def test_centre_and_mirror_read_off_the_ten_views_are_those_computed_alone() -> 
         assert np.array_equal(together[name].top1, alone.top1)
         assert np.array_equal(together[name].top5, alone.top5)
         assert np.array_equal(
-            together[name].nats, alone.nats
+            together[name].log_losses, alone.log_losses
         )  # each view is a batch of its own, so the bits are the same
-    assert not np.allclose(together["centre"].nats, together["mirror"].nats)
+    assert not np.allclose(together["centre"].log_losses, together["mirror"].log_losses)
     assert (CENTRE_OF_TEN, MIRROR_OF_TEN) == (4, 9)
 
 

@@ -209,11 +209,13 @@ def weights_place(path: Path) -> None:
 
 
 def _save(model: AlexNet, to: Path) -> str | None:
-    """Write the weights; a clause that says why not, where the disk refuses: that must not end a finished run."""
+    """Write the weights. A disk that refuses must not end a finished run: said at once, and returned as a clause."""
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:
-        return f"its weights can't be written to {to}: {error}"
+        unsaved = f"its weights can't be written to {to}: {error}"
+        print(unsaved, file=sys.stderr)
+        return unsaved
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Discriminator
 
-from harness.codec import from_json
+from harness.codec import digest, from_json
 from harness.errors import RecordError
 from harness.events import Event
 from harness.probes.base import Sample
@@ -114,6 +114,12 @@ def read_spec(folder: Path) -> RunSpec:
         return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec)
     except RecordError as error:
         raise RecordError(f"{folder / 'spec.json'}: {error}") from error
+
+
+def sealed_digest(folder: Path) -> str:
+    """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't change it."""
+    plain = read_document(folder / "spec.json")
+    return digest(plain | {"variant": "", "recipe": {**plain["recipe"], "name": ""}})
 
 
 def read_summary(folder: Path) -> Summary:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import RecordError
 from harness.records.files import SUMS, parse_sums, read_whole, sha256_of
-from harness.records.record import TEXT_LIMIT, RunRecord, bits_name
+from harness.records.record import TEXT_LIMIT, RunRecord, bits_name, sealed_digest
 from harness.records.schema import SCHEMA_VERSION
 
 ALWAYS = ("spec.json", "env.json", "summary.json")
@@ -58,6 +58,6 @@ def _identity(record: RunRecord) -> list[str]:
         problems.append(f"its schema_version is {summary.schema_version}; this harness reads {SCHEMA_VERSION}")
     if summary.run_id != record.path.name:
         problems.append(f"its folder is named {record.path.name}, but summary.json says run_id {summary.run_id}")
-    if summary.spec_digest != record.spec.digest:
+    if summary.spec_digest != sealed_digest(record.path):
         problems.append("the digest in summary.json is not that of spec.json")
     return problems

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -13,8 +15,10 @@ from fake_run import IMAGES, MACHINE, NOON, RIGHT, SPEC, STEPS, summary_of, writ
 
 from harness.errors import AlreadyRunning, RecordError
 from harness.events import Evaluated, TrainingStarted
+from harness.records.files import sums_text
 from harness.records.store import RunRecord, Store, run_id_of
 from harness.records.verify import verify
+from variants.recipe import LateChange
 
 
 def test_everything_written_is_read_back_equal(tmp_path: Path) -> None:
@@ -206,6 +210,24 @@ def test_a_record_with_a_foreign_digest_or_version_is_found(tmp_path: Path) -> N
     problems = verify(path)
     assert any("schema_version is 99" in problem for problem in problems)
     assert any("digest" in problem for problem in problems)
+
+
+def test_a_record_sealed_before_a_field_was_added_is_still_whole(tmp_path: Path) -> None:
+    """Its digest is that of the text it holds; LateChange.parameter, say, came later and has a default."""
+    late = (LateChange(at_epoch=1.0, layer="conv1", rate=0.0),)
+    path = write_run(tmp_path, replace(SPEC, recipe=replace(SPEC.recipe, late=late)))
+    spec, summary = path / "spec.json", path / "summary.json"
+    for file in (spec, summary, path / "SHA256SUMS"):
+        file.chmod(0o644)
+    new = RunRecord.load(path).spec.digest
+    spec.write_text(spec.read_text().replace('"parameter":null,', ""))
+    plain = json.loads(spec.read_text())
+    plain["variant"] = plain["recipe"]["name"] = ""
+    old = hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    assert old != new
+    summary.write_text(summary.read_text().replace(new, old))
+    (path / "SHA256SUMS").write_text(sums_text(path))
+    assert verify(path) == []
 
 
 def test_unknown_fields_pickles_and_cut_lines_are_refused(tmp_path: Path) -> None:

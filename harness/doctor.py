@@ -1,4 +1,4 @@
-"""What this machine has for the job, each thing with ok or the one command that mends it. Changes nothing."""
+"""What this machine has for the job, each thing with ok or the one command that fixes it. Changes nothing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PREPARE = "python -m harness data prepare fashion_mnist"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. "absent": not here, and done without. "missing": needed; `mend` is the way out."""
+    """One thing looked at. "absent": not here, and done without. "missing": needed; `fix` is the way out."""
 
     name: str
     state: Literal["ok", "absent", "missing"]
     detail: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
@@ -117,8 +117,8 @@ def loader() -> Finding:
     works, said = ffcv.status()
     if works:
         return Finding("FFCV", "ok", said)
-    plain = said.partition("; mend it with")[0]
-    return Finding("FFCV", "absent", f"{plain}; fine: the torchvision folder loader is used instead", ffcv.MEND)
+    plain = said.partition("; fix it with")[0]
+    return Finding("FFCV", "absent", f"{plain}; fine: the torchvision folder loader is used instead", ffcv.FIX)
 
 
 def data() -> Finding:
@@ -134,14 +134,14 @@ def data() -> Finding:
     )
 
 
-def writable(name: str, folder: Path, mend: str) -> Finding:
+def writable(name: str, folder: Path, fix: str) -> Finding:
     """Tries to write where the folder is, or where it would be made."""
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
     except OSError as error:
-        return Finding(name, "missing", f"{folder} can't be written: {error.strerror}", mend)
+        return Finding(name, "missing", f"{folder} can't be written: {error.strerror}", fix)
     return Finding(name, "ok", f"{folder} can be written")
 
 
@@ -156,9 +156,9 @@ def disk(folder: Path) -> Finding:
 
 
 def lines(findings: list[Finding]) -> Iterator[str]:
-    """The findings as text, one a line, the mending command under what lacks."""
+    """The findings as text, one a line, the command that fixes it under what is missing."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         yield f"{finding.state:<8}{finding.name:<{width}}  {finding.detail}"
-        if finding.mend is not None:
-            yield f"{'':<8}{'':<{width}}  to mend: {finding.mend}"
+        if finding.fix is not None:
+            yield f"{'':<8}{'':<{width}}  to fix: {finding.fix}"

@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend: one sentence with a way out, and a documented exit code."""
+"""Errors that a user can fix: one sentence with the way to do it, and a documented exit code."""
 
 from __future__ import annotations
 

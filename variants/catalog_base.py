@@ -1,4 +1,4 @@
-"""A catalogue row as a value, and the net every row is told apart from. No torch.
+"""A catalogue row as a value, and the net that every row is compared with. No torch.
 
 `PAPER` is Krizhevsky, Sutskever and Hinton (NIPS 2012), section 3.5, layer by layer; a delta row is `PAPER` with edits.
 """
@@ -65,7 +65,7 @@ class Score:
 
 @value
 class Variant:
-    """One row: a name, a network and recipe told apart from a base, the claim it tests, where that is written.
+    """One row: a name, a network and recipe that differ from a base, the claim it tests, where that is written.
 
     spec: the net at full size (CIFAR nets: at their own). geometries: the sizes it exists in (see geometry.py).
     recipe: name of the native recipe (recipes.py); recipe_changes: (dotted field, value) pairs on top of any recipe.

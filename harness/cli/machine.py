@@ -12,7 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def doctor(json: Json = False, results: Results = Path("results")) -> None:
-    """What this machine has, each thing with ok or the command that mends it; exit code 1 if one needed is missing."""
+    """What this machine has, each thing with ok or the command that fixes it; exit code 1 if one needed is missing."""
     from harness.doctor import examine, lines
 
     findings = examine(results)
@@ -26,7 +26,7 @@ def doctor(json: Json = False, results: Results = Path("results")) -> None:
     if missing:
         from harness.errors import HarnessError
 
-        raise HarnessError(f"needed and missing: {', '.join(missing)}; mend it as said above")
+        raise HarnessError(f"needed and missing: {', '.join(missing)}; fix it as said above")
 
 
 def verify(

@@ -19,7 +19,7 @@ def pages(
     wanted = generated(root)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:
-        typer.echo(f"out of date: {', '.join(map(str, stale))}; mend it with: python -m harness pages")
+        typer.echo(f"out of date: {', '.join(map(str, stale))}; fix it with: python -m harness pages")
         raise typer.Exit(1)
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def refuse(bad: list[BadImage], images: int) -> None:
     if bad:
         raise DataError(
             f"{len(bad)} of {images} files can't be read as images, the first is {bad[0].name} ({bad[0].reason}); "
-            "mend or remove them, or leave them out with --skip-bad-images"
+            "fix or remove them, or leave them out with --skip-bad-images"
         )
 
 

@@ -90,9 +90,7 @@ def _choose_for(prepared: Prepared, loader: LoaderName) -> LoaderChoice:
     choice = choose_loader(loader)
     if choice.name in ready:
         return choice
-    mend = f"python -m harness data prepare {name} --loader {choice.name}"
+    fix = f"python -m harness data prepare {name} --loader {choice.name}"
     if loader == "auto" and "folder" in ready:
-        return LoaderChoice(
-            name="folder", reason=f"{name} was prepared for the folder loader only; mend it with: {mend}"
-        )
-    raise UsageError(f"{name} was not prepared for the {choice.name} loader; run: {mend}")
+        return LoaderChoice(name="folder", reason=f"{name} was prepared for the folder loader only; fix it with: {fix}")
+    raise UsageError(f"{name} was not prepared for the {choice.name} loader; run: {fix}")

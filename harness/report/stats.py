@@ -117,7 +117,7 @@ def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[f
 
 
 def seeds_to_detect(sd: float, effect: float) -> int | None:
-    """Seeds a side so that a true paired difference of `effect` is told from 0 in 80 % of studies (noncentral t).
+    """Seeds a side so that a true paired difference of `effect` is significant in 80 % of studies (noncentral t).
 
     sd: of the paired differences, in the unit of effect. None above MOST_SEEDS.
     """

@@ -30,10 +30,10 @@ VERSION = "1.0.2"
 # The dependency group `ffcv-needs` of pyproject.toml: what FFCV uses of its own long list.
 NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptools>=77")
 IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
-MEND = "python -m harness.setup.ffcv"
+FIX = "python -m harness.setup.ffcv"
 WAY_OUT = (
     "The torchvision folder loader does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
-    f"python3-dev libopencv-dev libturbojpeg0-dev, then {MEND}"
+    f"python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
 )
 
 Say = Callable[[str], None]
@@ -43,13 +43,13 @@ def status() -> tuple[bool, str]:
     """Whether FFCV works here, and one plain sentence of how or why not. Imports nothing heavy; about 5 ms."""
     spec = importlib.util.find_spec("ffcv")
     if spec is None or not spec.origin:
-        return False, f"ffcv is not installed; mend it with: {MEND}"
+        return False, f"ffcv is not installed; fix it with: {FIX}"
     folder = Path(spec.origin).parent
     version = importlib.metadata.version("ffcv")
     if missing := [name for name in IMPORTED if importlib.util.find_spec(name) is None]:
-        return False, f"ffcv {version} lacks {', '.join(missing)}; mend it with: {MEND}"
+        return False, f"ffcv {version} lacks {', '.join(missing)}; fix it with: {FIX}"
     if reason := _library_fault(folder):
-        return False, f"ffcv {version} is installed but its C library does not load ({reason}); mend it with: {MEND}"
+        return False, f"ffcv {version} is installed but its C library does not load ({reason}); fix it with: {FIX}"
     bundled = all((folder / name).exists() for name in debian.BUNDLED)
     return True, f"ffcv {version}, built against {'unpacked Debian packages' if bundled else 'system libraries'}"
 
@@ -150,7 +150,7 @@ def _put(pip: _Pip, wheel: Path) -> None:
 
 
 def _refuse_hopeless(built: bool) -> None:
-    """What no way below could mend. built: a wheel is kept, so that no compiler is needed."""
+    """What no way below could fix. built: a wheel is kept, so that no compiler is needed."""
     if platform.system() != "Linux":
         raise SetupError(f"FFCV needs Linux and this is {platform.system()}")
     compiler = os.environ.get("CXX", "g++").split()[0]
@@ -191,7 +191,7 @@ def _library_fault(folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the process's exit code."""
-    parser = argparse.ArgumentParser(prog=MEND, description="Install FFCV into this interpreter's environment.")
+    parser = argparse.ArgumentParser(prog=FIX, description="Install FFCV into this interpreter's environment.")
     parser.add_argument("--check", action="store_true", help="only say whether FFCV works here")
     parser.add_argument("--optional", action="store_true", help="exit code 0 where FFCV can't be installed")
     parser.add_argument("--constraint", type=Path, metavar="FILE", help="a pip constraints file")

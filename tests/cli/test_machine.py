@@ -43,16 +43,16 @@ def test_no_gpu_is_absent_and_fine(tmp_path: Path) -> None:
 
 
 def test_ffcv_that_does_not_work_is_absent_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.ffcv, "status", lambda: (False, "ffcv is not installed; mend it with: python -m x"))
+    monkeypatch.setattr(doctor.ffcv, "status", lambda: (False, "ffcv is not installed; fix it with: python -m x"))
     finding = doctor.loader()
     assert finding.state == "absent"
     assert finding.detail == "ffcv is not installed; fine: the torchvision folder loader is used instead"
-    assert finding.mend == "python -m harness.setup.ffcv"
+    assert finding.fix == "python -m harness.setup.ffcv"
 
 
 def test_data_that_is_not_prepared_names_the_command(empty_cache: Path) -> None:
     finding = doctor.data()
-    assert (finding.state, finding.mend) == ("absent", "python -m harness data prepare fashion_mnist")
+    assert (finding.state, finding.fix) == ("absent", "python -m harness data prepare fashion_mnist")
     (empty_cache / "data" / "fashion_mnist-torn").mkdir(parents=True)
     (empty_cache / "data" / "fashion_mnist-torn" / "manifest.json").write_text("{")
     assert doctor.data().state == "absent"
@@ -75,8 +75,8 @@ def test_a_folder_that_can_not_be_written_or_is_full_is_missing(
     assert doctor.writable("x", tmp_path / "new" / "deep", "y").state == "ok"
     assert not (tmp_path / "new").exists()
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-    finding = doctor.writable("results folder", tmp_path, "mend it")
-    assert (finding.state, finding.mend) == ("missing", "mend it")
+    finding = doctor.writable("results folder", tmp_path, "fix it")
+    assert (finding.state, finding.fix) == ("missing", "fix it")
     monkeypatch.setattr(doctor, "disk_free_mib", lambda folder: 100)
     assert doctor.disk(tmp_path).state == "missing"
 
@@ -84,7 +84,7 @@ def test_a_folder_that_can_not_be_written_or_is_full_is_missing(
 def test_doctor_prints_json_and_fails_only_for_what_is_needed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = doctor.Finding("FFCV", "absent", "not here", "mend it")
+    absent = doctor.Finding("FFCV", "absent", "not here", "fix it")
     missing = doctor.Finding("torch", "missing", "does not load", "pip install torch")
     monkeypatch.setattr(doctor, "examine", lambda results: [absent])
     machine.doctor(json=True, results=tmp_path)
@@ -95,7 +95,7 @@ def test_doctor_prints_json_and_fails_only_for_what_is_needed(
         machine.doctor(json=False, results=tmp_path)
     text = capsys.readouterr().out
     assert "missing torch  does not load\n" in text
-    assert "to mend: pip install torch" in text
+    assert "to fix: pip install torch" in text
 
 
 def test_verify_tells_each_problem_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

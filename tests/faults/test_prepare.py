@@ -300,7 +300,7 @@ def test_a_child_that_would_wait_for_its_parent_for_ever_is_told_so(tmp_path: Pa
 
 
 def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
-    why = "ffcv is not installed; mend it with: python -m harness.setup.ffcv"
+    why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
     monkeypatch.setattr(opening.ffcv, "status", lambda: (False, why))
     prepared = ready(loader="auto")
     loader = open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0)

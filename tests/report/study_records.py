@@ -157,7 +157,7 @@ def _result(top1: Any, top5: Any) -> ProtocolResult:
 def _known(spec: RunSpec) -> dict[str, Any]:
     return {
         "parameters": spec.net.parameters, "macs": spec.net.macs, "warmup_steps": 5,
-        "loader": "folder", "loader_reason": "FFCV is not installed; python -m harness.setup.ffcv mends it",
+        "loader": "folder", "loader_reason": "FFCV is not installed; python -m harness.setup.ffcv fixes it",
     }  # fmt: skip
 
 

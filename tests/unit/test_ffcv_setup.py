@@ -49,7 +49,7 @@ def test_asking_for_the_status_loads_nothing_heavy():
 
 def test_without_ffcv_the_status_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert ffcv.status() == (False, "ffcv is not installed; mend it with: python -m harness.setup.ffcv")
+    assert ffcv.status() == (False, "ffcv is not installed; fix it with: python -m harness.setup.ffcv")
 
 
 @pytest.fixture

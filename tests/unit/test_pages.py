@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_generated_page_is_what_its_command_writes(path: str) -> None:
     wanted = {made.name: (made, text) for made, text in generated(ROOT).items()}
     made, text = wanted[path]
-    assert made.read_text() == text, "mend it with: python -m harness pages"
+    assert made.read_text() == text, "fix it with: python -m harness pages"
 
 
 def test_check_names_the_pages_that_are_out_of_date(tmp_path: Path) -> None:

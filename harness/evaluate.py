@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels
+from harness.data.augment.transforms import Protocol as ProtocolName
 from harness.data.base import Batch, Loader
-from harness.data.pixels import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels
-from harness.data.pixels import Protocol as ProtocolName
 from harness.errors import RunFailed
 from harness.loss import intersection_over_union
 from harness.records.schema import ProtocolResult
-from variants.alexnet import AlexNet
+from variants.modules.alexnet import AlexNet
 
 Bits = NDArray[np.bool_]
 HIT_IOU = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from variants.recipe import Loss
+from variants.recipes.recipe import Loss
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:

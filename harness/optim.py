@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 
 import torch
 
-from variants.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Linear, Plateau, Recipe, Schedule
+from variants.recipes.recipe import (
+    EverySteps,
+    ExpSteps,
+    FixedDrops,
+    Group,
+    LateChange,
+    Linear,
+    Plateau,
+    Recipe,
+    Schedule,
+)
 
 LayerOf = Callable[[str], tuple[str, str, str]]
 ANY = Group()

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.base import Prepared, Progress, silent
-from harness.data.opening import LoaderName
-from harness.data.prepare import prepare
+from harness.data.loaders.factory import LoaderName
+from harness.data.prepare.job import prepare
 from harness.data.sources import SOURCES
 from harness.errors import UsageError, unknown
 from harness.spec import RunSpec
 from variants.catalog import CATALOG, Variant
 from variants.geometry import spec_for
-from variants.recipe import Geometry, Recipe
 from variants.recipes import RECIPES, apply
+from variants.recipes.recipe import Geometry, Recipe
 from variants.values import SpecError
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from harness.data.augment.transforms import Pixels, train_view
 from harness.data.base import Loader, Prepared, Progress, View, silent
-from harness.data.opening import LoaderName, open_loader
-from harness.data.pixels import Pixels, train_view
-from harness.env import describe, usable_cores
+from harness.data.loaders.factory import LoaderName, open_loader
 from harness.errors import RecordError, UsageError
 from harness.evaluate import Protocol, evaluate
 from harness.events import Evaluated, Event
+from harness.machine.env import describe, usable_cores
 from harness.probes.host import HostProbe
 from harness.probes.nvml import open_nvml
 from harness.probes.sampler import Sampler
@@ -28,7 +28,7 @@ from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
 from harness.summary import Tally
 from harness.train import Trainer
-from variants.alexnet import AlexNet, build
+from variants.modules.alexnet import AlexNet, build
 from variants.weights import WeightsError, load_weights, save_weights
 
 Listener = Callable[[Event], None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from harness.codec import digest
-from variants.recipe import Geometry, Recipe
+from harness.serialization import digest
+from variants.recipes.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
 

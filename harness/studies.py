@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.codec import from_json
-from harness.env import machine_id
 from harness.errors import unknown
 from harness.events import Event
-from harness.pool import Ended, News, Started
+from harness.machine.env import machine_id
 from harness.records.store import RunRecord, Store
 from harness.resolve import Names, prepare_for
 from harness.run import Placement, execute
+from harness.serialization import from_json
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
+from harness.workers import Ended, News, Started
 from variants.catalog import CATALOG
 from variants.values import value
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from harness.data.augment.transforms import Pixels
 from harness.data.base import Batch, Loader
-from harness.data.pixels import Pixels
 from harness.errors import RunFailed
 from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
 from harness.optim import Sgd, colour_noise_on
-from variants.alexnet import AlexNet
-from variants.recipe import Linear, Recipe
+from variants.modules.alexnet import AlexNet
+from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
 Validate = Callable[[int, float], Evaluated]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from variants.catalog_base import WITH_WEIGHTS, Variant
+from variants.catalog.edits import WITH_WEIGHTS
+from variants.catalog.row import Variant
 from variants.layers import AdaptivePool, Conv, Dense, Inception, Layer, Pool, Shape
-from variants.recipe import Geometry
+from variants.recipes.recipe import Geometry
 from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError
 

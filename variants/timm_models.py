@@ -26,9 +26,9 @@ from torch import nn
 
 from variants.catalog import CATALOG
 from variants.spec import AlexNetSpec
-from variants.timm_adapter import TimmAlexNet
-from variants.timm_cfgs import default_cfg
-from variants.timm_parts import feature_info
+from variants.timm_support.adapter import TimmAlexNet
+from variants.timm_support.cfgs import default_cfg
+from variants.timm_support.parts import feature_info
 
 default_cfgs = generate_default_cfgs({f"alexnet_{row.name}": default_cfg(row) for row in CATALOG.values()})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import NoReturn, Protocol, runtime_checkable
 
 import typer
 
 from harness.cli import catalogue, data, machine, pages, published, reports, runs
 from harness.errors import INTERRUPTED, HarnessError, RecordError
+from harness.signals import raise_terminated
 
 INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, raise_terminated)
     try:
         code = app(
             args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
@@ -80,7 +80,3 @@ def _tell(sentence: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     print(f"error: {sentence}", file=sys.stderr)
     return code
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from variants.catalog import Variant
-    from variants.recipe import Geometry, Recipe
+    from variants.recipes.recipe import Geometry, Recipe
     from variants.spec import AlexNetSpec, LayerRow
 
 CLASSES: dict[str, int] = {"full": 1000, "mini": 10, "cifar": 10}
@@ -72,7 +72,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show every difference of two variants: network, recipe, evaluation protocol."""
-    from variants.diff import differences
+    from harness.variant_diff import differences
 
     found = differences(_trained(a, geometry), _trained(b, geometry))
     if as_json:
@@ -253,7 +253,7 @@ def _print_citations(text: str) -> None:
     """What the short names in `text` stand for."""
     import re
 
-    from variants.catalog_base import CITATIONS
+    from variants.catalog.row import CITATIONS
 
     used = [name for name in CITATIONS if re.search(rf"\b{name} ", text)]
     typer.echo("\n" + "\n".join(f"{name:3} {CITATIONS[name]}" for name in used) if used else "", nl=bool(used))

@@ -64,7 +64,7 @@ def prepare(
     """Check a data set and write it into the cache (HARNESS_CACHE), once."""
     if (limit_train is None) != (limit_val is None):
         raise UsageError("a limit was given for one split only; give both --limit-train and --limit-val")
-    from harness.data.prepare import prepare as prepare_
+    from harness.data.prepare.job import prepare as prepare_
 
     with counting() as progress:
         prepared = prepare_(

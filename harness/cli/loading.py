@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.cli.progress import console, counting
 from harness.data.base import Prepared
-from harness.data.opening import LoaderName, choose_loader
+from harness.data.loaders.factory import LoaderName, choose_loader
 from harness.resolve import Names, prepare_for
 
 

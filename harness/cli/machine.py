@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def doctor(json: Json = False, results: Results = Path("results")) -> None:
     """What this machine has, each thing with ok or the command that fixes it; exit code 1 if one needed is missing."""
-    from harness.doctor import examine, lines
+    from harness.machine.doctor import examine, lines
 
     findings = examine(results)
     missing = [finding.name for finding in findings if finding.state == "missing"]

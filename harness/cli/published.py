@@ -43,7 +43,7 @@ def article(
         raise unknown("verdict", str(verdict), VERDICTS, "python -m harness article --help")
     found = [claim for claim in ledger() if verdict in (None, claim.verdict)]
     if json:
-        from harness.codec import to_plain
+        from harness.serialization import to_plain
 
         _print_json([to_plain(claim) for claim in found])
     else:
@@ -59,7 +59,7 @@ def _must_exist(variant: str) -> None:
 
 
 def _target_json(target: Target) -> dict[str, Any]:
-    from harness.codec import to_plain
+    from harness.serialization import to_plain
 
     return {**to_plain(target), "value": target.value, "verified": target.verified}
 

@@ -88,11 +88,12 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
 ) -> None:
     """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
-    from harness.cli import studying
+
+    from harness.cli.reproduce import StudyRequest, run_study
 
     variant_names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    wish = studying.Wish(study, variant_names, recipe, data, seeds, path, skip_bad_images)
-    studying.reproduce(wish, minutes * 60, device, jobs, loader, results, out)
+    request = StudyRequest(study, variant_names, recipe, data, seeds, path, skip_bad_images)
+    run_study(request, minutes * 60, device, jobs, loader, results, out)
 
 
 def evaluate(
@@ -110,9 +111,9 @@ def evaluate(
     """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
     from harness.cli.loading import load
     from harness.cli.progress import counting
-    from harness.codec import to_plain
     from harness.resolve import Names, check_names, run_spec
     from harness.run import evaluate_weights, placement
+    from harness.serialization import to_plain
 
     names = Names(variant, recipe, data, 0, path, skip_bad_images=skip_bad_images)
     check_names(names)

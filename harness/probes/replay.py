@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.codec import from_json, to_json
 from harness.errors import RecordError, UsageError
 from harness.probes.base import Sample
+from harness.serialization import from_json, to_json
 
 SYNTHETIC = "GPU-synthetic-trace-not-a-measurement"
 LIMIT = 64 << 20

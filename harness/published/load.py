@@ -16,7 +16,7 @@ SHEETS = ("paper", "run_log", "zfnet", "derivatives", "caffenet128", "arithmetic
 @cache
 def read(name: str, cls: Any) -> Any:
     """The file data/`name`.json as a `cls`. Raises RecordError naming the field that doesn't fit."""
-    from harness.codec import from_json
+    from harness.serialization import from_json
 
     return from_json(files("harness.published").joinpath("data", f"{name}.json").read_bytes(), cls)
 

@@ -9,9 +9,8 @@ from harness.published.ledger import article, paper_claims
 from harness.published.load import remarks, sources
 from harness.published.tables import READ, Table, tables
 from harness.published.targets import targets
-from variants.catalog import CATALOG
-from variants.diff import Difference, Trained, differences
-from variants.recipes import native_recipe
+from harness.variant_diff import Difference, Trained, differences
+from variants.catalog import CATALOG, native_recipe
 
 FAMILIES = {
     "paper": "The paper's net and its deltas",

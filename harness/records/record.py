@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Discriminator
 
-from harness.codec import digest, from_json
 from harness.errors import RecordError
 from harness.events import Event
 from harness.probes.base import Sample
 from harness.records.files import read_whole
 from harness.records.lines import read_lines
 from harness.records.schema import Summary
+from harness.serialization import digest, from_json
 from harness.spec import RunSpec
 from variants.values import value
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from harness.errors import RecordError
 from harness.records.files import writing
-from harness.records.locks import Terminated, guarded, is_held, take, terminable
+from harness.records.locks import guarded, is_held, take
 from harness.records.record import RUN_ID, RunRecord, read_document, read_spec, read_summary
 from harness.records.verify import verify
 from harness.records.writer import Writer, seal_folder
+from harness.signals import Terminated, terminable
 from harness.spec import RunSpec
 
 __all__ = ["RunRecord", "Store", "Terminated", "Writer", "run_id_of", "verify"]

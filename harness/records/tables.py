@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.codec import to_plain
-from harness.env import bench_key
 from harness.events import Evaluated, StepsDone
+from harness.machine.env import bench_key
 from harness.records.record import RunRecord
+from harness.serialization import to_plain
 
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:

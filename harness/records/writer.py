@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.codec import from_json, to_json
 from harness.errors import RecordError
 from harness.events import Event, StepsDone
 from harness.probes.base import Sample
@@ -22,6 +21,7 @@ from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_tex
 from harness.records.lines import LineWriter, read_lines
 from harness.records.record import Stamped, bits_name
 from harness.records.schema import Status, Summary
+from harness.serialization import from_json, to_json
 from harness.spec import RunSpec
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")

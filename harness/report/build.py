@@ -11,12 +11,12 @@ from harness.report.claims import claims_of, judge_over
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.headline import headline
+from harness.report.material import Material
 from harness.report.model import ReportModel, Source
 from harness.report.sections import SECTIONS
-from harness.report.sections.material import Material
 from harness.report.sections.provenance import checksum
-from variants.catalog import CATALOG, Variant
-from variants.recipes import RECIPES, native_recipe
+from variants.catalog import CATALOG, Variant, native_recipe
+from variants.recipes import RECIPES
 
 
 def build(

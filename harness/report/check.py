@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.codec import from_json
 from harness.errors import RecordError
 from harness.records.files import read_whole
 from harness.records.record import ARRAY_LIMIT, TEXT_LIMIT
@@ -15,6 +14,7 @@ from harness.report.build import build
 from harness.report.model import Source
 from harness.report.render import MANIFEST, Manifest, render
 from harness.report.sections.provenance import checksum
+from harness.serialization import from_json
 
 
 def check_report(folder: Path, store: Store) -> list[str]:

@@ -19,7 +19,7 @@ from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect, si
 from harness.report.text import listed
 from harness.spec import DataSpec
 from variants.catalog import Variant
-from variants.catalog_base import Bound
+from variants.catalog.row import Bound
 from variants.values import value
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]

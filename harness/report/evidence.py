@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from harness.codec import digest
 from harness.records.store import RunRecord
 from harness.report.stats import (
     Estimate,
@@ -16,8 +15,9 @@ from harness.report.stats import (
     over_seeds,
     paired_by_seed,
 )
+from harness.serialization import digest
 from harness.spec import DataSpec
-from variants.recipe import Geometry
+from variants.recipes.recipe import Geometry
 from variants.values import value
 
 PAPER_NET = "grouped_2gpu"

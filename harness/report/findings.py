@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report.claims import tally
 from harness.report.evidence import Evidence, Setting
-from harness.report.sections.material import Material
+from harness.report.material import Material
 from harness.report.sections.setup import machine
 from harness.report.stats import CONFIDENCE, dunnett
 from harness.report.text import count, listed, percent_with_interval, points_with_interval, start_command

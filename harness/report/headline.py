@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness.report.claims import Judgement
 from harness.report.evidence import Setting
+from harness.report.material import Material
 from harness.report.model import Column, Table
 from harness.report.sections.differences import judged, seen
-from harness.report.sections.material import Material
 from harness.report.text import NONE, percent_with_interval, points_with_interval, published_points
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import typst
 
-from harness.codec import to_plain
 from harness.errors import RecordError
 from harness.report.markdown import report_markdown
 from harness.report.model import ReportModel, Source
+from harness.serialization import to_plain
 from variants.values import value
 
 MANIFEST = "manifest.json"

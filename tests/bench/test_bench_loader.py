@@ -22,8 +22,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from harness.data.base import View
-from harness.data.ffcv_loader import FfcvLoader
-from harness.data.ffcv_write import write_beton
+from harness.data.ffcv.loader import FfcvLoader
+from harness.data.ffcv.write import write_beton
 
 SIDE, CROP, BATCH, WORKERS = 256, 224, 128, 2
 MADE = 64

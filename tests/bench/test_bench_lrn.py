@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from variants.layers import LRN
-from variants.lrn import ResponseNorm
+from variants.modules.lrn import ResponseNorm
 
 SHAPES = {"mini norm1": (128, 24, 32, 32), "mini norm2": (128, 64, 16, 16), "full norm1": (32, 96, 55, 55)}
 NORMS = {

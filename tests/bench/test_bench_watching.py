@@ -20,9 +20,9 @@ from harness.probes.nvml import open_nvml
 from harness.records.store import Store
 from harness.spec import DataSpec, RunSpec
 from harness.train import WINDOW_STEPS
-from variants.alexnet import build
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
+from variants.modules.alexnet import build
 from variants.recipes import RECIPES
 
 RECIPE = RECIPES["mini"].recipe

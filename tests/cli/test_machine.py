@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness import doctor
 from harness.cli import machine
 from harness.errors import HarnessError
+from harness.machine import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import Board, RunLine
+from harness.cli.reproduce import Wish
 from harness.cli.runs import chance_warning
-from harness.cli.studying import Wish
-from harness.data.opening import LoaderName
+from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
 from harness.events import Evaluated, StepsDone, TrainingStarted
 from harness.records.store import Store

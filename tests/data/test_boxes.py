@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from harness.data.augment.boxes import in_square
 from harness.data.base import Prepared, View
-from harness.data.boxes import in_square
-from harness.data.opening import open_loader
-from harness.data.prepare import prepare
-from harness.data.sources import SOURCES, Source
-from harness.data.sources_arrays import ArraySplit
+from harness.data.loaders.factory import open_loader
+from harness.data.prepare.job import prepare
+from harness.data.sources import SOURCES
+from harness.data.sources.arrays import ArraySplit
+from harness.data.sources.base import Source
 
 BOXES = np.array([[0.25, 0.0, 0.5, 1.0], [0.0, 0.5, 0.5, 0.25], [0.5, 0.2, 0.1, 0.1]], dtype=np.float32)
 

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from harness.data.ffcv import decoders
+
 pytest.importorskip("ffcv")
 
 import beton_items as items
 
-from harness.data import ffcv_decoders
+from harness.data.augment.counter_rng import draw_crops, draw_flips, epoch_order, share_keys
 from harness.data.base import View
-from harness.data.draws import draw_crops, draw_flips, epoch_order, share_keys
-from harness.data.ffcv_loader import FfcvLoader
-from harness.data.ffcv_write import write_beton
+from harness.data.ffcv.loader import FfcvLoader
+from harness.data.ffcv.write import write_beton
 from harness.errors import DataError, RunFailed
 
 N, SIDE, CROP, SEED = 43, items.SIDE, 9, 5
@@ -152,8 +153,8 @@ def test_leaving_an_epoch_early_ends_its_threads(beton, taken):
 def test_leaving_an_epoch_early_reads_no_further(tmp_path, monkeypatch):
     """One batch taken, three waiting in the queue, one in hand and one begun; 10 leaves room for the thread's luck."""
     cuts = []
-    real = ffcv_decoders.cut_planes
-    monkeypatch.setattr(ffcv_decoders, "cut_planes", lambda *given: (cuts.append(1), real(*given)))
+    real = decoders.cut_planes
+    monkeypatch.setattr(decoders, "cut_planes", lambda *given: (cuts.append(1), real(*given)))
     write_beton(tmp_path / "t.beton", 400, items.noise_item, side=SIDE)
     with make(tmp_path / "t.beton", images=400, batch_size=1).epoch(0) as batches:
         next(batches)
@@ -179,7 +180,7 @@ def test_an_exception_in_the_pipeline_is_raised_and_ends_its_threads(beton, monk
         raise ValueError("a broken page")
 
     before = set(threading.enumerate())
-    monkeypatch.setattr(ffcv_decoders, "cut_planes", broken)
+    monkeypatch.setattr(decoders, "cut_planes", broken)
     with pytest.raises(RunFailed, match=r"reading .*train.beton failed: a broken page"):
         load(make(beton))
     assert set(threading.enumerate()) == before
@@ -200,7 +201,7 @@ def test_a_thread_that_dies_silently_is_an_error_within_the_timeout(beton, monke
 
 def test_a_pipeline_that_hangs_is_an_error_after_the_timeout(beton, monkeypatch):
     freed = threading.Event()
-    monkeypatch.setattr(ffcv_decoders, "cut_planes", lambda *_: freed.wait(20))
+    monkeypatch.setattr(decoders, "cut_planes", lambda *_: freed.wait(20))
     start = time.monotonic()
     try:
         with pytest.raises(RunFailed, match=r"no batch came from .* for 0.3 s"):
@@ -251,7 +252,7 @@ def test_a_new_process_loads_silently_and_keeps_torchs_threads(beton):
         torch.set_num_threads(3)
         from pathlib import Path
         from harness.data.base import View
-        from harness.data.ffcv_loader import FfcvLoader
+        from harness.data.ffcv.loader import FfcvLoader
         loader = FfcvLoader(Path({str(beton)!r}), images={N}, view=View(crop=9, place="random"), batch_size=8,
                             seed=0, shuffle=True, workers=2)
         with loader.epoch(0) as batches:

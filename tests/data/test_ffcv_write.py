@@ -12,9 +12,9 @@ pytest.importorskip("ffcv")
 
 import beton_items as items
 
-from harness.data.ffcv_quiet import Loader as StockLoader
-from harness.data.ffcv_quiet import Reader, layout
-from harness.data.ffcv_write import PAGE, check_beton, write_beton
+from harness.data.ffcv.library import Loader as StockLoader
+from harness.data.ffcv.library import Reader, layout
+from harness.data.ffcv.write import PAGE, check_beton, write_beton
 from harness.errors import DataError, HarnessError
 
 N = 40

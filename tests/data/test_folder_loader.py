@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from harness.data.base import Batch, Loader, Prepared, View
-from harness.data.folder import FolderLoader
-from harness.data.manifest import Listing
-from harness.data.opening import open_loader
-from harness.data.prepare import prepare
+from harness.data.loaders.factory import open_loader
+from harness.data.loaders.folder import FolderLoader
+from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import Listing
 from harness.errors import DataError, RunFailed
 
 TRAIN = View(crop=12, place="random", mirror=True)
@@ -115,7 +115,7 @@ def test_a_file_that_broke_since_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_hangs_ends_the_run_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.folder.open_rgb", lambda path: time.sleep(20))
+    monkeypatch.setattr("harness.data.loaders.folder.open_rgb", lambda path: time.sleep(20))
     listing = Listing(names=["a.png"], labels=np.zeros(1, dtype=np.int64), boxes=None)
     started = time.monotonic()
     with pytest.raises(RunFailed, match="the folder loader stopped"):

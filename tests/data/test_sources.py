@@ -15,14 +15,14 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional as tv
 
-from harness.data import sources_cifar, sources_fashion
 from harness.data.base import silent
-from harness.data.sources import SOURCES, Part, balanced, source_named
-from harness.data.sources_arrays import ArraySplit
-from harness.data.sources_composed import ComposedSplit
-from harness.data.sources_folder import open_class_folders
-from harness.data.sources_ilsvrc import open_located, read_box
-from harness.data.squares import to_square
+from harness.data.resize import to_square
+from harness.data.sources import SOURCES, cifar10, fashion_mnist, source_named
+from harness.data.sources.arrays import ArraySplit
+from harness.data.sources.base import Part, balanced
+from harness.data.sources.class_folders import open_class_folders
+from harness.data.sources.composed import ComposedSplit
+from harness.data.sources.ilsvrc_boxes import open_located, read_box
 from harness.errors import DataError, UsageError
 from harness.setup.steps import SetupError
 
@@ -44,7 +44,7 @@ def garments(count: int = 40) -> ArraySplit:
     images = np.zeros((count, 28, 28), dtype=np.uint8)
     for i in range(count):
         images[i, 4 + i % 5 : 20, 6 : 18 + i % 7] = 200
-    return ArraySplit("test", images, np.arange(count) % 10, sources_fashion.CLASSES)
+    return ArraySplit("test", images, np.arange(count) % 10, fashion_mnist.CLASSES)
 
 
 def test_every_row_has_a_meaning_and_its_own_name() -> None:
@@ -174,14 +174,14 @@ def test_fashion_mnist_is_checked_by_what_is_inside(tmp_path: Path, monkeypatch:
         name: (b"\0" * 4 + np.array([2, 28, 28], dtype=">u4").tobytes() + bytes(range(2)) * 784)
         if "images" in name
         else b"\0" * 4 + np.array([2], dtype=">u4").tobytes() + bytes([7, 3])
-        for name in sources_fashion.SUMS
+        for name in fashion_mnist.SUMS
     }
     for name, data in contents.items():
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data, compresslevel=1))
     with pytest.raises(DataError, match="is not Fashion-MNIST's: its checksum differs"):
-        sources_fashion.open_fashion_mnist(tmp_path, tmp_path, silent)
-    monkeypatch.setattr(sources_fashion, "SUMS", {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()})
-    train, _ = sources_fashion.open_fashion_mnist(tmp_path, tmp_path, silent)
+        fashion_mnist.open_fashion_mnist(tmp_path, tmp_path, silent)
+    monkeypatch.setattr(fashion_mnist, "SUMS", {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()})
+    train, _ = fashion_mnist.open_fashion_mnist(tmp_path, tmp_path, silent)
     assert train.labels.tolist() == [7, 3]
     assert train.item(1).shape == (28, 28, 3)
     assert (train.item(1)[:, :, 0] == train.item(1)[:, :, 2]).all()
@@ -196,20 +196,20 @@ def test_fashion_mnist_out_of_reach_is_one_sentence_with_a_way_out(
     def no_site(*_: object, **__: object) -> None:
         raise RuntimeError("no route\nto host")
 
-    monkeypatch.setattr(sources_fashion, "SYSTEM", tmp_path / "none")
-    monkeypatch.setattr(sources_fashion.debian, "download", no_network)
+    monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "none")
+    monkeypatch.setattr(fashion_mnist.debian, "download", no_network)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", no_site)
     with pytest.raises(
         DataError, match=r"can't be fetched \(apt-get .*; its site .*: no route\); install .*--path FOLDER"
     ):
-        sources_fashion.open_fashion_mnist(None, tmp_path, silent)
+        fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
     assert list((tmp_path / "downloads/fashion-mnist").iterdir()) == []
 
 
 def test_cifar10_reads_class_folders_with_test_as_validation(tmp_path: Path) -> None:
     for name in ("train/cat/x.png", "train/dog/x.png", "test/dog/y.png"):
         picture(tmp_path / name)
-    train, val = sources_cifar.open_cifar10(tmp_path, tmp_path, silent)
+    train, val = cifar10.open_cifar10(tmp_path, tmp_path, silent)
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1], [1])
 
 
@@ -220,7 +220,7 @@ def test_foreign_cifar10_batches_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("data_batch_1", "test_batch", "batches.meta"):
         (folder / name).write_bytes(pickle.dumps({"data": 1}))
     with pytest.raises(DataError, match=r"CIFAR-10 can't be had from .*add --path FOLDER"):
-        sources_cifar.open_cifar10(folder, tmp_path, silent)
+        cifar10.open_cifar10(folder, tmp_path, silent)
 
 
 def test_composed_boxes_bound_the_garment() -> None:

@@ -13,12 +13,12 @@ import torchvision
 from safetensors.torch import save_file
 
 from harness.cli.app import main
-from harness.data.prepare import prepare
+from harness.data.prepare.job import prepare
 from harness.records.store import Store
 from harness.resolve import Names, run_spec
 from harness.run import Placement, evaluate_weights, execute
-from variants.alexnet import build
 from variants.catalog import CATALOG
+from variants.modules.alexnet import build
 
 NAMES = Names("one_weird_trick", "mini", "synthetic", 0, limits=(128, 64))
 
@@ -50,8 +50,8 @@ def test_torchvisions_names_are_mapped_and_the_result_is_one_json_object(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Full size, so that torchvision's own module fits; ten images keep it short."""
-    monkeypatch.setattr("harness.data.synthetic.TRAIN_IMAGES", 20)
-    monkeypatch.setattr("harness.data.synthetic.VAL_IMAGES", 10)
+    monkeypatch.setattr("harness.data.loaders.synthetic.TRAIN_IMAGES", 20)
+    monkeypatch.setattr("harness.data.loaders.synthetic.VAL_IMAGES", 10)
     torch.manual_seed(0)
     path = tmp_path / "alexnet.pth"
     torch.save(torchvision.models.alexnet(num_classes=10).state_dict(), path)

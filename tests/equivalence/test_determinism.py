@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.opening import LoaderName
-from harness.data.prepare import prepare
+from harness.data.loaders.factory import LoaderName
+from harness.data.prepare.job import prepare
 from harness.events import StepsDone
 from harness.records.store import RunRecord, Store
 from harness.resolve import Names, run_spec
 from harness.run import Placement, execute
-from variants.recipe import Augment, Evaluation
+from variants.recipes.recipe import Augment, Evaluation
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from variants.alexnet import AlexNet, build
-from variants.catalog_base import PAPER
+from variants.catalog.paper import PAPER
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
 # Only the stem matters here: conv1 to pool1 and a small classifier keep the test fast.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import alexnet
 
-from variants.alexnet import AlexNet, build
 from variants.catalog import CATALOG
+from variants.modules.alexnet import AlexNet, build
 from variants.weights import load_weights
 
 SPEC = CATALOG["one_weird_trick"].spec

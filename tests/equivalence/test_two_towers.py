@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from variants.alexnet import AlexNet, build
 from variants.catalog import CATALOG
-from variants.catalog_base import PAPER
+from variants.catalog.paper import PAPER
 from variants.geometry import to_mini
 from variants.layers import LRN, BatchNorm
-from variants.lrn import ResponseNorm
+from variants.modules.alexnet import AlexNet, build
+from variants.modules.lrn import ResponseNorm
+from variants.modules.towers import Towers, split
 from variants.spec import AlexNetSpec
-from variants.towers import Towers, split
 from variants.values import SpecError
 from variants.weights import load_weights, save_weights
 

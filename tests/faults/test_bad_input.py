@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness.cli import studying
-from harness.data.prepare import prepare
-from harness.pool import Ended, Started, _attempt
+import harness.cli.reproduce as reproduce_command
+from harness.data.prepare.job import prepare
 from harness.records.store import Store
 from harness.resolve import Names, run_spec
+from harness.workers import Ended, Started, _attempt
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
 
@@ -154,7 +154,7 @@ def test_a_read_only_results_folder(call: Any, run_words: tuple[str, ...], monke
 @pytest.mark.parametrize(
     ("where", "code"),
     [
-        ("harness.data.manifest.os.fsync", DATA),
+        ("harness.data.prepare.manifest.os.fsync", DATA),
         ("harness.records.lines.os.pwrite", RECORD),
         ("harness.records.writer.write_whole", RECORD),
         ("harness.report.render._replace", RECORD),
@@ -217,7 +217,7 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
     def once_nan(logits: Any, labels: Any, loss: Any) -> Any:
         return logits.square().mean() * (float("nan") if next(calls) == 0 else 1.0)
 
-    monkeypatch.setattr(studying, "run_all", in_this_process)
+    monkeypatch.setattr(reproduce_command, "run_all", in_this_process)
     monkeypatch.setattr("harness.train.classification_loss", once_nan)
     said = call("reproduce", "--variants", "grouped_2gpu,no_lrn", "--seeds", "1", *run_words[3:])
     assert said.code == FAILED

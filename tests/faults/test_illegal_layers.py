@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from variants.catalog_base import PAPER
+from variants.catalog.paper import PAPER
 from variants.layers import LRN, Conv, Pool
 from variants.values import SpecError
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.data.manifest import one_at_a_time
+from harness.data.prepare.manifest import one_at_a_time
 from harness.records.store import Store
 from harness.records.verify import verify
 
@@ -39,10 +39,10 @@ def patched(monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals)
 
 
 MOMENTS = {
-    "data preparation, first pass": ("harness.data.prepare.check", None),
-    "data preparation, statistics": ("harness.data.prepare.write_whole", None),
-    "data preparation, second pass": ("harness.data.ffcv_write.encoded", None),
-    "data preparation, end of a file": ("harness.data.ffcv_write._header", None),
+    "data preparation, first pass": ("harness.data.prepare.job.check", None),
+    "data preparation, statistics": ("harness.data.prepare.job.write_whole", None),
+    "data preparation, second pass": ("harness.data.ffcv.write.encoded", None),
+    "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
     "before the first step": ("harness.run.build", "interrupted"),
     "training": ("harness.train.Trainer._step", "interrupted"),
     "the end of training": ("harness.train.Trainer._close", "interrupted"),
@@ -161,7 +161,7 @@ def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence
 
 SCRIPT = """
 from pathlib import Path
-from harness.data.prepare import prepare
+from harness.data.prepare.job import prepare
 prepare("folder", path=Path("images"), store_size=36, workers=2, loader="ffcv")
 """
 

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data import manifest, opening
 from harness.data.base import Prepared, View
-from harness.data.manifest import load_manifest, one_at_a_time, write_whole
-from harness.data.opening import open_loader
-from harness.data.prepare import prepare
-from harness.data.sources import SOURCES, Source
-from harness.data.sources_arrays import ArraySplit
+from harness.data.loaders import factory
+from harness.data.loaders.factory import open_loader
+from harness.data.prepare.job import manifest, prepare
+from harness.data.prepare.manifest import load_manifest, one_at_a_time, write_whole
+from harness.data.sources import SOURCES
+from harness.data.sources.arrays import ArraySplit
+from harness.data.sources.base import Source
 from harness.errors import DataError, UsageError
 
 
@@ -80,7 +81,7 @@ def test_the_manifest_tells_source_counts_settings_and_versions(ready: Callable[
 
 def test_a_second_call_decodes_nothing(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
     first = ready()
-    monkeypatch.setattr("harness.data.prepare.check", None)
+    monkeypatch.setattr("harness.data.prepare.job.check", None)
     again = ready()
     assert again.spec == first.spec
     assert (again.mean == first.mean).all()
@@ -194,7 +195,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    monkeypatch.setattr("harness.data.ffcv_write.os.fsync", full, raising=False)
+    monkeypatch.setattr("harness.data.ffcv.write.os.fsync", full, raising=False)
     monkeypatch.setattr(manifest.os, "fsync", full)
     with pytest.raises(DataError, match=r"(?i)disk is full|no space left"):
         prepare(memory, store_size=12, loader=loader, cache=tmp_path / "cache")
@@ -301,7 +302,7 @@ def test_a_child_that_would_wait_for_its_parent_for_ever_is_told_so(tmp_path: Pa
 
 def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
     why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
-    monkeypatch.setattr(opening.ffcv, "status", lambda: (False, why))
+    monkeypatch.setattr(factory.ffcv, "status", lambda: (False, why))
     prepared = ready(loader="auto")
     loader = open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0)
     assert (loader.choice.name, loader.choice.reason) == ("folder", why)
@@ -312,7 +313,7 @@ def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], mo
 def test_a_loader_not_prepared_for_is_told_with_the_way_out(
     ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening.ffcv, "status", lambda: (True, "it works"))
+    monkeypatch.setattr(factory.ffcv, "status", lambda: (True, "it works"))
     prepared = ready()
     auto = open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0)
     assert "was prepared for the folder loader only" in auto.choice.reason

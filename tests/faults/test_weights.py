@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from variants import weights
-from variants.alexnet import AlexNet, build
 from variants.layers import Activation, BatchNorm, Conv, Dense
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 from variants.weights import WeightsError, load_weights, read_state_dict, save_weights
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from variants.alexnet import AlexNet, build
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
 MOST_STEPS = 120  # tanh, the slowest row, needs about 40

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from variants.catalog import CATALOG
-from variants.catalog_base import each, named
+from variants.catalog.edits import each, named
 from variants.layers import Conv, Inception, Pool
 
 PAPER = (60_965_224, 724_406_816)

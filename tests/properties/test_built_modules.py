@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from variants import lrn
-from variants.alexnet import AlexNet, build
 from variants.layers import (
     LRN,
     Activation,
@@ -30,6 +28,8 @@ from variants.layers import (
     Shape,
     SpatialLRN,
 )
+from variants.modules import lrn
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 from variants.values import SpecError
 

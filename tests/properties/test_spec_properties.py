@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from harness.codec import from_json, to_json
+from harness.serialization import from_json, to_json
+from harness.variant_diff import network
 from variants.catalog import CATALOG
-from variants.diff import network
 from variants.geometry import to_mini
 from variants.layers import LRN, Activation, Conv, Dense, Dropout, Init, Layer, Pool
-from variants.recipe import Recipe
 from variants.recipes import RECIPES, apply
+from variants.recipes.recipe import Recipe
 from variants.spec import AlexNetSpec
 from variants.values import SpecError
 

@@ -17,7 +17,7 @@ from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store, Writer
 from harness.spec import DataSpec, RunSpec
 from variants.layers import Conv, Dense
-from variants.recipe import FixedDrops, Recipe
+from variants.recipes.recipe import FixedDrops, Recipe
 from variants.spec import AlexNetSpec
 
 IMAGES = 9

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from fake_run import SPEC
 
-from harness import env, hardware
-from harness.env import VARIABLES, bench_key, describe, machine_id
 from harness.errors import RecordError
-from harness.source import source
+from harness.machine import env, hardware
+from harness.machine.env import VARIABLES, bench_key, describe, machine_id
+from harness.machine.git_state import source
 
 
 def test_a_machine_keeps_its_id_and_two_caches_differ(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_quota_of_the_older_cgroups_counts_too(tmp_path: Path) -> None:
 def test_usable_cores_are_those_of_the_affinity() -> None:
     told = subprocess.run(
         [sys.executable, "-c", "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-         "from harness.hardware import usable_cores; print(usable_cores())"],
+         "from harness.machine.hardware import usable_cores; print(usable_cores())"],
         capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(env.__file__).parents[1])},
     )  # fmt: skip

@@ -18,9 +18,9 @@ from fake_run import MACHINE, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import RecordError
 from harness.records import files, lines
-from harness.records.locks import terminable
 from harness.records.store import Store, Terminated
 from harness.records.verify import verify
+from harness.signals import terminable
 
 PROGRAM = Path(fake_run.__file__)
 ROOT = PROGRAM.parents[2]

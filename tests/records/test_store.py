@@ -18,7 +18,7 @@ from harness.events import Evaluated, TrainingStarted
 from harness.records.files import sums_text
 from harness.records.store import RunRecord, Store, run_id_of
 from harness.records.verify import verify
-from variants.recipe import LateChange
+from variants.recipes.recipe import LateChange
 
 
 def test_everything_written_is_read_back_equal(tmp_path: Path) -> None:

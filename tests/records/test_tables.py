@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from harness.codec import from_json, to_json
 from harness.errors import RecordError
 from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
 from harness.records.record import Stamped
 from harness.records.store import RunRecord, Store
 from harness.records.tables import curves_table, runs_table, telemetry_table
+from harness.serialization import from_json, to_json
 
 EVENTS = (TrainingStarted, StepsDone, Evaluated, RateDropped, TrainingDone)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -18,7 +18,7 @@ from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import RunRecord, Store
 from harness.spec import DataSpec, RunSpec
 from variants.catalog import CATALOG
-from variants.recipe import FixedDrops, Recipe
+from variants.recipes.recipe import FixedDrops, Recipe
 
 IMAGES = 2000
 DATA = DataSpec(

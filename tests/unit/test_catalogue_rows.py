@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.variant_diff import network, recipe
 from variants.catalog import CATALOG, PAPER, Variant, get, names
-from variants.diff import network, recipe
 from variants.layers import LRN, Activation
 from variants.recipes import RECIPES, apply
 from variants.spec import AlexNetSpec

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_training import BOXED, CPU, NET, SIDE, STORED, FakeLoader, in_batches, net, pixels, recipe
 
-from harness.data.pixels import CENTRE_OF_TEN, MIRROR_OF_TEN
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN
 from harness.errors import RunFailed
 from harness.evaluate import Protocol, evaluate
 

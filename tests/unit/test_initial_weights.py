@@ -7,9 +7,9 @@ from math import sqrt
 import pytest
 import torch
 
-from variants.alexnet import AlexNet, build
-from variants.catalog_base import PAPER
+from variants.catalog.paper import PAPER
 from variants.layers import Conv, Dense, Inception, Init, Local
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
 PAPER_BIAS = {"conv1": 0, "conv2": 1, "conv3": 0, "conv4": 1, "conv5": 1, "fc6": 1, "fc7": 1, "fc8": 0}  # sec. 5

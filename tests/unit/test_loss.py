@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.loss import box_loss, classification_loss, intersection_over_union
-from variants.recipe import Loss
+from variants.recipes.recipe import Loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 1])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from variants import lrn
 from variants.layers import LRN, SpatialLRN
-from variants.lrn import ResponseNorm, SpatialResponseNorm
+from variants.modules import lrn
+from variants.modules.lrn import ResponseNorm, SpatialResponseNorm
 
 EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay well below
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from variants.alexnet import AlexNet, build
 from variants.layers import Activation, BatchNorm, Conv, Dense, Dropout, Inception, Init, Layer, Local, Pool
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
 CLOSE = 1e-12  # float64 sums of fewer than 1,000 terms in another order

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.optim import RateSchedule, Sgd, colour_noise_on
-from variants.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Plateau, Recipe
+from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Plateau, Recipe
 
 DROPS = FixedDrops(at_epochs=(2.0, 4.0))
 

@@ -8,7 +8,6 @@ from importlib.resources import files
 
 import pytest
 
-from harness.codec import from_json
 from harness.errors import RecordError
 from harness.published.history import history, speeds
 from harness.published.ledger import article, paper_claims
@@ -16,6 +15,7 @@ from harness.published.load import SHEETS, measurements, remarks, sources
 from harness.published.schema import ArticleClaim, PaperClaim, Sheet, Speed
 from harness.published.tables import tables
 from harness.published.targets import targets
+from harness.serialization import from_json
 from variants.catalog import CATALOG
 from variants.layers import BatchNorm, Conv
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from variants.catalog import CATALOG
-from variants.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, Plateau
-from variants.recipes import RECIPES, RecipeRow, apply
+from variants.recipes import RECIPES, apply
+from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, Plateau, RecipeRow
 from variants.values import SpecError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.base import Prepared
-from harness.data.synthetic import prepare_synthetic
+from harness.data.loaders.synthetic import prepare_synthetic
 from harness.errors import UsageError
 from harness.resolve import Names, check_names, run_spec, run_specs
 from harness.spec import RunSpec

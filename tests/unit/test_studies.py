@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from harness.env import machine_id
 from harness.errors import UsageError
-from harness.pool import Ended, Started
+from harness.machine.env import machine_id
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store
 from harness.spec import DataSpec, RunSpec
 from harness.studies import STUDIES, Budget, missing, own_records, study_named
+from harness.workers import Ended, Started
 from variants.catalog import CATALOG
 from variants.layers import Conv, Dense
-from variants.recipe import FixedDrops, Recipe
 from variants.recipes import RECIPES
+from variants.recipes.recipe import FixedDrops, Recipe
 from variants.spec import AlexNetSpec
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from harness.data.base import Batch, Loader, Prepared, View
-from harness.data.opening import open_loader
-from harness.data.prepare import prepare
-from harness.data.synthetic import SyntheticSquares
+from harness.data.loaders.factory import open_loader
+from harness.data.loaders.synthetic import SyntheticSquares
+from harness.data.prepare.job import prepare
 from harness.errors import UsageError
 
 CROP = View(crop=16, place="random", mirror=True)

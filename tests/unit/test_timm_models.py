@@ -18,11 +18,11 @@ from timm.models import get_pretrained_cfg, group_parameters
 from torch import nn
 
 from variants import timm_models
-from variants.alexnet import build
 from variants.catalog import CATALOG
 from variants.layers import Dropout
+from variants.modules.alexnet import build
 from variants.recipes import RECIPES, apply
-from variants.timm_adapter import TimmAlexNet
+from variants.timm_support.adapter import TimmAlexNet
 
 NAMES = [f"alexnet_{row}" for row in CATALOG]
 META = torch.device("meta")

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from variants import timm_models  # noqa: F401  # importing registers
-from variants.alexnet import AlexNet, build
 from variants.catalog import CATALOG
 from variants.geometry import to_mini
+from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
-from variants.timm_adapter import TimmAlexNet
+from variants.timm_support.adapter import TimmAlexNet
 from variants.weights import WeightsError, load_weights, save_weights
 
 SMALL = "alexnet_cifar_13pct"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from variants.alexnet import build, layer_module
 from variants.layers import LRN, BatchNorm, Conv, Dense, Inception, Layer, Local, SpatialLRN
+from variants.modules.alexnet import build, layer_module
 from variants.spec import AlexNetSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning")

@@ -14,7 +14,7 @@ from harness.errors import RunFailed
 from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
 from harness.train import WINDOW_STEPS, Trainer
-from variants.recipe import Augment, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
+from variants.recipes.recipe import Augment, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
 from variants.spec import AlexNetSpec
 
 IMAGES, BATCH = 20, 8  # 3 batches an epoch, the last of 4

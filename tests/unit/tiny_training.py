@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from harness.data.augment.transforms import Pixels
 from harness.data.base import Batch, LoaderChoice, Prepared
-from harness.data.pixels import Pixels
-from harness.data.synthetic import prepare_synthetic
-from variants.alexnet import AlexNet, build
+from harness.data.loaders.synthetic import prepare_synthetic
 from variants.layers import Activation, Conv, Dense, Dropout
-from variants.recipe import Augment, Evaluation, FixedDrops, Recipe
+from variants.modules.alexnet import AlexNet, build
+from variants.recipes.recipe import Augment, Evaluation, FixedDrops, Recipe
 from variants.spec import AlexNetSpec
 
 SIDE, STORED = 8, 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.report.material import Material
 from harness.report.model import Section
 from harness.report.sections import (
     article,
@@ -17,7 +18,6 @@ from harness.report.sections import (
     speed,
     training,
 )
-from harness.report.sections.material import Material
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
     setup.section,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
+from harness.report.material import Material
 from harness.report.model import Column, Paragraph, Section, Table
-from harness.report.sections.material import Material
 from harness.report.text import NONE, listed
 
 VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "partly", "false", "unclear")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from harness.report.claims import Judgement, claims_of, evaluated_under, judge_in
 from harness.report.evidence import METRICS, PAPER_NET, Comparison, Metric, Setting
+from harness.report.material import Material, in_setting
 from harness.report.model import Block, Bullets, Column, Paragraph, Section, Table
-from harness.report.sections.material import Material, in_setting
 from harness.report.stats import MOST_SEEDS
 from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 

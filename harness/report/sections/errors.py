@@ -6,8 +6,8 @@ import pandas as pd
 
 from harness.report import figures
 from harness.report.evidence import METRICS, Setting
+from harness.report.material import Material, in_setting
 from harness.report.model import Block, Column, Figure, Paragraph, Section, Table
-from harness.report.sections.material import Material, in_setting
 from harness.report.stats import Interval, finite_test_set
 from harness.report.text import NONE, percent, percent_with_interval
 

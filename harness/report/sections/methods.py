@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.report.material import Material
 from harness.report.model import Bullets, Section
-from harness.report.sections.material import Material
 
 IMAGES = {
     "fashion_mnist": "fashion_mnist is 70,000 small grey pictures of garments in ten classes (60,000 to train on, "

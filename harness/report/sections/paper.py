@@ -8,8 +8,8 @@ from harness.published.schema import ClaimTest, PaperClaim
 from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, Verdict, tally
 from harness.report.evidence import METRICS, Metric
+from harness.report.material import Material
 from harness.report.model import Block, Column, Paragraph, Section, Table
-from harness.report.sections.material import Material
 from harness.report.text import NONE, points_with_interval, published_points
 
 RELATIONS = {

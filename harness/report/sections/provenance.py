@@ -9,8 +9,8 @@ from typing import Any
 from harness.records.files import SUMS, read_whole
 from harness.records.record import TEXT_LIMIT
 from harness.records.store import RunRecord
+from harness.report.material import Material
 from harness.report.model import Block, Column, Commands, Paragraph, Section, Table
-from harness.report.sections.material import Material
 from harness.report.text import NONE, count, listed, short
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.records.store import RunRecord
 from harness.report.evidence import Setting
+from harness.report.material import Material, in_setting
 from harness.report.model import Block, Column, Paragraph, Section, Table
-from harness.report.sections.material import Material, in_setting
 from harness.report.text import count, listed, number, start_command
 
 

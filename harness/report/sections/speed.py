@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.env import bench_key
+from harness.machine.env import bench_key
 from harness.published.schema import Speed
 from harness.records.store import RunRecord
 from harness.records.tables import telemetry_table
 from harness.report import figures
 from harness.report.evidence import Setting
+from harness.report.material import Material, in_setting
 from harness.report.model import Block, Column, Figure, Section, Table
-from harness.report.sections.material import Material, in_setting
 from harness.report.text import NONE, number, percent
 
 GPU_FIELD, CPU_FIELD = "kernel_running_fraction", "cpu_utilisation"  # of telemetry

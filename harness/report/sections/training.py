@@ -11,8 +11,8 @@ from harness.records.store import RunRecord
 from harness.records.tables import curves_table
 from harness.report import figures
 from harness.report.evidence import Setting
+from harness.report.material import Material, in_setting
 from harness.report.model import Block, Figure, Paragraph, Section
-from harness.report.sections.material import Material, in_setting
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 

@@ -1,0 +1,178 @@
+"""Pixel arithmetic on the device: from a loader's bytes to what the network is fed, in training and in evaluation.
+
+The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): cut and mirror, minus the mean,
+plus colour noise, divided by `divide_by`. Their mean is the central crop of the mean image, the same for every crop
+and never mirrored; the paper says only "subtracting the mean activity over the training set from each pixel" (sec. 2),
+so this reading serves both. `divide_by_std` comes last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from harness.data.augment.boxes import Windows, mirrored, seen_through
+from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_normals, draw_uniforms, share_keys
+from harness.data.augment.crops import draw_cuts
+from harness.data.base import Batch, Prepared, View
+from harness.errors import UsageError
+from variants.recipes.recipe import Recipe
+
+Protocol: TypeAlias = Literal["centre", "mirror", "ten_view", "nine_view"]
+CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # where ten_view holds the views of "centre" and "mirror"
+
+
+def warps(recipe: Recipe) -> bool:
+    """Whether training images are turned or scaled, which is done here, from the whole stored square."""
+    return recipe.augment.rotate_degrees > 0.0 or recipe.augment.scale != (1.0, 1.0)
+
+
+def train_view(recipe: Recipe, input_size: int) -> View:
+    """What the loader has to deliver for training."""
+    augment = recipe.augment
+    crop = None if warps(recipe) else input_size
+    return View(crop=crop, place=augment.crop, mirror=augment.mirror, share=augment.share)
+
+
+def corners(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bool]]:
+    """The views of a stored square as (top, left, mirrored), in the order of torchvision's TenCrop.
+
+    That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored square, so that
+    view 5 is the mirrored upper right. An odd spare leaves the centre's larger margin below and right, in both.
+    nine_view: a 3 x 3 grid of places, row by row, unmirrored (CIFARDataProvider of S and K2).
+    """
+    spare, middle = side - size, (side - size) // 2
+    if protocol == "nine_view":
+        places = (0, middle, 2 * middle)
+        return [(y, x, False) for y in places for x in places]
+    five = [(0, 0), (0, spare), (spare, 0), (spare, spare), (middle, middle)]
+    order = (*((place, False) for place in five), *((five[k], True) for k in (1, 0, 3, 2, 4)))
+    ten = [(y, x, flip) for (y, x), flip in order]
+    return {"centre": [ten[CENTRE_OF_TEN]], "mirror": [ten[MIRROR_OF_TEN]], "ten_view": ten}[protocol]
+
+
+class Pixels:
+    """The arithmetic of one recipe on one data set, with its tensors on `device`. All draws follow from `seed`."""
+
+    def __init__(self, prepared: Prepared, recipe: Recipe, input_size: int, seed: int, device: torch.device) -> None:
+        self.recipe, self.size, self.seed, self.device = recipe, input_size, seed, device
+        self.side = prepared.spec.store_size
+        self._centre = torch.from_numpy(_centre(prepared, recipe, input_size)).to(device)
+        self._std = torch.from_numpy(_std(prepared, recipe)).to(device)
+        self._axes = _colour_axes(prepared, recipe)
+
+    def train(self, batch: Batch, epoch: float, *, colour: bool = True) -> torch.Tensor:
+        """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no colour noise."""
+        images = batch.images.to(self.device, non_blocking=True).float()
+        if warps(self.recipe):
+            images = self._warp(images, self._windows(batch, int(epoch)))
+        images = images.sub_(self._centre)
+        if colour and self.recipe.augment.colour_std > 0.0:  # convdata_jpeg.py:155 has noise and division under one if
+            noise = torch.from_numpy(self.colour_noise(batch, int(epoch))).to(self.device)
+            images = images.add_(noise[:, :, None, None])
+            if self.recipe.augment.divide_by != 1.0:
+                images = images.div_(self.recipe.augment.divide_by)
+        return images.div_(self._std) if self.recipe.pixels.divide_by_std else images
+
+    def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
+        """The boxes as shares of what `train` gives for this batch, float32 (N, 4)."""
+        assert batch.boxes is not None
+        boxes, indices, view = batch.boxes.numpy(), batch.indices.numpy(), train_view(self.recipe, self.size)
+        cuts = draw_cuts(view, self.side, seed=self.seed, epoch=int(epoch), indices=indices)
+        if warps(self.recipe):  # the loader mirrored the whole square, and the window was laid on that
+            seen = seen_through(mirrored(boxes, cuts.flips), self._windows(batch, int(epoch)))
+        else:
+            seen = mirrored(seen_through(boxes, self._upright(cuts.ys, cuts.xs)), cuts.flips)
+        return torch.from_numpy(seen).to(self.device)
+
+    def centre_boxes(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Boxes of stored squares as shares of the centre view, float32 (N, 4)."""
+        start = np.full(len(boxes), (self.side - self.size) // 2, dtype=np.int64)
+        return torch.from_numpy(seen_through(boxes.numpy(), self._upright(start, start))).to(self.device)
+
+    def views(self, squares: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+        """The views of an evaluation protocol, one at a time: ten of 250 images at once take gigabytes.
+
+        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Squares of the
+        input size have one place only: all views of them are the whole square.
+        """
+        squares = squares.to(self.device, non_blocking=True)
+        for y, x, flip in corners(squares.shape[-1], self.size, protocol):
+            view = squares[:, :, y : y + self.size, x : x + self.size]
+            yield (view.flip(-1) if flip else view).float().sub_(self._centre).div_(self._std)
+
+    def colour_noise(self, batch: Batch, epoch: int) -> NDArray[np.float32]:
+        """What PCA colour noise adds to each image's channels, (N, 3), 0-255 scale: drawn per image, never shared."""
+        draws = draw_normals(self.seed, epoch, batch.indices.numpy(), 3)
+        return (draws @ self._axes.T).astype(np.float32)
+
+    def _upright(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> Windows:
+        half = self.size / 2
+        shares = [(start + half) / self.side for start in (xs, ys)]
+        return Windows(x=shares[0], y=shares[1], half=np.full(len(xs), half / self.side), angle=np.zeros(len(xs)))
+
+    def _windows(self, batch: Batch, epoch: int) -> Windows:
+        """Where turned and scaled windows lie: side uniform in scale x S, upright hull of an unturned one inside."""
+        augment = self.recipe.augment
+        keys = share_keys(batch.indices.numpy(), augment.share)
+        grow, turn = (draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE))
+        shift = draw_uniforms(self.seed, epoch, keys, 2, SHIFT) - 0.5
+        low, high = augment.scale
+        half = (low + (high - low) * grow) * self.size / self.side / 2
+        room = (1.0 - 2.0 * half).clip(min=0.0) * (1.0 if augment.crop == "random" else 0.0)
+        x, y = 0.5 + shift[:, 0] * room, 0.5 + shift[:, 1] * room
+        angle = (2.0 * turn - 1.0) * math.radians(augment.rotate_degrees)
+        return Windows(x=x, y=y, half=half, angle=angle)
+
+    def _warp(self, squares: torch.Tensor, windows: Windows) -> torch.Tensor:
+        """Bilinear samples of each window; what lies outside of the square is reflected at its border."""
+        cos, sin = 2.0 * windows.half * np.cos(windows.angle), 2.0 * windows.half * np.sin(windows.angle)
+        rows = [[cos, -sin, 2.0 * windows.x - 1.0], [sin, cos, 2.0 * windows.y - 1.0]]
+        maps = torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)).to(self.device)
+        grid = F.affine_grid(maps, [len(squares), 3, self.size, self.size], align_corners=False)
+        return F.grid_sample(squares, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:
+    """What is divided by at the end, (3, 1, 1): the recipe's own constants, the training set's, or 1."""
+    wanted = recipe.pixels.divide_by_std
+    if isinstance(wanted, tuple):
+        return np.array(wanted, dtype=np.float32).reshape(3, 1, 1)
+    return prepared.std.reshape(3, 1, 1) if wanted else np.ones((3, 1, 1), dtype=np.float32)
+
+
+def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32]:
+    """What is subtracted: (3, S, S), the mean image's central crop, or (3, 1, 1)."""
+    if size > prepared.spec.store_size:
+        raise UsageError(
+            f"the network takes {size}x{size} pixels but {prepared.spec.name} is stored at {prepared.spec.store_size}; "
+            f"prepare it with --size {size} or more"
+        )
+    if recipe.pixels.mean == "none":
+        return np.zeros((3, 1, 1), dtype=np.float32)
+    if recipe.pixels.mean == "channel":
+        means: NDArray[np.float64] = prepared.mean.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+        return means.astype(np.float32)
+    if isinstance(recipe.pixels.mean, tuple):
+        return np.array(recipe.pixels.mean, dtype=np.float32).reshape(3, 1, 1)
+    start = (prepared.mean.shape[-1] - size) // 2
+    return np.ascontiguousarray(prepared.mean[:, start : start + size, start : start + size])
+
+
+def _colour_axes(prepared: Prepared, recipe: Recipe) -> NDArray[np.float64]:
+    """The columns that normal draws are multiplied with: eigenvectors, scaled, on the 0-255 scale.
+
+    The paper's "eigenvalue" makes sense for pixels in 0-1 only: there ImageNet's first eigenvalue is about .2, and the
+    noise 5 grey levels; on 0-255 it would be 1,400. So an eigenvalue l counts as l / 255 grey levels. The 2012 code's
+    standard deviation, its root, has no such unit trouble (12 grey levels).
+    """
+    values = prepared.eigenvalues.astype(np.float64)
+    lengths = np.sqrt(values) if recipe.augment.colour_scale == "std" else values / 255.0
+    axes: NDArray[np.float64] = prepared.eigenvectors.astype(np.float64) * lengths * recipe.augment.colour_std
+    return axes

@@ -1,0 +1,104 @@
+"""Making the images of a .beton file, in this process or in several: bytes, label and box, in order.
+
+Workers import this, so it imports neither torch nor FFCV.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.errors import DataError, HarnessError
+from harness.signals import without_ctrl_c
+
+Box: TypeAlias = Sequence[float] | NDArray[Any] | None
+Item: TypeAlias = Callable[[int], tuple[NDArray[np.uint8], int, Box]]
+Encoded: TypeAlias = tuple[bytes, int, Box]
+Work: TypeAlias = tuple[Item, int, int | None]
+CHUNK = 16  # images a worker makes at a time; 3 MB of raw 256x256
+
+
+class ItemFailed(Exception):
+    """Which image failed, carried over from a worker."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index, self.reason = index, reason
+
+
+def encoded(
+    n: int, item: Item, side: int, quality: int | None, workers: int, name: Callable[[int], str]
+) -> Iterator[Encoded]:
+    """item(0) .. item(n - 1), encoded, in order. quality: of JPEG, None for raw. Raises DataError naming the image."""
+    try:
+        if workers <= 1:
+            yield from _some(range(n), item, side, quality)
+        else:
+            yield from _by_processes(n, item, side, quality, workers)
+    except ItemFailed as failed:
+        raise DataError(f"{name(failed.index)} can't be stored: {failed.reason}") from failed
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process that prepares images ended before its work was done: it was killed, as systems short of memory "
+            "do (use fewer workers), or could not import this script (it then says why above)"
+        ) from error
+
+
+def _by_processes(n: int, item: Item, side: int, quality: int | None, workers: int) -> Iterator[Encoded]:
+    chunks = iter([range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)])
+    # Fresh processes: forking one that runs torch's threads may deadlock.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(item, side, quality))
+    try:
+        waiting: deque[Future[list[Encoded]]] = deque()
+        for chunk in chunks:
+            with without_ctrl_c():  # the pool starts its processes when they are needed
+                waiting.append(pool.submit(_chunk, chunk))
+            if len(waiting) > 2 * workers:  # a bound on memory
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_WORK: list[Work] = []  # in a worker: what it was started with, sent once and not with every chunk
+
+
+def _start(item: Item, side: int, quality: int | None) -> None:
+    _WORK[:] = [(item, side, quality)]
+
+
+def _chunk(indices: range) -> list[Encoded]:
+    return list(_some(indices, *_WORK[0]))
+
+
+def _some(indices: range, item: Item, side: int, quality: int | None) -> Iterator[Encoded]:
+    for index in indices:
+        try:
+            square, label, box = item(index)
+            pixels = _encode(square, side, quality)
+        except HarnessError:
+            raise
+        except Exception as error:
+            raise ItemFailed(index, f"{type(error).__name__}: {error}") from error
+        yield pixels, label, box
+
+
+def _encode(square: NDArray[np.uint8], side: int, quality: int | None) -> bytes:
+    if square.shape != (side, side, 3) or square.dtype != np.uint8:
+        raise ValueError(f"an array {square.dtype} {square.shape} where uint8 {(side, side, 3)} is stored")
+    if quality is None:
+        return square.tobytes()
+    buffer = io.BytesIO()
+    Image.fromarray(square).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""The loaders behind one interface: FFCV where it works, image files, and images made in memory."""

@@ -1,0 +1,130 @@
+"""Fashion-MNIST, the data set that comes by itself: from Debian's package without root, or torchvision's download.
+
+70,000 grey pictures of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT licence).
+Debian compressed the files anew, so what is checked is the sum of the bytes inside.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.base import Progress
+from harness.data.prepare.manifest import full_disk_told, write_whole
+from harness.data.sources.arrays import ArraySplit
+from harness.errors import DataError, HarnessError
+from harness.setup import debian
+from harness.setup.steps import SetupError, Steps
+
+PACKAGE = "dataset-fashion-mnist"
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where the package lies when root installed it
+SUMS = {  # sha256 of the unpacked IDX files
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def open_fashion_mnist(path: Path | None, cache: Path, progress: Progress) -> tuple[ArraySplit, ArraySplit]:
+    """path: a folder with the four files, .gz or not; without it they are found on the system, or fetched once."""
+    files = _read(path) if path else _found_or_fetched(cache / "downloads" / "fashion-mnist", progress)
+    return (_split("train", files, "train"), _split("val", files, "t10k"))
+
+
+def _found_or_fetched(home: Path, progress: Progress) -> dict[str, bytes]:
+    for folder in (home, SYSTEM):
+        try:
+            return _read(folder)
+        except DataError:
+            continue  # not there yet, or not whole
+    reasons = []
+    for fetch in (_from_debian, _from_torchvision):
+        try:
+            return fetch(home, progress)
+        except HarnessError as error:
+            reasons.append(str(error))
+    raise DataError(
+        f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package {PACKAGE}, or put its four "
+        "files into a folder and add --path FOLDER"
+    )
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    """The four files unpacked, by name. Raises DataError where one is missing or not what it should be."""
+    files = {}
+    for name, known in SUMS.items():
+        try:
+            packed = folder / f"{name}.gz"
+            data = gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / name).read_bytes()
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{folder} has no readable {name}.gz ({error})") from error
+        if hashlib.sha256(data).hexdigest() != known:
+            raise DataError(f"{folder / name} is not Fashion-MNIST's: its checksum differs; remove it and try again")
+        files[name] = data
+    return files
+
+
+def _from_debian(home: Path, progress: Progress) -> dict[str, bytes]:
+    """apt-get download and unpack, without root; only the four files are kept."""
+    progress("fetching Fashion-MNIST from Debian, 31 MB", 0, None)
+    with full_disk_told(home):
+        home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home) as scratch:
+        work = Path(scratch)
+        steps = Steps(log=work / "log", environ=os.environ)
+        debian.download([PACKAGE], work, work, steps)
+        package = next(work.glob("*.deb"), None)
+        if package is None:
+            raise SetupError(f"apt-get downloaded no {PACKAGE}")
+        steps.run(f"unpacking {PACKAGE}", ["dpkg-deb", "-x", str(package), str(work / "root")])
+        return _keep(work / "root" / SYSTEM.relative_to("/"), home)
+
+
+def _from_torchvision(home: Path, progress: Progress) -> dict[str, bytes]:
+    from torchvision.datasets import FashionMNIST
+
+    progress("fetching Fashion-MNIST from its own site, 30 MB", 0, None)
+    with tempfile.TemporaryDirectory(dir=home) as scratch:
+        try:
+            FashionMNIST(scratch, download=True)
+        except (OSError, RuntimeError) as error:
+            raise SetupError(f"its site can't be reached: {str(error).strip().splitlines()[0]}") from error
+        return _keep(Path(scratch) / "FashionMNIST/raw", home)
+
+
+def _keep(folder: Path, home: Path) -> dict[str, bytes]:
+    files = _read(folder)
+    for name, data in files.items():
+        write_whole(home / name, lambda file, data=data: file.write(data))  # type: ignore[misc]  # binds now
+    return files
+
+
+def _split(what: str, files: dict[str, bytes], prefix: str) -> ArraySplit:
+    labels = _idx(files[f"{prefix}-labels-idx1-ubyte"], 1).astype(np.int64)
+    return ArraySplit(f"Fashion-MNIST {what}", _idx(files[f"{prefix}-images-idx3-ubyte"], 3), labels, CLASSES)
+
+
+def _idx(data: bytes, dimensions: int) -> NDArray[np.uint8]:
+    """An IDX file of bytes: a magic number, `dimensions` big-endian lengths, the values."""
+    shape = np.frombuffer(data, dtype=">u4", count=dimensions, offset=4)
+    return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape.tolist())

@@ -1,0 +1,75 @@
+"""The pictures of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside Annotations/CLS-LOC/{train,val}.
+
+About 544,000 training and all 50,000 validation pictures have them. A network here gives one box, so a picture's box
+is its first annotated object of its class; that is the reading, and the challenge's own measure allows any of them.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.base import Progress
+from harness.data.sources.class_folders import FileSplit, open_class_folders
+from harness.errors import DataError
+
+LARGEST_XML = 1 << 20  # bytes; real annotations have a few thousand
+Box = tuple[float, float, float, float]
+
+
+def open_located(path: Path, progress: Progress) -> tuple[FileSplit, FileSplit]:
+    """path: the ILSVRC folder. Val pictures lie in class folders, as everywhere here; their XML files may lie flat."""
+    root = path.expanduser().absolute()
+    notes = root / "Annotations" / "CLS-LOC"
+    if not notes.is_dir():
+        raise DataError(f"{root} has no Annotations/CLS-LOC; give the ILSVRC folder that has it, and Data/CLS-LOC")
+    train, val = open_class_folders(root / "Data" / "CLS-LOC", progress)
+    return _located(train, notes / "train", progress), _located(val, notes / "val", progress)
+
+
+def _located(split: FileSplit, notes: Path, progress: Progress) -> FileSplit:
+    kept, boxes = [], []
+    for index, name in enumerate(split.names):
+        file = (notes / name).with_suffix(".xml")
+        file = file if file.exists() else notes / file.name
+        if file.exists():
+            kept.append(index)
+            boxes.append(read_box(file))
+        if index % 1000 == 0:
+            progress(f"reading {notes.name} boxes", index, len(split))
+    if not kept:
+        raise DataError(f"{notes} has no annotation for any image of {split.root}")
+    assert split.root is not None
+    names = [split.names[index] for index in kept]
+    sizes = [(split.root / name).stat().st_size for name in names]
+    return FileSplit(split.root, split.classes, names, split.labels[kept], sizes, _array(boxes))
+
+
+def read_box(file: Path) -> Box:
+    """The first object's box in shares of the picture, from a Pascal VOC file. Raises DataError for anything else.
+
+    A document type is refused, since entities defined there could unpack to gigabytes; so is a file above 1 MiB.
+    """
+    try:
+        if file.stat().st_size > LARGEST_XML:
+            raise DataError(f"{file} is larger than any annotation; remove it")
+        text = file.read_bytes()
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise DataError(f"{file} defines a document type, which annotations don't; remove it")
+        document = ET.fromstring(text)
+        width, height = (float(document.findtext(f"size/{name}", "")) for name in ("width", "height"))
+        left, top, right, bottom = (
+            float(document.findtext(f"object/bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
+        )
+    except (OSError, ValueError, ET.ParseError) as error:
+        raise DataError(f"{file} is not a readable CLS-LOC annotation ({error})") from error
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise DataError(f"{file} has a box ({left:g}, {top:g}, {right:g}, {bottom:g}) outside of {width:g}x{height:g}")
+    return (left / width, top / height, (right - left) / width, (bottom - top) / height)
+
+
+def _array(boxes: list[Box]) -> NDArray[np.float32]:
+    return np.array(boxes, dtype=np.float32)

@@ -1,0 +1,164 @@
+"""What this machine has for the job, each thing with ok or the one command that fixes it. Changes nothing."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.machine.env import version
+from harness.machine.hardware import cpu, disk_free_mib
+from harness.probes.devices import Unavailable
+from harness.probes.nvml import connect
+from harness.setup import ffcv
+from harness.setup.cache import cache_folder
+
+DISK_NEEDED_MIB = 2048  # the default data set as .beton files, its source, and a study's records, with room
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "pydantic", "psutil")
+PREPARE = "python -m harness data prepare fashion_mnist"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. "absent": not here, and done without. "missing": needed; `fix` is the way out."""
+
+    name: str
+    state: Literal["ok", "absent", "missing"]
+    detail: str
+    fix: str | None = None
+
+
+def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
+    """Every finding, in the order of a set-up. nvml: a double of the module, for tests."""
+    looks: tuple[Callable[[], Finding], ...] = (
+        python,
+        processor,
+        libraries,
+        torch,
+        cuda,
+        lambda: gpu_probe(nvml),
+        loader,
+        data,
+        lambda: writable("results folder", results, "--results FOLDER, or make it writable"),
+        lambda: writable("cache folder", cache_folder(), "export HARNESS_CACHE=FOLDER"),
+        lambda: disk(cache_folder()),
+    )
+    return [look() for look in looks]
+
+
+def python() -> Finding:
+    """The interpreter that runs this; pip installs the harness into none that is too old."""
+    return Finding("Python", "ok", platform.python_version())
+
+
+def processor() -> Finding:
+    """Cores and memory that this process may use."""
+    found = cpu()
+    cores, gib = found["cores_usable"], found["memory_mib"] / 1024
+    return Finding("CPU", "ok", f"{found['model']}, {cores} usable cores, {gib:.1f} GiB memory")
+
+
+def libraries() -> Finding:
+    """The Python packages without which nothing runs."""
+    gone = [name for name in LIBRARIES if version(name) is None]
+    if gone:
+        return Finding("libraries", "missing", f"not installed: {', '.join(gone)}", "pip install -e .")
+    return Finding("libraries", "ok", ", ".join(f"{name} {version(name)}" for name in LIBRARIES[1:]))
+
+
+def torch() -> Finding:
+    """Installed is not enough: it must load."""
+    try:
+        found = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        said = str(error).splitlines()[0]
+        return Finding("torch", "missing", f"does not load: {said}", "pip install --force-reinstall torch")
+    return Finding("torch", "ok", f"{found.__version__}, {found.get_num_threads()} threads")
+
+
+def cuda() -> Finding:
+    """Whether torch can compute on a GPU."""
+    try:
+        found = importlib.import_module("torch").cuda
+    except (ImportError, OSError):
+        return Finding("CUDA", "absent", "unknown, since torch does not load")
+    with warnings.catch_warnings(record=True) as told:  # an old driver is told by a warning
+        warnings.simplefilter("always")
+        there = found.is_available()
+    if not there:
+        why = f" ({str(told[0].message).splitlines()[0]})" if told else ""
+        return Finding("CUDA", "absent", f"absent{why}, fine: runs on CPU")
+    names = ", ".join(found.get_device_name(index) for index in range(found.device_count()))
+    return Finding("CUDA", "ok", names)
+
+
+def gpu_probe(nvml: Any = None) -> Finding:
+    """Whether GPU telemetry can be read."""
+    try:
+        probe = connect(nvml=nvml)
+    except Unavailable as reason:
+        return Finding("NVML", "absent", f"absent ({reason}), fine: GPU fields stay null")
+    try:
+        told = probe.describe()
+        names = ", ".join(str(device["name"]) for device in told)
+        unread = sorted({field for device in told for field in device["missing"]})
+        return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
+    finally:
+        probe.close()
+
+
+def loader() -> Finding:
+    """FFCV, the default loader."""
+    works, said = ffcv.status()
+    if works:
+        return Finding("FFCV", "ok", said)
+    plain = said.partition("; fix it with")[0]
+    return Finding("FFCV", "absent", f"{plain}; fine: the torchvision folder loader is used instead", ffcv.FIX)
+
+
+def data() -> Finding:
+    """The default data set: prepared, or fetched when first needed."""
+    from harness.data.prepare.manifest import load_manifest
+
+    homes = sorted((cache_folder() / "data").glob("fashion_mnist-*"))
+    ready = [home.name for home in homes if load_manifest(home) is not None]
+    if ready:
+        return Finding("data", "ok", f"fashion_mnist is prepared ({', '.join(ready)})")
+    return Finding(
+        "data", "absent", "fashion_mnist is not prepared; fine: the first run fetches and prepares it", PREPARE
+    )
+
+
+def writable(name: str, folder: Path, fix: str) -> Finding:
+    """Tries to write where the folder is, or where it would be made."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"x")
+    except OSError as error:
+        return Finding(name, "missing", f"{folder} can't be written: {error.strerror}", fix)
+    return Finding(name, "ok", f"{folder} can be written")
+
+
+def disk(folder: Path) -> Finding:
+    """Room for the data and the records."""
+    free = disk_free_mib(folder) or 0
+    detail = f"{free / 1024:.1f} GiB free where {folder} is"
+    if free < DISK_NEEDED_MIB:
+        need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data"
+        return Finding("disk", "missing", f"{detail}; {need}", "free some space, or export HARNESS_CACHE=FOLDER")
+    return Finding("disk", "ok", detail)
+
+
+def lines(findings: list[Finding]) -> Iterator[str]:
+    """The findings as text, one a line, the command that fixes it under what is missing."""
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        yield f"{finding.state:<8}{finding.name:<{width}}  {finding.detail}"
+        if finding.fix is not None:
+            yield f"{'':<8}{'':<{width}}  to fix: {finding.fix}"

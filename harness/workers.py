@@ -1,0 +1,167 @@
+"""Runs side by side in worker processes. A worker keeps torch and compiled loaders warm from run to run.
+
+Two runs of one thread each beat one run of two threads on small nets, so a CPU of N cores gets N workers. A worker
+that dies takes one run with it, never the study: the run is reported as failed and a fresh worker takes over.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Protocol
+
+from harness.errors import HarnessError
+from harness.events import Event
+from harness.signals import terminable, without_ctrl_c
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker took up task `task`."""
+
+    task: int
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event of task `task`."""
+
+    task: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Task `task` is over: `error` is None, or one sentence."""
+
+    task: int
+    error: str | None
+
+
+News = Started | Happened | Ended
+
+
+class Work(Protocol):
+    """What a worker does with one task; must be importable by name, for spawn."""
+
+    def __call__(self, task: Any, listen: Callable[[Event], None]) -> None: ...
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    task: int | None = None
+
+
+def run_all(
+    tasks: Sequence[Any], work: Work, workers: int, may_start: Callable[[int], bool] = lambda task: True
+) -> Generator[News, None, None]:
+    """Do every task that `may_start` admits when its turn comes, in order, `workers` at a time.
+
+    Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers, which seal
+    their runs as interrupted, and waits for them.
+    """
+    queue = deque(range(len(tasks)))
+    staff = [_hire(work) for _ in range(min(workers, len(tasks)))]
+    try:
+        for worker in staff:
+            yield from _assign(worker, queue, tasks, may_start)
+        while busy := [worker for worker in staff if worker.task is not None]:
+            for pipe in wait([worker.pipe for worker in busy]):
+                worker = next(worker for worker in busy if worker.pipe is pipe)
+                news = _read(worker)
+                yield news
+                if isinstance(news, Ended):
+                    worker.task = None
+                    if not worker.process.is_alive():
+                        staff[staff.index(worker)] = worker = _hire(work)
+                    yield from _assign(worker, queue, tasks, may_start)
+    finally:
+        _dismiss(staff)
+
+
+def _hire(work: Work) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=False)
+    with without_ctrl_c():
+        process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _assign(
+    worker: _Worker, queue: deque[int], tasks: Sequence[Any], may_start: Callable[[int], bool]
+) -> Iterator[News]:
+    while queue:
+        task = queue.popleft()
+        if may_start(task):
+            worker.task = task
+            with suppress(OSError):  # a worker that died meanwhile: _read tells
+                worker.pipe.send((task, tasks[task]))
+            yield Started(task)
+            return
+
+
+def _read(worker: _Worker) -> News:
+    try:
+        news: News = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        assert worker.task is not None
+        return Ended(worker.task, f"its process ended with code {worker.process.exitcode} (out of memory, or killed)")
+    return news
+
+
+def _dismiss(staff: Sequence[_Worker]) -> None:
+    for worker in staff:
+        if worker.task is not None and worker.process.pid is not None and worker.process.is_alive():
+            os.kill(worker.process.pid, signal.SIGTERM)
+        worker.pipe.close()
+    for worker in staff:
+        worker.process.join()
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
+    try:
+        with terminable():  # within the try: a signal may come at once
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            while True:
+                number, task = pipe.recv()
+                pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not raise while Python shuts down
+
+
+def _end_with_parent() -> None:
+    """A study that is killed can't stop its workers; the next event may be minutes away."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _teller(pipe: Connection, task: int) -> Callable[[Event], None]:
+    return lambda event: pipe.send(Happened(task, event))
+
+
+def _attempt(work: Work, task: Any, listen: Callable[[Event], None]) -> str | None:
+    try:
+        work(task, listen)
+    except HarnessError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None

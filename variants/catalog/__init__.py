@@ -1,0 +1,40 @@
+"""The catalogue: every AlexNet by name, one file for each family of rows. Read paper.py first.
+
+A row is a name, a network that differs from a base, the claim that it tests and its source. "The article" is the one
+whose 67 claims `python -m harness article` lists.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from variants.catalog.article import ARTICLE_ROWS
+from variants.catalog.cifar import CIFAR_ROWS
+from variants.catalog.code_2012 import CODE_ROWS
+from variants.catalog.derivatives import DERIVATIVE_ROWS
+from variants.catalog.ingredients import INGREDIENT_ROWS
+from variants.catalog.paper import PAPER, PAPER_ROWS
+from variants.catalog.row import Effect, Score, Variant
+from variants.recipes import RECIPES, apply
+from variants.recipes.recipe import Recipe
+
+__all__ = ["CATALOG", "PAPER", "Effect", "Score", "Variant", "get", "names", "native_recipe"]
+
+FAMILIES = (PAPER_ROWS, CODE_ROWS, DERIVATIVE_ROWS, CIFAR_ROWS, ARTICLE_ROWS, INGREDIENT_ROWS)
+
+CATALOG: dict[str, Variant] = {row.name: row for family in FAMILIES for row in family}
+
+
+def get(name: str) -> Variant:
+    """The row of that name; KeyError where there is none."""
+    return CATALOG[name]
+
+
+def names(pattern: str | None = None) -> list[str]:
+    """Names of all rows, or of those that match a shell pattern such as `code_*`, in the catalogue's order."""
+    return [name for name in CATALOG if pattern is None or fnmatchcase(name, pattern)]
+
+
+def native_recipe(row: Variant) -> Recipe:
+    """The recipe that the row was published with, the row's own changes applied."""
+    return apply(RECIPES[row.recipe].recipe, row.recipe_changes)

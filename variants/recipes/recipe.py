@@ -1,0 +1,187 @@
+"""Recipe: how a network is trained and evaluated, as a frozen value. No torch. The named ones are in rows.py."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from variants.values import SpecError, value
+
+Geometry: TypeAlias = Literal["full", "mini", "cifar"]
+
+
+@value
+class FixedDrops:
+    """Multiply the rate by `factor` at the start of each epoch listed (0-based, fractions allowed)."""
+
+    kind: Literal["fixed_drops"] = "fixed_drops"
+    at_epochs: tuple[float, ...]
+    factor: float = 0.1
+
+
+@value
+class Plateau:
+    """Multiply by `factor` when held-out top-1 error has not improved for `patience` epochs, `drops` times at most."""
+
+    kind: Literal["plateau"] = "plateau"
+    patience: int
+    drops: int = 3
+    factor: float = 0.1
+
+
+@value
+class EverySteps:
+    """Multiply by `factor` every `steps` updates (Caffe's stepsize)."""
+
+    kind: Literal["every_steps"] = "every_steps"
+    steps: int
+    factor: float = 0.1
+
+
+@value
+class ExpSteps:
+    """`steps` equal stages falling geometrically from the rate to rate / `divisor` (cuda-convnet2's `dexp`)."""
+
+    kind: Literal["exp_steps"] = "exp_steps"
+    steps: int
+    divisor: float
+
+
+@value
+class Linear:
+    """Falls linearly from the rate to zero over the run (Caffe's "poly" with power 1)."""
+
+    kind: Literal["linear"] = "linear"
+
+
+Schedule: TypeAlias = FixedDrops | Plateau | EverySteps | ExpSteps | Linear
+
+
+@value
+class Group:
+    """Rates and decays for one type of parameter. The first group that matches a parameter holds; None matches all.
+
+    layer: a layer's kind ("conv", "local", "dense", "batch_norm", "inception") or a layer's name ("fc10").
+    rate_schedule: replaces the recipe's schedule for these parameters.
+    """
+
+    layer: str | None = None
+    parameter: Literal["weight", "bias"] | None = None
+    rate_factor: float = 1.0
+    decay_factor: float = 1.0
+    rate_schedule: Schedule | None = None
+
+
+@value
+class LateChange:
+    """From epoch `at_epoch` on: one layer's absolute rate (0 freezes it), and whether colour noise is still drawn.
+
+    layer, parameter: which parameters get the rate; None is all of them. Of several changes the last listed holds.
+    """
+
+    at_epoch: float
+    layer: str | None = None
+    parameter: Literal["weight", "bias"] | None = None
+    rate: float | None = None
+    colour_noise: bool | None = None
+
+
+@value
+class Augment:
+    """What the training images go through. Every draw is a function of (seed, epoch, image), never of workers.
+
+    share: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
+    colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; code: its root).
+    divide_by: while colour noise is drawn, the noisy image is divided by this, in training only. The 2012 code has 1
+    plus the noise's scale, 1.1, and does both or neither (convdata_jpeg.py:155).
+    rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; off for every 2012 net.
+    """
+
+    crop: Literal["random", "centre"] = "random"
+    mirror: bool = True
+    share: int = 1
+    colour_std: float = 0.1
+    colour_scale: Literal["eigenvalue", "std"] = "eigenvalue"
+    divide_by: float = 1.0
+    rotate_degrees: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+
+
+@value
+class Pixels:
+    """Input range and centring. The paper: 0-255 minus the training set's mean image.
+
+    Both are on the 0-255 scale. Three numbers, for red, green and blue, are a recipe's own constants; the other values
+    take what was measured on the training set.
+    """
+
+    mean: Literal["image", "channel", "none"] | tuple[float, float, float] = "image"
+    divide_by_std: bool | tuple[float, float, float] = False  # per channel
+
+
+@value
+class Loss:
+    """Multinomial logistic loss, optionally with one of three readings of "label smoothing" (article, A13)."""
+
+    smoothing: float = 0.0
+    reading: Literal["uniform", "target_drop", "scaled_one_hot"] = "uniform"
+    box_weight: float = 0.0  # smooth L1 on the box head
+
+
+@value
+class Evaluation:
+    """Protocols of the final evaluation.
+
+    "ten_view": mean softmax of 5 crops, mirrored too. "nine_view": 3 x 3 crops, as S and K2 test on CIFAR-10; K1 has
+    ten views since a2a6af8 (convdata.py:66).
+    """
+
+    protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
+    every_epochs: float = 1.0  # centre error on the validation set while training; 0 is only at the end
+
+
+@value
+class Recipe:
+    """How to train. `batch_size` is global, over all devices. Decays and rates are absolute unless named factor."""
+
+    name: str
+    batch_size: int = 128
+    epochs: float = 90.0
+    rate: float = 0.01
+    schedule: Schedule
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    rate_inside_velocity: bool = True  # paper sec. 5 and weights.cu; False is torch.optim.SGD's rule
+    groups: tuple[Group, ...] = ()
+    late: tuple[LateChange, ...] = ()
+    clip_norm: float | None = None
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    pixels: Pixels = Pixels()
+    evaluation: Evaluation = Evaluation()
+    store_size: int  # side in pixels of the stored square that crops are drawn from (256 in the paper)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        for field, number in (
+            ("batch_size", self.batch_size),
+            ("epochs", self.epochs),
+            ("store_size", self.store_size),
+        ):
+            if number <= 0:
+                raise SpecError(f"recipe {self.name}: {field}={number}, but it must be above 0")
+
+
+@value
+class RecipeRow:
+    """A recipe with what is known of it. expected_error and expected_cost are sentences for readers.
+
+    geometry: the size of the nets that it trains (variants/geometry.py).
+    """
+
+    recipe: Recipe
+    meaning: str
+    expected_error: str
+    expected_cost: str
+    source: str
+    geometry: Geometry = "full"

@@ -26,7 +26,7 @@ class StepsDone:
     epoch: float
     losses: tuple[float, ...]  # one a step, mean over the batch, nats
     top1_error: float  # of the training batches themselves, augmented, dropout on
-    rate: float
+    lr: float
     images: int
     elapsed_s: float
     wait_s: float  # the part of elapsed_s spent waiting for the loader
@@ -50,13 +50,13 @@ class Evaluated:
 
 
 @value
-class RateDropped:
-    """The recipe's rate changed; `rate` is the new one."""
+class LrChanged:
+    """The recipe's lr changed; `lr` is the new one."""
 
-    kind: Literal["rate_dropped"] = "rate_dropped"
+    kind: Literal["lr_changed"] = "lr_changed"
     step: int
     epoch: float
-    rate: float
+    lr: float
 
 
 @value
@@ -70,4 +70,4 @@ class TrainingDone:
     wait_s: float
 
 
-Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | RateDropped | TrainingDone
+Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | LrChanged | TrainingDone

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from harness.data.augment.transforms import Pixels, train_view
-from harness.data.base import Loader, Prepared, Progress, View, silent
+from harness.data.base import CropRule, Loader, Prepared, Progress, silent
 from harness.data.loaders.factory import LoaderName, open_loader
 from harness.errors import RecordError, UsageError
 from harness.evaluate import Protocol, evaluate
@@ -154,7 +154,7 @@ def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> L
         prepared,
         "val",
         batch_size=EVALUATION_BATCH,
-        view=View(),
+        view=CropRule(),
         seed=spec.seed,
         shuffle=False,
         workers=where.workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -35,14 +35,21 @@ def to_json(item: Any, cls: Any = None) -> str:
     return json.dumps(to_plain(item, cls), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def from_json(text: str | bytes, cls: type[T]) -> T:
-    """Raises RecordError naming the field where the text does not describe a `cls`."""
+def from_json(text: str | bytes, cls: type[T], renamed: Callable[[Any], Any] | None = None) -> T:
+    """The value that the text describes. Raises RecordError naming the field where it does not describe a `cls`.
+
+    renamed: turns the JSON of an older schema version into the present one's.
+    """
     try:
+        if renamed is not None:
+            text = json.dumps(renamed(json.loads(text)))
         made: T = _adapter(cls).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise RecordError(f"not a valid {getattr(cls, '__name__', cls)}: {place}: {first['msg']}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"not a {getattr(cls, '__name__', cls)} of an older version: {error!r}") from error
     return made
 
 

@@ -105,12 +105,12 @@ class Budget:
 
 def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
     """The runs that this machine has not sealed as ok yet. Records that came with the clone don't count."""
-    here = machine_id(cache_folder())
-    return [spec for spec in specs if store.finished(spec.digest, here) is None]
+    finished = store.finished(machine_id(cache_folder()))
+    return [spec for spec in specs if spec.digest not in finished]
 
 
 def own_records(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
     """What this machine sealed of those runs, however they ended, by run_id. What was copied here is not its own."""
     digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
     sealed = [record for record in store.records() if record.env.get("machine_id") == here]
-    return [record for record in sealed if record.summary.spec_digest in digests]
+    return [record for record in sealed if record.spec.digest in digests]

@@ -16,7 +16,7 @@ import torch
 from harness.data.augment.transforms import Pixels
 from harness.data.base import Batch, Loader
 from harness.errors import RunFailed
-from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
+from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
 from harness.optim import Sgd, colour_noise_on
 from variants.modules.alexnet import AlexNet
@@ -54,10 +54,12 @@ class Trainer:
         self.optimizer = Sgd(self.model.named_parameters(), self.recipe, self.model.layer_of)
         self.steps = max(1, round(self.recipe.epochs * self.loader.batches))
         self.every = max(1, round(self.recipe.evaluation.every_epochs * self.loader.batches))
-        self.drops = not isinstance(self.recipe.schedule, Linear)  # which falls at every step; StepsDone tells its rate
+        self.reports_changes = not isinstance(
+            self.recipe.schedule, Linear
+        )  # which falls at every step; StepsDone tells its lr
 
     def events(self) -> Generator[Event, None, None]:
-        """Yields TrainingStarted, StepsDone every 20 steps, RateDropped, Evaluated, TrainingDone. Raises RunFailed."""
+        """Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed."""
         yield TrainingStarted(
             steps=self.steps,
             images_per_epoch=self.loader.images,
@@ -65,18 +67,18 @@ class Trainer:
         )
         done = images = 0
         elapsed_s = wait_s = 0.0
-        rate = self.recipe.rate
+        lr = self.recipe.lr
         window = _Window(self.clock())
         for batch, waited_s in self._batches():
-            now_rate = self._step(window, batch, waited_s, done)
+            new_lr = self._step(window, batch, waited_s, done)
             done += 1
-            if now_rate != rate:
-                rate = now_rate
-                if self.drops:
-                    yield RateDropped(step=done, epoch=self._epoch(done), rate=rate)
+            if new_lr != lr:
+                lr = new_lr
+                if self.reports_changes:
+                    yield LrChanged(step=done, epoch=self._epoch(done), lr=lr)
             validating = self._due(done)
             if len(window.losses) == WINDOW_STEPS or validating or done == self.steps:
-                event = self._close(window, done, rate)
+                event = self._close(window, done, lr)
                 images, elapsed_s, wait_s = images + event.images, elapsed_s + event.elapsed_s, wait_s + event.wait_s
                 yield event
                 if validating:
@@ -104,7 +106,7 @@ class Trainer:
 
     def _step(self, window: _Window, batch: Batch, waited_s: float, done: int) -> float:
         epoch = self._epoch(done)
-        colour = colour_noise_on(self.recipe.late, epoch)
+        colour = colour_noise_on(self.recipe.late_changes, epoch)
         images = self.pixels.train(batch, int(epoch), colour=colour)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = batch.labels.to(self.device, non_blocking=True)
@@ -113,12 +115,12 @@ class Trainer:
         with self._precision():
             logits, loss = self._loss(images, labels, batch, int(epoch))
         loss.backward()  # type: ignore[no-untyped-call]
-        rate = self.optimizer.step(done, epoch)
+        lr = self.optimizer.step(done, epoch)
         window.losses.append(loss.detach())
         window.wrong.append((logits.detach().argmax(1) != labels).sum())
         window.images += len(labels)
         window.wait_s += waited_s
-        return rate
+        return lr
 
     def _loss(
         self, images: torch.Tensor, labels: torch.Tensor, batch: Batch, epoch: int
@@ -136,22 +138,22 @@ class Trainer:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def _close(self, window: _Window, done: int, rate: float) -> StepsDone:
+    def _close(self, window: _Window, done: int, lr: float) -> StepsDone:
         losses = torch.stack(window.losses).tolist()  # waits for the device, so the clock below covers the work
         wrong = int(torch.stack(window.wrong).sum())
         first = done - len(losses) + 1
         for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):
                 raise RunFailed(
-                    f"the loss is {loss} at step {step} of {self.steps} (rate {rate:g}); "
-                    "a lower rate, other initial biases or unscaled pixels are the usual cause"
+                    f"the loss is {loss} at step {step} of {self.steps} (lr {lr:g}); "
+                    "a lower lr, other initial biases or unscaled pixels are the usual cause"
                 )
         return StepsDone(
             last_step=done,
             epoch=self._epoch(done),
             losses=tuple(losses),
             top1_error=wrong / window.images,
-            rate=rate,
+            lr=lr,
             images=window.images,
             elapsed_s=self.clock() - window.started_s,
             wait_s=window.wait_s,

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from variants.catalog.edits import WITH_WEIGHTS
 from variants.layers import LRN, Conv, Dense, Init, Layer, Local, Pool, Rule, Shape
-from variants.recipes.recipe import Augment, Evaluation, Loss, Recipe
+from variants.recipes.recipe import Augmentation, Evaluation, Loss, Recipe
 from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError, value
 
@@ -26,8 +26,6 @@ WORDS = {
     "one": "1x1 kernels",
     "three": "3x3 kernels",
     "five": "5x5 kernels",
-    "share": "images per draw",
-    "late": "late changes",
 }
 HIDDEN = {"kind", "name", "init", "rule", "use_bias", "divide_by_size"}  # said in other words, or by place
 
@@ -187,7 +185,7 @@ def recipe(a: Recipe, b: Recipe) -> list[Difference]:
             part: Literal["recipe", "protocol"] = "protocol" if isinstance(one, Evaluation) else "recipe"
             found += _compare(part, field.name, _used(one, other), _used(other, one))
         else:
-            what = "rates by parameter" if field.name == "groups" else _plain(field.name)
+            what = "learning rates by parameter" if field.name == "groups" else _plain(field.name)
             found.append(_difference("recipe", "training", what, _text(field.name, one), _text(field.name, other)))
     return found
 
@@ -195,7 +193,7 @@ def recipe(a: Recipe, b: Recipe) -> list[Difference]:
 def _used(item: Any, other: Any) -> Words:
     """Fields of a part of a recipe, without those that only qualify something that is off on either side."""
     skip = set()
-    if isinstance(item, Augment) and not (item.colour_std and other.colour_std):
+    if isinstance(item, Augmentation) and not (item.colour_std and other.colour_std):
         skip.add("colour_scale")
     if isinstance(item, Loss) and not (item.smoothing and other.smoothing):
         skip.add("reading")

@@ -33,17 +33,17 @@ class Batch:
 
 
 @value
-class View:
+class CropRule:
     """What part of the stored square a loader delivers.
 
     crop: side of the crop, None for the whole square. place: where it is cut. mirror: flip left-right half the time.
-    share: this many consecutive images of the epoch's order share one draw.
+    images_per_draw: this many consecutive images of the epoch's order share one draw.
     """
 
     crop: int | None = None
     place: Literal["random", "centre"] = "centre"
     mirror: bool = False
-    share: int = 1
+    images_per_draw: int = 1
 
 
 @value

@@ -16,9 +16,10 @@ from pydantic import Discriminator
 from harness.errors import RecordError
 from harness.events import Event
 from harness.probes.base import Sample
+from harness.records import schema_1
 from harness.records.files import read_whole
 from harness.records.lines import read_lines
-from harness.records.schema import Summary
+from harness.records.schema import SCHEMA_VERSION, Summary
 from harness.serialization import digest, from_json
 from harness.spec import RunSpec
 from variants.values import value
@@ -54,7 +55,8 @@ class RunRecord:
     def load(cls, path: Path) -> RunRecord:
         """Raises RecordError naming the file and field that is missing or wrong."""
         try:
-            return cls(path, read_spec(path), read_document(path / "env.json"), read_summary(path))
+            env = read_document(path / "env.json")
+            return cls(path, read_spec(path, env), env, read_summary(path))
         except RecordError as error:
             where = "" if str(path) in str(error) else f"{path}: "
             raise RecordError(f"{where}{error}; see: python -m harness verify {path}") from error
@@ -70,7 +72,8 @@ class RunRecord:
     def timeline(self) -> list[Stamped]:
         """The events with their times, in order."""
         lines = read_lines(self.path / "events.jsonl", torn_end_allowed=not self.is_sealed)
-        return [from_json(line, Stamped) for line in lines]
+        renamed = schema_1.stamped if schema_version(self.env) == 1 else None
+        return [from_json(line, Stamped, renamed) for line in lines]
 
     def events(self) -> list[Event]:
         return [stamped.event for stamped in self.timeline()]
@@ -108,10 +111,19 @@ class RunRecord:
         return made
 
 
-def read_spec(folder: Path) -> RunSpec:
+def schema_version(env: dict[str, Any]) -> int:
+    """The schema version of a record, from its env.json. Raises RecordError where this harness can't read it."""
+    version = env.get("schema_version", 1)
+    if version not in range(1, SCHEMA_VERSION + 1):
+        raise RecordError(f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer one")
+    return int(version)
+
+
+def read_spec(folder: Path, env: dict[str, Any]) -> RunSpec:
     """spec.json of a record, open or sealed."""
+    renamed = schema_1.spec if schema_version(env) == 1 else None
     try:
-        return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec)
+        return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec, renamed)
     except RecordError as error:
         raise RecordError(f"{folder / 'spec.json'}: {error}") from error
 

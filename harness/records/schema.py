@@ -6,7 +6,7 @@ from typing import Literal
 
 from variants.values import value
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # of everything in a record's folder; schema_1.py reads version 1
 Status = Literal["ok", "failed", "interrupted"]
 
 

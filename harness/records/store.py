@@ -15,7 +15,7 @@ from typing import Any
 from harness.errors import RecordError
 from harness.records.files import writing
 from harness.records.locks import guarded, is_held, take
-from harness.records.record import RUN_ID, RunRecord, read_document, read_spec, read_summary
+from harness.records.record import RUN_ID, RunRecord, read_document, read_spec, read_summary, schema_version
 from harness.records.verify import verify
 from harness.records.writer import Writer, seal_folder
 from harness.signals import Terminated, terminable
@@ -145,20 +145,20 @@ class Store:
         """Every sealed record's folder, own ones first."""
         return [*record_folders(self.root), *self.reference_folders()]
 
-    def finished(self, digest: str, machine_id: str) -> RunRecord | None:
-        """The newest own record of that run that ended ok on that machine; one that can't be read is none."""
-        for path in reversed(record_folders(self.root)):
-            match = RUN_ID.fullmatch(path.name)
-            if match is None or match["digest"] != digest[:8]:
-                continue
+    def finished(self, machine_id: str) -> set[str]:
+        """The digests of the runs that ended ok on that machine; a record that can't be read doesn't count.
+
+        They are computed from the specs, since a folder's name has the digest of the schema version that wrote it.
+        """
+        found = set()
+        for path in record_folders(self.root):
             try:
                 record = RunRecord.load(path)
             except RecordError:
                 continue
-            same = record.spec.digest == digest and record.env.get("machine_id") == machine_id
-            if same and record.summary.status == "ok":
-                return record
-        return None
+            if record.env.get("machine_id") == machine_id and record.summary.status == "ok":
+                found.add(record.spec.digest)
+        return found
 
 
 def record_folders(root: Path) -> list[Path]:
@@ -170,21 +170,21 @@ def record_folders(root: Path) -> list[Path]:
 def _put_away(folder: Path, now: Callable[[], datetime]) -> str:
     """Seals a killed run's folder if something happened in it, else removes it. Returns what was done."""
     try:
-        spec = read_spec(folder)
-        read_document(folder / "env.json")
+        env = read_document(folder / "env.json")
+        spec = read_spec(folder, env)
     except RecordError:
         return _remove(folder)
     try:
         status = read_summary(folder).status
     except RecordError:
-        return _seal_killed(folder, spec, now)
+        return _seal_killed(folder, spec, schema_version(env), now)
     seal_folder(folder, None)
     return f"{folder.name} was killed while it was being sealed; it is sealed now as {status}"
 
 
-def _seal_killed(folder: Path, spec: RunSpec, now: Callable[[], datetime]) -> str:
+def _seal_killed(folder: Path, spec: RunSpec, version: int, now: Callable[[], datetime]) -> str:
     writer = Writer(folder, spec, clock=time.monotonic, now=now)
-    if not writer.recover():
+    if not writer.recover(version):
         return _remove(folder)
     writer.fail("interrupted", "the process was killed before it could end its record")
     return f"{folder.name} was killed; what it had written is sealed as interrupted"

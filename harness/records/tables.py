@@ -31,7 +31,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 def curves_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     """The course of training, one row a window of steps (curve "training") or evaluation (curve = its protocol).
 
-    images_seen, t_s, step, epoch, loss (nats), top1_error, top5_error (NaN in training), rate (NaN in evaluations).
+    images_seen, t_s, step, epoch, loss (nats), top1_error, top5_error (NaN in training), lr (NaN in evaluations).
     """
     return pd.DataFrame([row for record in records for row in _curve(record)])
 
@@ -42,10 +42,10 @@ def _curve(record: RunRecord) -> list[dict[str, Any]]:
         event = stamped.event
         if isinstance(event, StepsDone):
             images += event.images
-            told = {"curve": "training", "step": event.last_step, "rate": event.rate}
+            told = {"curve": "training", "step": event.last_step, "lr": event.lr}
             told |= {"loss": sum(event.losses) / len(event.losses), "top5_error": None}
         elif isinstance(event, Evaluated):
-            told = {"curve": event.protocol, "step": event.step, "rate": None}
+            told = {"curve": event.protocol, "step": event.step, "lr": None}
             told |= {"loss": event.loss, "top5_error": event.top5_error}
         else:
             continue

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from harness.errors import RecordError
 from harness.events import Event, StepsDone
 from harness.probes.base import Sample
+from harness.records import schema_1
 from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_whole, writing
 from harness.records.lines import LineWriter, read_lines
-from harness.records.record import Stamped, bits_name
-from harness.records.schema import Status, Summary
+from harness.records.record import Stamped, bits_name, sealed_digest
+from harness.records.schema import SCHEMA_VERSION, Status, Summary
 from harness.serialization import from_json, to_json
 from harness.spec import RunSpec
 
@@ -58,11 +59,12 @@ class Writer:
         self._samples = LineWriter(folder / "telemetry.jsonl", clock)
         self._known: dict[str, Any] = {"steps": 0, "images_seen": 0}
         self._summary: Summary | None = None
+        self._schema_version = SCHEMA_VERSION
 
     def begin(self, env: dict[str, Any]) -> None:
         """What can be told before the first step."""
         write_whole(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
-        write_whole(self.folder / "env.json", document(env))
+        write_whole(self.folder / "env.json", document({"schema_version": SCHEMA_VERSION, **env}))
 
     def elapsed(self) -> float:
         return self._clock() - self._zero
@@ -100,10 +102,12 @@ class Writer:
         """Fields of Summary that stand whatever becomes of the run (loader, warmup_steps ...)."""
         self._known.update(known)
 
-    def recover(self) -> bool:
+    def recover(self, schema_version: int) -> bool:
         """Takes up a killed process's folder: how far did it get? False if no event was written."""
+        self._schema_version = schema_version
         lines = read_lines(self._events.path, torn_end_allowed=True)
-        past = [from_json(line, Stamped) for line in lines]
+        renamed = schema_1.stamped if self._schema_version == 1 else None
+        past = [from_json(line, Stamped, renamed) for line in lines]
         for stamped in past:
             self._count(stamped.event)
         self._started = datetime.strptime(self.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -158,8 +162,9 @@ class Writer:
         known |= {**self._known, **more}
         missing = {name: reason for name in sorted(UNFINISHED) if known.get(name) is None}
         return Summary(
+            schema_version=self._schema_version,
             run_id=self.run_id,
-            spec_digest=self.spec.digest,
+            spec_digest=sealed_digest(self.folder),
             status=status,
             status_reason=reason,
             started_utc=self.started_utc,

@@ -21,7 +21,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from harness.data.base import View
+from harness.data.base import CropRule
 from harness.data.ffcv.loader import FfcvLoader
 from harness.data.ffcv.write import write_beton
 
@@ -85,7 +85,7 @@ def ffcv_epochs(loader, epochs):
 def test_ffcv_loads_what_torchvision_loads(benchmark, stored, store_format):
     root, n = stored
     repeats = 1 if benchmark.disabled else max(1, 2000 // n)
-    view = View(crop=CROP, place="random", mirror=True)
+    view = CropRule(crop=CROP, place="random", mirror=True)
     loader = FfcvLoader(root / f"{store_format}.beton", images=n, view=view, batch_size=BATCH, seed=0, shuffle=True,
                         workers=WORKERS)  # fmt: skip
     rivals = []

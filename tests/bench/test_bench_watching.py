@@ -56,7 +56,7 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     benchmark.pedantic(step, rounds=1 if benchmark.disabled else 30, warmup_rounds=2)
     losses = tuple([1.234567] * WINDOW_STEPS)
     window = StepsDone(
-        last_step=20, epoch=0.1, losses=losses, top1_error=0.5, rate=0.01, images=1280, elapsed_s=1.0, wait_s=0.01
+        last_step=20, epoch=0.1, losses=losses, top1_error=0.5, lr=0.01, images=1280, elapsed_s=1.0, wait_s=0.01
     )
     probes = [HostProbe(), *open_nvml("cpu")]
     with Store(tmp_path).open(spec, {}) as writer:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import Board, RunLine
-from harness.cli.reproduce import Wish
+from harness.cli.reproduce import StudyRequest
 from harness.cli.runs import chance_warning
 from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
@@ -74,16 +74,16 @@ def test_weights_that_can_not_be_written_cost_no_record(
 
 
 def test_an_option_that_is_left_out_is_the_studys() -> None:
-    plain = Wish("reproduce", None, None, None, None, None, False).resolved()
-    other = Wish("reproduce", ("no_lrn",), "paper", "synthetic", 7, None, False).resolved()
+    plain = StudyRequest("reproduce", None, None, None, None, None, False).resolved()
+    other = StudyRequest("reproduce", ("no_lrn",), "paper", "synthetic", 7, None, False).resolved()
     assert (plain.recipe, plain.data, plain.seeds, len(plain.variants)) == ("mini", "fashion_mnist", 3, 6)
     assert (other.recipe, other.data, other.seeds, other.variants) == ("paper", "synthetic", 7, ("no_lrn",))
     with pytest.raises(UsageError):
-        Wish("nothing", None, None, None, None, None, False).resolved()
+        StudyRequest("nothing", None, None, None, None, None, False).resolved()
 
 
 STEPS = StepsDone(
-    last_step=20, epoch=0.5, losses=(2.0, 1.0), top1_error=0.25, rate=0.01, images=3000, elapsed_s=2.0, wait_s=0.1
+    last_step=20, epoch=0.5, losses=(2.0, 1.0), top1_error=0.25, lr=0.01, images=3000, elapsed_s=2.0, wait_s=0.1
 )
 STARTED = TrainingStarted(steps=40, images_per_epoch=2560, parameters=1)
 FOUND = Evaluated(

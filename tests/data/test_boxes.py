@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.data.augment.boxes import in_square
-from harness.data.base import Prepared, View
+from harness.data.base import CropRule, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.prepare.job import prepare
 from harness.data.sources import SOURCES
@@ -33,7 +33,9 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def boxes_of(prepared: Prepared, loader: str) -> torch.Tensor:
-    opened = open_loader(prepared, "train", batch_size=3, view=View(), seed=0, shuffle=False, workers=0, loader=loader)
+    opened = open_loader(
+        prepared, "train", batch_size=3, view=CropRule(), seed=0, shuffle=False, workers=0, loader=loader
+    )
     with opened.epoch(0) as batches:
         boxes = next(batches).boxes
     assert boxes is not None

@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data.base import Batch, Loader, Prepared, View
+from harness.data.base import Batch, CropRule, Loader, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.loaders.folder import FolderLoader
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import Listing
 from harness.errors import DataError, RunFailed
 
-TRAIN = View(crop=12, place="random", mirror=True)
+TRAIN = CropRule(crop=12, place="random", mirror=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def prepared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared
     return prepare("folder", path=source, store_size=16, loader="folder", cache=tmp_path_factory.mktemp("cache"))
 
 
-def folder_loader(prepared: Prepared, view: View = TRAIN, batch_size: int = 4, workers: int = 0) -> Loader:
+def folder_loader(prepared: Prepared, view: CropRule = TRAIN, batch_size: int = 4, workers: int = 0) -> Loader:
     return open_loader(
         prepared,
         "train",
@@ -91,8 +91,10 @@ def test_loading_leaves_the_global_generator_alone(prepared: Prepared) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("view", [TRAIN, View(crop=12, place="random", mirror=True, share=3), View(crop=11), View()])
-def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, view: View) -> None:
+@pytest.mark.parametrize(
+    "view", [TRAIN, CropRule(crop=12, place="random", mirror=True, images_per_draw=3), CropRule(crop=11), CropRule()]
+)
+def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, view: CropRule) -> None:
     pytest.importorskip("ffcv")
     for loader in ("folder", "ffcv"):
         ready = prepare("folder", path=source, store_size=16, loader=loader, cache=tmp_path, workers=1)
@@ -128,7 +130,7 @@ def plain(root: Path, listing: Listing, workers: int = 0, timeout_s: float = 30.
         root,
         listing,
         side=8,
-        view=View(),
+        view=CropRule(),
         batch_size=1,
         seed=0,
         shuffle=False,

@@ -19,7 +19,7 @@ from harness.events import StepsDone
 from harness.records.store import RunRecord, Store
 from harness.resolve import Names, run_spec
 from harness.run import Placement, execute
-from variants.recipes.recipe import Augment, Evaluation
+from variants.recipes.recipe import Augmentation, Evaluation
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,8 +69,8 @@ def executed(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def run(loader: LoaderName = "folder", **changes: float) -> RunRecord:
         prepared = prepare("folder", path=class_folders, store_size=36, loader=loader, workers=1)
         spec = run_spec(Names("grouped_2gpu", "mini", "folder", 0), prepared, "cpu")
-        noisy = Augment(colour_std=0.5, colour_scale="std")
-        rules = replace(spec.recipe, batch_size=8, epochs=3.0, augment=noisy)
+        noisy = Augmentation(colour_std=0.5, colour_scale="std")
+        rules = replace(spec.recipe, batch_size=8, epochs=3.0, augmentation=noisy)
         rules = replace(rules, evaluation=Evaluation(protocols=("centre",), every_epochs=changes.get("every", 1.0)))
         spec = replace(spec, recipe=rules, seed=int(changes.get("seed", 0)))
         where = Placement(threads=1, workers=int(changes.get("workers", 0)), loader=loader)

@@ -19,7 +19,7 @@ from harness.data.base import Batch, Prepared
 from harness.data.prepare.statistics import Moments, Statistics
 from harness.errors import UsageError
 from harness.spec import DataSpec
-from variants.recipes.recipe import Augment, FixedDrops, Recipe
+from variants.recipes.recipe import Augmentation, FixedDrops, Recipe
 from variants.recipes.recipe import Pixels as Range
 
 SIDE, SIZE, IMAGES = 12, 8, 6
@@ -47,17 +47,17 @@ def prepared() -> Prepared:
     return Prepared(spec=spec, classes=("a", "b"), folder=Path(), manifest={}, **vars(measured()))
 
 
-def recipe(augment: Augment | None = None, pixels: Range | None = None) -> Recipe:
+def recipe(augment: Augmentation | None = None, pixels: Range | None = None) -> Recipe:
     return Recipe(
         name="tiny",
         schedule=FixedDrops(at_epochs=()),
         store_size=SIDE,
-        augment=augment or Augment(),
+        augmentation=augment or Augmentation(),
         pixels=pixels or Range(),
     )
 
 
-def arithmetic(augment: Augment | None = None, pixels: Range | None = None) -> Pixels:
+def arithmetic(augment: Augmentation | None = None, pixels: Range | None = None) -> Pixels:
     return Pixels(prepared(), recipe(augment, pixels), SIZE, seed=3, device=CPU)
 
 
@@ -97,13 +97,13 @@ def test_statistics_do_not_depend_on_how_the_images_are_split() -> None:
 
 
 def test_training_subtracts_the_central_crop_of_the_mean_image() -> None:
-    found = arithmetic(Augment(colour_std=0.0)).train(crops(), 0.0)
+    found = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0.0)
     expected = crops().images.numpy().astype(np.float64) - centre_mean()
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=ONE_ROUNDING)
 
 
 def test_channel_mean_and_std_are_scalars_of_each_channel() -> None:
-    found = arithmetic(Augment(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(crops(), 0.0)
+    found = arithmetic(Augmentation(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(crops(), 0.0)
     pixels = squares().reshape(-1, 3).astype(np.float64)
     images = crops().images.numpy().astype(np.float64)
     expected = (images - pixels.mean(axis=0).reshape(3, 1, 1)) / pixels.std(axis=0).reshape(3, 1, 1)
@@ -113,7 +113,7 @@ def test_channel_mean_and_std_are_scalars_of_each_channel() -> None:
 @pytest.mark.parametrize("scale", ["eigenvalue", "std"])
 def test_colour_noise_is_the_papers_formula(scale: Any) -> None:
     """Paper sec. 4.1 with pixels in 0-1: p1, p2, p3 times alpha * lambda; the 2012 code: times alpha * sqrt(lambda)."""
-    augment = Augment(colour_scale=scale, divide_by=1.1)
+    augment = Augmentation(colour_scale=scale, divide_by=1.1)
     values, vectors = np.linalg.eigh(np.cov(squares().reshape(-1, 3).astype(np.float64).T / 255.0, bias=True))
     alphas = 0.1 * draw_normals(3, 4, np.arange(IMAGES), 3)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(3)])
@@ -126,28 +126,28 @@ def test_colour_noise_is_the_papers_formula(scale: Any) -> None:
 
 
 def test_colour_noise_is_drawn_anew_each_epoch_and_for_each_image() -> None:
-    pixels = arithmetic(Augment(share=32))
+    pixels = arithmetic(Augmentation(images_per_draw=32))
     noise = np.stack([pixels.colour_noise(crops(), epoch) for epoch in range(3)]).reshape(-1, 3)
     assert len(np.unique(noise, axis=0)) == 3 * IMAGES
 
 
 def test_colour_noise_can_be_switched_off_late() -> None:
     off = arithmetic().train(crops(), 1.0, colour=False)
-    assert torch.equal(off, arithmetic(Augment(colour_std=0.0)).train(crops(), 1.0))
+    assert torch.equal(off, arithmetic(Augmentation(colour_std=0.0)).train(crops(), 1.0))
 
 
 def test_without_colour_noise_nothing_is_divided() -> None:
-    made = arithmetic(Augment(colour_scale="std", divide_by=1.1))
-    plain = arithmetic(Augment(colour_std=0.0)).train(crops(), 0.0)
+    made = arithmetic(Augmentation(colour_scale="std", divide_by=1.1))
+    plain = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0.0)
     noise = torch.from_numpy(made.colour_noise(crops(), 0))[:, :, None, None]
     torch.testing.assert_close(made.train(crops(), 0.0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS)
     assert torch.equal(made.train(crops(), 0.0, colour=False), plain)
-    assert torch.equal(arithmetic(Augment(colour_std=0.0, divide_by=1.1)).train(crops(), 0.0), plain)
+    assert torch.equal(arithmetic(Augmentation(colour_std=0.0, divide_by=1.1)).train(crops(), 0.0), plain)
 
 
 def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
     mean, std = (120.0, 110.0, 100.0), (58.0, 57.0, 56.0)
-    found = arithmetic(Augment(colour_std=0.0), Range(mean=mean, divide_by_std=std))
+    found = arithmetic(Augmentation(colour_std=0.0), Range(mean=mean, divide_by_std=std))
     images = crops().images.numpy().astype(np.float64)
     expected = (images - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     np.testing.assert_allclose(found.train(crops(), 0.0), expected, atol=ONE_ROUNDING)
@@ -196,8 +196,8 @@ def test_a_quarter_turn_is_rot90() -> None:
 
 
 def test_a_turning_recipe_asks_the_loader_for_whole_squares() -> None:
-    assert train_view(recipe(Augment(rotate_degrees=5.0)), SIZE).crop is None
-    assert train_view(recipe(Augment(scale=(0.5, 1.0))), SIZE).crop is None
+    assert train_view(recipe(Augmentation(rotate_degrees=5.0)), SIZE).crop is None
+    assert train_view(recipe(Augmentation(scale=(0.5, 1.0))), SIZE).crop is None
     assert train_view(recipe(), SIZE).crop == SIZE
 
 
@@ -219,7 +219,7 @@ def hull(image: torch.Tensor) -> list[float]:
 
 def test_boxes_follow_crop_and_mirror() -> None:
     made, boxes = painted()
-    pixels = arithmetic(Augment(colour_std=0.0), Range(mean="none"))
+    pixels = arithmetic(Augmentation(colour_std=0.0), Range(mean="none"))
     cuts = draw_cuts(train_view(recipe(), SIZE), SIDE, seed=3, epoch=2, indices=np.arange(IMAGES))
     assert cuts.flips.any()
     assert not cuts.flips.all()
@@ -236,7 +236,7 @@ def test_boxes_follow_a_warp() -> None:
     """Bilinear edges and the grid of pixels blur a hull by less than one and a half pixels of 8."""
     made, boxes = painted()
     pixels = arithmetic(
-        Augment(colour_std=0.0, mirror=False, rotate_degrees=10.0, scale=(0.9, 1.1)), Range(mean="none")
+        Augmentation(colour_std=0.0, mirror=False, rotate_degrees=10.0, scale=(0.9, 1.1)), Range(mean="none")
     )
     batch = replace(crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()))
     images, found = pixels.train(batch, 0.0), pixels.train_boxes(batch, 0.0)

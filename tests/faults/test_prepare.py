@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.base import Prepared, View
+from harness.data.base import CropRule, Prepared
 from harness.data.loaders import factory
 from harness.data.loaders.factory import open_loader
-from harness.data.prepare.job import manifest, prepare
+from harness.data.prepare import manifest
+from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import load_manifest, one_at_a_time, write_whole
 from harness.data.sources import SOURCES
 from harness.data.sources.arrays import ArraySplit
@@ -128,7 +129,9 @@ def test_bad_files_are_left_out_when_asked(ready: Callable[..., Prepared], tree:
     assert (part.spec.train_images, part.spec.val_images) == (3, 3)
     assert [Path(bad["name"]).name for bad in part.manifest["skipped"]] == ["2.png", "notes.txt", "1.png"]
     assert part.spec.listing != whole.spec.listing
-    loader = open_loader(part, "train", batch_size=9, view=View(), seed=0, shuffle=False, workers=0, loader="folder")
+    loader = open_loader(
+        part, "train", batch_size=9, view=CropRule(), seed=0, shuffle=False, workers=0, loader="folder"
+    )
     with loader.epoch(0) as batches:
         assert next(batches).labels.tolist() == [0, 1, 1]
 
@@ -304,7 +307,7 @@ def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], mo
     why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
     monkeypatch.setattr(factory.ffcv, "status", lambda: (False, why))
     prepared = ready(loader="auto")
-    loader = open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0)
+    loader = open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0)
     assert (loader.choice.name, loader.choice.reason) == ("folder", why)
     with pytest.raises(UsageError, match="the FFCV loader was asked for, but ffcv is not installed"):
         ready(loader="ffcv")
@@ -315,10 +318,10 @@ def test_a_loader_not_prepared_for_is_told_with_the_way_out(
 ) -> None:
     monkeypatch.setattr(factory.ffcv, "status", lambda: (True, "it works"))
     prepared = ready()
-    auto = open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0)
+    auto = open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0)
     assert "was prepared for the folder loader only" in auto.choice.reason
     with pytest.raises(UsageError, match="run: python -m harness data prepare folder --loader ffcv"):
-        open_loader(prepared, "val", batch_size=2, view=View(), seed=0, shuffle=False, workers=0, loader="ffcv")
+        open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0, loader="ffcv")
 
 
 def test_jpeg_for_the_folder_loader_is_refused(ready: Callable[..., Prepared]) -> None:
@@ -330,7 +333,7 @@ def test_a_cache_can_be_moved(memory: str, tmp_path: Path) -> None:
     prepare(memory, store_size=12, loader="folder", cache=tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
     moved = prepare(memory, store_size=12, loader="folder", cache=tmp_path / "new")
-    loader = open_loader(moved, "val", batch_size=6, view=View(), seed=0, shuffle=False, workers=0, loader="folder")
+    loader = open_loader(moved, "val", batch_size=6, view=CropRule(), seed=0, shuffle=False, workers=0, loader="folder")
     with loader.epoch(0) as batches:
         assert next(batches).labels.tolist() == [0, 1, 0, 1, 0, 1]
 

@@ -32,7 +32,7 @@ SPEC = RunSpec(
     seed=0,
 )
 STEPS = StepsDone(
-    last_step=2, epoch=0.5, losses=(0.7, 0.6), top1_error=0.5, rate=0.01, images=8, elapsed_s=0.2, wait_s=0.1
+    last_step=2, epoch=0.5, losses=(0.7, 0.6), top1_error=0.5, lr=0.01, images=8, elapsed_s=0.2, wait_s=0.1
 )
 RIGHT = np.array([True, False, True, True, False, False, True, False, True])
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from harness.errors import RecordError
-from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
+from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.records.record import Stamped
 from harness.records.store import RunRecord, Store
 from harness.records.tables import curves_table, runs_table, telemetry_table
 from harness.serialization import from_json, to_json
 
-EVENTS = (TrainingStarted, StepsDone, Evaluated, RateDropped, TrainingDone)
+EVENTS = (TrainingStarted, StepsDone, Evaluated, LrChanged, TrainingDone)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -74,7 +74,7 @@ def test_curves_count_images_seen_and_average_a_windows_losses(tmp_path: Path) -
     assert table["curve"].tolist() == ["training", "training", "centre"]
     assert table["images_seen"].tolist() == [8, 16, 16]
     assert table["loss"].tolist() == pytest.approx([0.65, 0.65, 0.5])
-    assert table["rate"].isna().tolist() == [False, False, True]
+    assert table["lr"].isna().tolist() == [False, False, True]
 
 
 def test_telemetry_is_one_row_a_reading(tmp_path: Path) -> None:

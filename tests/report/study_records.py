@@ -113,7 +113,7 @@ def _training(error: float) -> list[Any]:
                 epoch=i / 6,
                 losses=(2.3 * fit,) * 10,
                 top1_error=error + (0.9 - error) * fit,
-                rate=0.01,
+                lr=0.01,
                 images=640,
                 elapsed_s=2.0,
                 wait_s=0.2,

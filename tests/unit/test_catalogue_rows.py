@@ -44,7 +44,7 @@ RECIPE_DELTAS = {
     "gradient_clipping": {"clip norm"},
     "label_smoothing": {"smoothing"},
     "nesterov": {"nesterov"},
-    "inverse_sqrt_rate": {"rate"},
+    "inverse_sqrt_rate": {"lr"},
     "step_100k": {"schedule"},
     "rotate_scale_crop": {"rotate degrees", "scale", "mirror", "colour std"},
 }

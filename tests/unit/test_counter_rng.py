@@ -90,4 +90,4 @@ def test_more_values_per_image_keep_the_first_ones():
 
 @pytest.mark.parametrize(("share", "keys"), [(1, [9, 4, 7, 2, 5]), (2, [9, 9, 7, 7, 5]), (8, [9] * 5)])
 def test_consecutive_images_share_the_first_ones_key(share, keys):
-    assert counter_rng.share_keys([9, 4, 7, 2, 5], share).tolist() == keys
+    assert counter_rng.draw_keys([9, 4, 7, 2, 5], share).tolist() == keys

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.optim import RateSchedule, Sgd, colour_noise_on
-from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, Group, LateChange, Plateau, Recipe
+from harness.optim import LrSchedule, Sgd, colour_noise_on
+from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, ParamGroup, Plateau, Recipe
 
 DROPS = FixedDrops(at_epochs=(2.0, 4.0))
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(**{"name": "r", "schedule": DROPS, "store_size": 36, "epochs": 6.0, "rate": 0.1, **changes})  # type: ignore[arg-type]
+    return Recipe(**{"name": "r", "schedule": DROPS, "store_size": 36, "epochs": 6.0, "lr": 0.1, **changes})  # type: ignore[arg-type]
 
 
 def one_weight(name: str) -> tuple[str, str, str]:
@@ -55,7 +55,7 @@ def test_torchs_rule_equals_torch_optim_sgd_and_parts_from_the_papers_at_the_fir
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
         sgd.step()
         expected.append(weight.item())
-    ours = trajectory(recipe(rate_inside_velocity=False), GRADIENTS)
+    ours = trajectory(recipe(lr_inside_velocity=False), GRADIENTS)
     assert ours == pytest.approx(expected, abs=1e-15)
     papers = trajectory(recipe(), GRADIENTS)
     assert papers[:4] == pytest.approx(ours[:4], abs=1e-15)
@@ -71,33 +71,35 @@ def test_nesterov_equals_torchs_while_the_rate_stands(inside: bool) -> None:
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
         sgd.step()
         expected.append(weight.item())
-    made = recipe(nesterov=True, rate_inside_velocity=inside, schedule=FixedDrops(at_epochs=()))
+    made = recipe(nesterov=True, lr_inside_velocity=inside, schedule=FixedDrops(at_epochs=()))
     assert trajectory(made, GRADIENTS) == pytest.approx(expected, abs=1e-15)
 
 
 def test_biases_take_their_own_rate_and_no_decay() -> None:
-    groups = (Group(parameter="bias", rate_factor=2.0, decay_factor=0.0),)
+    groups = (ParamGroup(parameter="bias", lr_factor=2.0, weight_decay_factor=0.0),)
     moved = trajectory(recipe(groups=groups), [0.3], name="fc6.bias")
     assert moved == pytest.approx([0.5 - 0.2 * 0.3], abs=1e-15)
 
 
 def test_a_group_may_name_a_layer_and_the_first_match_holds() -> None:
-    groups = (Group(layer="fc6", rate_factor=0.0), Group(layer="dense", rate_factor=3.0))
+    groups = (ParamGroup(layer="fc6", lr_factor=0.0), ParamGroup(layer="dense", lr_factor=3.0))
     assert trajectory(recipe(groups=groups), [0.3], name="fc6.weight") == [0.5]
     assert trajectory(recipe(groups=groups, weight_decay=0.0), [0.3], name="fc7.weight") == pytest.approx([0.41])
 
 
 def test_a_late_change_freezes_one_layer_and_spares_the_others() -> None:
-    late = (LateChange(at_epoch=1.0, layer="conv1", rate=1e-5), LateChange(at_epoch=2.0, layer="conv1", rate=0.0))
-    frozen = trajectory(recipe(late=late), GRADIENTS)
+    late = (LateChange(at_epoch=1.0, layer="conv1", lr=1e-5), LateChange(at_epoch=2.0, layer="conv1", lr=0.0))
+    frozen = trajectory(recipe(late_changes=late), GRADIENTS)
     assert frozen[4:] == [frozen[3]] * len(frozen[4:])
     assert frozen[2] != frozen[3]
-    assert trajectory(recipe(late=late), GRADIENTS, "conv2.weight") == trajectory(recipe(), GRADIENTS, "conv2.weight")
+    assert trajectory(recipe(late_changes=late), GRADIENTS, "conv2.weight") == trajectory(
+        recipe(), GRADIENTS, "conv2.weight"
+    )
 
 
 def test_a_late_change_of_the_weights_leaves_the_biases_alone() -> None:
-    late = (LateChange(at_epoch=1.0, layer="conv1", parameter="weight", rate=0.0),)
-    weights, biases = (trajectory(recipe(late=late), GRADIENTS, f"conv1.{role}") for role in ("weight", "bias"))
+    late = (LateChange(at_epoch=1.0, layer="conv1", parameter="weight", lr=0.0),)
+    weights, biases = (trajectory(recipe(late_changes=late), GRADIENTS, f"conv1.{role}") for role in ("weight", "bias"))
     assert weights[3:] == [weights[2]] * len(weights[3:])
     assert biases == trajectory(recipe(), GRADIENTS, "conv1.bias")
 
@@ -118,13 +120,13 @@ def test_parameters_without_a_gradient_stay() -> None:
 
 
 def test_schedules_in_steps_and_geometric_stages() -> None:
-    assert [RateSchedule(EverySteps(steps=3), 9).factor(s, 0) for s in (0, 2, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
-    stages = RateSchedule(ExpSteps(steps=4, divisor=1000.0), 8)
+    assert [LrSchedule(EverySteps(steps=3), 9).factor(s, 0) for s in (0, 2, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
+    stages = LrSchedule(ExpSteps(steps=4, divisor=1000.0), 8)
     assert [stages.factor(0, e) for e in (0, 2, 4, 6, 7.9)] == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-3])
 
 
 def test_plateau_drops_after_patience_and_stops_after_its_drops() -> None:
-    schedule = RateSchedule(Plateau(patience=2, drops=1), 90)
+    schedule = LrSchedule(Plateau(patience=2, drops=1), 90)
     for error in (0.5, 0.4, 0.41, 0.4):
         schedule.observe(error)
     assert schedule.factor(0, 0) == pytest.approx(0.1)

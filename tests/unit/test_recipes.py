@@ -24,13 +24,17 @@ def test_every_recipe_the_catalogue_promises_is_there() -> None:
 
 def test_paper_is_section_5() -> None:
     paper = RECIPES["paper"].recipe
-    assert (paper.batch_size, paper.rate, paper.momentum, paper.weight_decay) == (128, 0.01, 0.9, 5e-4)
+    assert (paper.batch_size, paper.lr, paper.momentum, paper.weight_decay) == (128, 0.01, 0.9, 5e-4)
     assert paper.epochs == 90.0
     assert isinstance(paper.schedule, Plateau)
     assert (paper.schedule.drops, paper.schedule.factor) == (3, 0.1)
     assert paper.groups == ()
-    assert paper.rate_inside_velocity
-    assert (paper.augment.colour_std, paper.augment.share, paper.augment.divide_by) == (0.1, 1, 1.0)
+    assert paper.lr_inside_velocity
+    assert (paper.augmentation.colour_std, paper.augmentation.images_per_draw, paper.augmentation.divide_by) == (
+        0.1,
+        1,
+        1.0,
+    )
 
 
 def test_code_2012_is_the_log_of_run_145() -> None:
@@ -38,13 +42,17 @@ def test_code_2012_is_the_log_of_run_145() -> None:
     assert code.schedule == FixedDrops(at_epochs=(25.0, 51.0, 79.0))
     assert code.epochs == 91.0
     assert code.late == (
-        LateChange(at_epoch=67.0, layer="conv1", parameter="weight", rate=1e-5, colour_noise=False),
-        LateChange(at_epoch=72.0, layer="conv1", rate=0.0),
+        LateChange(at_epoch=67.0, layer="conv1", parameter="weight", lr=1e-5, colour_noise=False),
+        LateChange(at_epoch=72.0, layer="conv1", lr=0.0),
     )
     (biases,) = code.groups
-    assert (biases.parameter, biases.rate_factor, biases.decay_factor) == ("bias", 2.0, 0.0)
-    assert biases.rate_schedule == FixedDrops(at_epochs=())
-    assert (code.augment.share, code.augment.divide_by, code.augment.colour_scale) == (32, 1.1, "std")
+    assert (biases.parameter, biases.lr_factor, biases.weight_decay_factor) == ("bias", 2.0, 0.0)
+    assert biases.schedule == FixedDrops(at_epochs=())
+    assert (code.augmentation.images_per_draw, code.augmentation.divide_by, code.augmentation.colour_scale) == (
+        32,
+        1.1,
+        "std",
+    )
 
 
 def test_schedules_of_the_others() -> None:
@@ -57,7 +65,7 @@ def test_schedules_of_the_others() -> None:
 
 
 def test_article_starts_at_one_over_the_root_of_the_batch() -> None:
-    assert RECIPES["article"].recipe.rate == pytest.approx(0.0883883, abs=5e-8)  # the digits given
+    assert RECIPES["article"].recipe.lr == pytest.approx(0.0883883, abs=5e-8)  # the digits given
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -72,9 +80,9 @@ def test_every_rows_changes_fit_its_native_recipe_and_mini(name: str, recipe: st
 
 def test_apply_changes_nested_fields_and_leaves_the_original() -> None:
     mini = RECIPES["mini"].recipe
-    changed = apply(mini, (("augment.colour_std", 0.0), ("rate", 0.5)))
-    assert (changed.augment.colour_std, changed.rate) == (0.0, 0.5)
-    assert (mini.augment.colour_std, mini.rate) != (0.0, 0.5)
+    changed = apply(mini, (("augmentation.colour_std", 0.0), ("lr", 0.5)))
+    assert (changed.augmentation.colour_std, changed.lr) == (0.0, 0.5)
+    assert (mini.augmentation.colour_std, mini.lr) != (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,7 @@ def test_apply_refuses_an_unknown_field_and_says_what_there_is(path: str, said: 
 
 
 def test_owt_2014_divides_noisy_images_as_cuda_convnet2_does() -> None:
-    assert RECIPES["owt_2014"].recipe.augment.divide_by == 1.1  # convdata.py:183
+    assert RECIPES["owt_2014"].recipe.augmentation.divide_by == 1.1  # convdata.py:183
 
 
 def test_run_167_and_its_like_are_95_epochs_long() -> None:
@@ -103,12 +111,12 @@ def test_pool2_keeps_the_schedule_of_run_147() -> None:
     made = apply(RECIPES[row.recipe].recipe, row.recipe_changes)
     assert made.epochs == 90.0
     assert made.schedule == FixedDrops(at_epochs=(23.0, 51.0, 79.0))
-    assert made.late == (LateChange(at_epoch=79.0, layer="conv1", rate=0.0),)  # noise to the end, conv1 never slowed
+    assert made.late == (LateChange(at_epoch=79.0, layer="conv1", lr=0.0),)  # noise to the end, conv1 never slowed
 
 
 def cifar_groups(name: str) -> dict[str | None, list[object]]:
     made = apply(RECIPES["cifar_2012"].recipe, CATALOG[name].recipe_changes)
-    return {group.parameter: [group.rate_schedule, made.schedule] for group in made.groups}
+    return {group.parameter: [group.schedule, made.schedule] for group in made.groups}
 
 
 def test_the_last_drops_on_cifar_are_of_the_weights_rate_alone() -> None:

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.data.base import Batch, Loader, Prepared, View
+from harness.data.base import Batch, CropRule, Loader, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.loaders.synthetic import SyntheticSquares
 from harness.data.prepare.job import prepare
 from harness.errors import UsageError
 
-CROP = View(crop=16, place="random", mirror=True)
+CROP = CropRule(crop=16, place="random", mirror=True)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def prepared() -> Prepared:
     return prepare("synthetic", store_size=20, limit=(300, 70))
 
 
-def loader(prepared: Prepared, seed: int = 1, view: View = CROP) -> Loader:
+def loader(prepared: Prepared, seed: int = 1, view: CropRule = CROP) -> Loader:
     return open_loader(prepared, "train", batch_size=64, view=view, seed=seed, shuffle=True, workers=1)
 
 
@@ -70,7 +70,7 @@ def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> Non
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    val = open_loader(prepared, "val", batch_size=70, view=View(crop=16), seed=0, shuffle=False, workers=1)
+    val = open_loader(prepared, "val", batch_size=70, view=CropRule(crop=16), seed=0, shuffle=False, workers=1)
     (batch,) = batches(val)
     wrong = net(batch.images.float() / 128 - 1).argmax(1) != batch.labels
     assert wrong.float().mean() < 0.5
@@ -78,7 +78,7 @@ def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> Non
 
 def test_a_crop_larger_than_the_square_is_refused(prepared: Prepared) -> None:
     with pytest.raises(UsageError, match="--size 24"):
-        loader(prepared, view=View(crop=24))
+        loader(prepared, view=CropRule(crop=24))
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import torch
 from tiny_training import BOXED, CPU, NET, FakeLoader, in_batches, net, pixels, recipe
 
 from harness.errors import RunFailed
-from harness.events import Evaluated, Event, RateDropped, StepsDone, TrainingDone, TrainingStarted
+from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
 from harness.train import WINDOW_STEPS, Trainer
-from variants.recipes.recipe import Augment, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
+from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
 from variants.spec import AlexNetSpec
 
 IMAGES, BATCH = 20, 8  # 3 batches an epoch, the last of 4
@@ -68,7 +68,7 @@ def validating(every: float) -> Evaluation:
 def test_events_come_in_order() -> None:
     found = events(recipe(epochs=2.0, evaluation=validating(1.0), schedule=FixedDrops(at_epochs=(1.0,))))
     assert [type(event) for event in found] == [
-        TrainingStarted, StepsDone, Evaluated, RateDropped, StepsDone, TrainingDone,
+        TrainingStarted, StepsDone, Evaluated, LrChanged, StepsDone, TrainingDone,
     ]  # fmt: skip
     assert found[0] == TrainingStarted(steps=6, images_per_epoch=IMAGES, parameters=NET.parameters)
 
@@ -109,26 +109,26 @@ def test_a_run_shorter_than_an_epoch_has_its_share_of_the_steps() -> None:
 
 def test_every_drop_of_the_rate_is_told_with_its_step() -> None:
     """Rates hold from the step after the epoch was reached: 3 steps an epoch, so epoch 1 begins with step 4."""
-    found = events(recipe(epochs=3.0, rate=0.01, schedule=FixedDrops(at_epochs=(1.0, 2.0))))
-    drops = [event for event in found if isinstance(event, RateDropped)]
+    found = events(recipe(epochs=3.0, lr=0.01, schedule=FixedDrops(at_epochs=(1.0, 2.0))))
+    drops = [event for event in found if isinstance(event, LrChanged)]
     assert [event.step for event in drops] == [4, 7]
-    assert [event.rate for event in drops] == pytest.approx([0.001, 0.0001])
+    assert [event.lr for event in drops] == pytest.approx([0.001, 0.0001])
     last = [event for event in found if isinstance(event, StepsDone)][-1]
-    assert last.rate == pytest.approx(0.0001)
+    assert last.lr == pytest.approx(0.0001)
 
 
 def test_a_rate_that_falls_all_the_time_is_told_by_the_windows_only() -> None:
-    found = events(recipe(epochs=10.0, rate=0.01, schedule=Linear()))
-    assert not [event for event in found if isinstance(event, RateDropped)]
-    rates = [event.rate for event in found if isinstance(event, StepsDone)]
+    found = events(recipe(epochs=10.0, lr=0.01, schedule=Linear()))
+    assert not [event for event in found if isinstance(event, LrChanged)]
+    rates = [event.lr for event in found if isinstance(event, StepsDone)]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0] < 0.01
 
 
 def test_a_plateau_drops_the_rate_after_the_validation_that_shows_it() -> None:
     validate = Validation(iter([0.5, 0.5, 0.5, 0.5]))
-    rules = recipe(epochs=4.0, rate=0.01, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
-    drops = [event.step for event in events(rules, validate=validate) if isinstance(event, RateDropped)]
+    rules = recipe(epochs=4.0, lr=0.01, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
+    drops = [event.step for event in events(rules, validate=validate) if isinstance(event, LrChanged)]
     assert validate.asked == [3, 6, 9]
     assert drops == [10]
 
@@ -156,8 +156,8 @@ def test_the_same_seed_gives_the_same_losses_and_dropout_another_seed_others() -
 
 
 def test_a_frozen_layer_stands_still_from_its_epoch_on() -> None:
-    late = (LateChange(at_epoch=1.0, layer="conv1", rate=0.0),)
-    made = trainer(recipe(epochs=2.0, late=late, evaluation=validating(0.33)))  # a validation after every step
+    late = (LateChange(at_epoch=1.0, layer="conv1", lr=0.0),)
+    made = trainer(recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33)))  # a validation after every step
     kernels = made.model.get_parameter("conv1.weight")
     states = [kernels.detach().clone() for event in made.events() if isinstance(event, StepsDone)]
     assert len(states) == 6
@@ -166,9 +166,10 @@ def test_a_frozen_layer_stands_still_from_its_epoch_on() -> None:
 
 
 def test_late_colour_noise_is_switched_off() -> None:
-    noisy = recipe(augment=Augment(colour_std=0.5, colour_scale="std"))
+    noisy = recipe(augmentation=Augmentation(colour_std=0.5, colour_scale="std"))
     switched = recipe(
-        augment=Augment(colour_std=0.5, colour_scale="std"), late=(LateChange(at_epoch=1.0, colour_noise=False),)
+        augmentation=Augmentation(colour_std=0.5, colour_scale="std"),
+        late_changes=(LateChange(at_epoch=1.0, colour_noise=False),),
     )
     with_noise, without = losses(events(noisy)), losses(events(switched))
     assert with_noise[:3] == without[:3]
@@ -177,7 +178,7 @@ def test_late_colour_noise_is_switched_off() -> None:
 
 def test_the_box_head_adds_its_weighted_loss() -> None:
     boxes = torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(2))
-    rules = recipe(loss=Loss(box_weight=3.0), augment=Augment(crop="centre", mirror=False, colour_std=0.0))
+    rules = recipe(loss=Loss(box_weight=3.0), augmentation=Augmentation(crop="centre", mirror=False, colour_std=0.0))
     made = trainer(rules, BOXED, loader=FakeLoader(IMAGES, in_batches(IMAGES, BATCH), boxes=boxes))
     with made.loader.epoch(0) as batches:
         batch = next(batches)

@@ -105,7 +105,7 @@ def test_a_box_head_is_a_layer_like_any_other() -> None:
 
 def test_the_scale_of_a_colour_noise_that_is_off_is_no_difference() -> None:
     paper = RECIPES["paper"].recipe
-    off = apply(paper, (("augment.colour_std", 0.0), ("augment.colour_scale", "std")))
+    off = apply(paper, (("augmentation.colour_std", 0.0), ("augmentation.colour_scale", "std")))
     assert [(one.what, one.b) for one in recipe(paper, off)] == [("colour std", "0")]
 
 

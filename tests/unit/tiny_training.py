@@ -15,7 +15,7 @@ from harness.data.base import Batch, LoaderChoice, Prepared
 from harness.data.loaders.synthetic import prepare_synthetic
 from variants.layers import Activation, Conv, Dense, Dropout
 from variants.modules.alexnet import AlexNet, build
-from variants.recipes.recipe import Augment, Evaluation, FixedDrops, Recipe
+from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Recipe
 from variants.spec import AlexNetSpec
 
 SIDE, STORED = 8, 10
@@ -37,9 +37,9 @@ def recipe(**changes: Any) -> Recipe:
         "name": "tiny",
         "batch_size": 8,
         "epochs": 2.0,
-        "rate": 1e-4,
+        "lr": 1e-4,
         "schedule": FixedDrops(at_epochs=()),
-        "augment": Augment(colour_std=0.0),
+        "augment": Augmentation(colour_std=0.0),
         "evaluation": Evaluation(protocols=("centre",), every_epochs=0.0),
         "store_size": STORED,
     }

@@ -11,7 +11,7 @@ from typing import Literal
 from variants.catalog.edits import each, named
 from variants.catalog.row import Effect, Score, Variant
 from variants.layers import LRN, Activation, Conv, Dense, Init, Local, Pool, SpatialLRN
-from variants.recipes.recipe import Group
+from variants.recipes.recipe import ParamGroup
 from variants.recipes.rows import CIFAR_GROUPS, FAST_BIASES
 from variants.spec import AlexNetSpec
 
@@ -64,7 +64,7 @@ NET_13 = AlexNetSpec(
 )
 
 # 32-pixel images as they are: neither crops nor mirrors, so one view
-_WHOLE = (("augment.mirror", False), ("evaluation.protocols", ("centre",)))
+_WHOLE = (("augmentation.mirror", False), ("evaluation.protocols", ("centre",)))
 
 _FIGURE_1 = (
     *_WHOLE,
@@ -86,7 +86,7 @@ _READ_AS_13 = (
     "figure 1 names neither layers nor widths; the paper counts the 13 % net as four layers, its classifier left out",
 )
 _WHOLE_13 = replace(NET_13, input_size=32)  # no regularisation, so whole images
-_RATE = "the paper chose each net's rate for speed; .001 is a start for such a search"
+_LR = "the paper chose each net's learning rate for speed; .001 is a start for such a search"
 
 
 def _figure_1(
@@ -112,12 +112,12 @@ def _figure_1(
 
 
 CIFAR_ROWS = (
-    _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _RATE),
+    _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _LR),
     _figure_1(
         "cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, stands after pool1, which it commutes with"
     ),
-    _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _RATE),
-    _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _RATE),
+    _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _LR),
+    _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _LR),
     Variant(
         name="cifar_18pct",
         family="cifar",
@@ -131,7 +131,7 @@ CIFAR_ROWS = (
             *_WHOLE,
             ("epochs", 140.0),
             ("schedule.at_epochs", (120.0, 130.0)),
-            ("groups", (FAST_BIASES, Group(layer="dense", decay_factor=250.0))),  # .004 and 1
+            ("groups", (FAST_BIASES, ParamGroup(layer="dense", weight_decay_factor=250.0))),  # .004 and 1
         ),
         score=Score(
             top1_percent=18.0,
@@ -159,7 +159,7 @@ CIFAR_ROWS = (
             source="P sec. 3.3; K1 layer-params-conv-local-13pct.cfg (its first line)",
         ),
         readings=(
-            "S labels the same net 12 % (layer-params-conv-local-12pct.cfg); its weights' rate ended at 1e-5",
+            "S labels the same net 12 % (layer-params-conv-local-12pct.cfg); its weights' learning rate ended at 1e-5",
             "nine or ten views: K1 has ten since a2a6af8, S and K2 have nine; the paper doesn't say",
         ),
     ),
@@ -202,7 +202,7 @@ CIFAR_ROWS = (
         spec=NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2")).but(local3={"out": 64}),
         geometries=("cifar",),
         recipe="cifar_2012",
-        recipe_changes=(("groups", (*CIFAR_GROUPS, Group(layer="dense", decay_factor=2.5))),),  # .01
+        recipe_changes=(("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),),  # .01
         effect=Effect(
             top1_points=-2.0,
             top5_points=None,

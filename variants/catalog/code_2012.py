@@ -77,12 +77,12 @@ CODE_ROWS = (
         recipe_changes=(
             ("epochs", 90.0),
             ("schedule.at_epochs", (23.0, 51.0, 79.0)),
-            ("late", (LateChange(at_epoch=79.0, layer="conv1", rate=0.0),)),
+            ("late_changes", (LateChange(at_epoch=79.0, layer="conv1", lr=0.0),)),
         ),
         effect=_log("147", 0.394, 0.3, note="41.058 / 18.510"),
         readings=(
             "the log never slows conv1 and freezes it at 79; colour noise isn't mentioned, so it stays on to the end",
-            "the biases' rate ended at .002, not .02; it dropped after epoch 23, and the log doesn't say when",
+            "the biases' learning rate ended at .002, not .02; it dropped after epoch 23, and the log doesn't say when",
         ),
     ),
     Variant(
@@ -112,7 +112,7 @@ CODE_ROWS = (
     Variant(
         name="code_2012_norm1_only",
         family="code_2012",
-        meaning="run 167: only layer 1 is normalised, and the rate falls in four equal stages",
+        meaning="run 167: only layer 1 is normalised, and the learning rate falls in four equal stages",
         source="S layer-params-167.cfg",
         expects="no loss: of the three norms only the first matters; not in the paper",
         spec=CODE.without("norm2", "rnorm2"),
@@ -121,7 +121,7 @@ CODE_ROWS = (
             "167",
             -0.176,
             -0.092,
-            note="40.488 / 18.118; against run 170, whose rate falls to 4e-5 and not 1e-5: -.04 / +.07; "
+            note="40.488 / 18.118; against run 170, whose learning rate falls to 4e-5 and not 1e-5: -.04 / +.07; "
             "no logged run has all norms and this schedule",
         ),
     ),

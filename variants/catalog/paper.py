@@ -244,7 +244,7 @@ PAPER_ROWS = (
         source="P sec. 4.1",
         expects="over one point more top-1 error",
         spec=PAPER,
-        recipe_changes=(("augment.colour_std", 0.0),),
+        recipe_changes=(("augmentation.colour_std", 0.0),),
         effect=_unstated(
             1.0, "P sec. 4.1", "over 1 point is all the paper says; data set and views are not stated", "more_than"
         ),

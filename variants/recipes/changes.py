@@ -1,4 +1,4 @@
-"""A recipe with some of its fields replaced, addressed by dotted names such as `augment.colour_std`. No torch."""
+"""A recipe with some of its fields replaced, addressed by dotted names such as `augmentation.colour_std`. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from variants.values import SpecError
 
 
 def apply(recipe: Recipe, changes: tuple[tuple[str, Any], ...]) -> Recipe:
-    """The recipe with fields replaced: `apply(r, (("augment.colour_std", 0.0),))`. Unknown fields raise SpecError."""
+    """The recipe with fields replaced: `apply(r, (("lr", 0.02),))`. Unknown fields raise SpecError."""
     for path, new in changes:
         recipe = _put(recipe, path.split("."), path, new)
     return recipe

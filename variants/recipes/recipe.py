@@ -11,7 +11,7 @@ Geometry: TypeAlias = Literal["full", "mini", "cifar"]
 
 @value
 class FixedDrops:
-    """Multiply the rate by `factor` at the start of each epoch listed (0-based, fractions allowed)."""
+    """Multiply the learning rate by `factor` at the start of each epoch listed (0-based, fractions allowed)."""
 
     kind: Literal["fixed_drops"] = "fixed_drops"
     at_epochs: tuple[float, ...]
@@ -39,7 +39,7 @@ class EverySteps:
 
 @value
 class ExpSteps:
-    """`steps` equal stages falling geometrically from the rate to rate / `divisor` (cuda-convnet2's `dexp`)."""
+    """`steps` equal stages that fall geometrically from the learning rate to lr / `divisor` (cuda-convnet2: `dexp`)."""
 
     kind: Literal["exp_steps"] = "exp_steps"
     steps: int
@@ -48,7 +48,7 @@ class ExpSteps:
 
 @value
 class Linear:
-    """Falls linearly from the rate to zero over the run (Caffe's "poly" with power 1)."""
+    """Falls linearly from the learning rate to zero over the run (Caffe's "poly" with power 1)."""
 
     kind: Literal["linear"] = "linear"
 
@@ -57,39 +57,39 @@ Schedule: TypeAlias = FixedDrops | Plateau | EverySteps | ExpSteps | Linear
 
 
 @value
-class Group:
-    """Rates and decays for one type of parameter. The first group that matches a parameter holds; None matches all.
+class ParamGroup:
+    """Learning rate and weight decay of one type of parameter. The first group that matches holds; None matches all.
 
     layer: a layer's kind ("conv", "local", "dense", "batch_norm", "inception") or a layer's name ("fc10").
-    rate_schedule: replaces the recipe's schedule for these parameters.
+    schedule: replaces the recipe's schedule for these parameters.
     """
 
     layer: str | None = None
     parameter: Literal["weight", "bias"] | None = None
-    rate_factor: float = 1.0
-    decay_factor: float = 1.0
-    rate_schedule: Schedule | None = None
+    lr_factor: float = 1.0
+    weight_decay_factor: float = 1.0
+    schedule: Schedule | None = None
 
 
 @value
 class LateChange:
-    """From epoch `at_epoch` on: one layer's absolute rate (0 freezes it), and whether colour noise is still drawn.
+    """From epoch `at_epoch` on: one layer's learning rate (0 freezes it), and whether colour noise is still drawn.
 
-    layer, parameter: which parameters get the rate; None is all of them. Of several changes the last listed holds.
+    layer, parameter: which parameters get it; None is all of them. Of several changes the last listed holds.
     """
 
     at_epoch: float
     layer: str | None = None
     parameter: Literal["weight", "bias"] | None = None
-    rate: float | None = None
+    lr: float | None = None
     colour_noise: bool | None = None
 
 
 @value
-class Augment:
+class Augmentation:
     """What the training images go through. Every draw is a function of (seed, epoch, image), never of workers.
 
-    share: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
+    images_per_draw: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
     colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; code: its root).
     divide_by: while colour noise is drawn, the noisy image is divided by this, in training only. The 2012 code has 1
     plus the noise's scale, 1.1, and does both or neither (convdata_jpeg.py:155).
@@ -98,7 +98,7 @@ class Augment:
 
     crop: Literal["random", "centre"] = "random"
     mirror: bool = True
-    share: int = 1
+    images_per_draw: int = 1
     colour_std: float = 0.1
     colour_scale: Literal["eigenvalue", "std"] = "eigenvalue"
     divide_by: float = 1.0
@@ -141,22 +141,23 @@ class Evaluation:
 
 @value
 class Recipe:
-    """How to train. `batch_size` is global, over all devices. Decays and rates are absolute unless named factor."""
+    """How to train. `batch_size` is global, over all devices. Learning rates and decays are absolute unless named
+    factor. late_changes: what changes at an epoch besides the schedule."""
 
     name: str
     batch_size: int = 128
     epochs: float = 90.0
-    rate: float = 0.01
+    lr: float = 0.01
     schedule: Schedule
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    rate_inside_velocity: bool = True  # paper sec. 5 and weights.cu; False is torch.optim.SGD's rule
-    groups: tuple[Group, ...] = ()
-    late: tuple[LateChange, ...] = ()
+    lr_inside_velocity: bool = True  # paper sec. 5 and weights.cu; False is torch.optim.SGD's rule
+    groups: tuple[ParamGroup, ...] = ()
+    late_changes: tuple[LateChange, ...] = ()
     clip_norm: float | None = None
     loss: Loss = Loss()
-    augment: Augment = Augment()
+    augmentation: Augmentation = Augmentation()
     pixels: Pixels = Pixels()
     evaluation: Evaluation = Evaluation()
     store_size: int  # side in pixels of the stored square that crops are drawn from (256 in the paper)

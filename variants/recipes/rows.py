@@ -11,34 +11,38 @@ from dataclasses import replace
 from math import sqrt
 
 from variants.recipes.recipe import (
-    Augment,
+    Augmentation,
     Evaluation,
     EverySteps,
     ExpSteps,
     FixedDrops,
-    Group,
     LateChange,
     Linear,
     Loss,
+    ParamGroup,
     Pixels,
     Plateau,
     Recipe,
     RecipeRow,
 )
 
-NO_COLOUR = Augment(colour_std=0.0)
-CODE_COLOUR = Augment(share=32, colour_scale="std", divide_by=1.1)
-FAST_BIASES = Group(parameter="bias", rate_factor=2.0, decay_factor=0.0)  # Caffe and cuda-convnet alike
-# Only the weights' rate drops at the end: "Lower learning rates (epsW)", layer-params-conv-local-11pct.cfg, steps 5-6
-CIFAR_GROUPS = (replace(FAST_BIASES, rate_schedule=FixedDrops(at_epochs=())), Group(layer="conv", decay_factor=0.0))
+NO_COLOUR = Augmentation(colour_std=0.0)
+CODE_COLOUR = Augmentation(images_per_draw=32, colour_scale="std", divide_by=1.1)
+FAST_BIASES = ParamGroup(parameter="bias", lr_factor=2.0, weight_decay_factor=0.0)  # Caffe and cuda-convnet alike
+# Only the weights' learning rate drops at the end: "Lower learning rates (epsW)",
+# layer-params-conv-local-11pct.cfg, steps 5-6
+CIFAR_GROUPS = (
+    replace(FAST_BIASES, schedule=FixedDrops(at_epochs=())),
+    ParamGroup(layer="conv", weight_decay_factor=0.0),
+)
 # references/classification/presets.py has .485, .456, .406 and .229, .224, .225 for pixels in 0-1
 TORCHVISION_MEAN, TORCHVISION_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 ROWS = (
     RecipeRow(
         recipe=Recipe(name="paper", schedule=Plateau(patience=5), store_size=256),
-        meaning="as the paper writes it: batch 128, rate .01, three drops on a plateau, about 90 epochs; the patience "
-        "of 5 epochs is our reading of drops made by hand",
+        meaning="as the paper writes it: batch 128, learning rate .01, three drops on a plateau, about 90 "
+        "epochs; the patience of 5 epochs is our reading of drops made by hand",
         expected_error="top-1 40.7 %, top-5 18.2 % (ILSVRC-2012 val, ten views)",
         expected_cost="5-6 days on two GTX 580 in 2012; 0.5 EFLOP for 90 epochs of 1.28 million images",
         source="P sec. 2, 4, 5, 6",
@@ -48,12 +52,12 @@ ROWS = (
             name="code_2012",
             epochs=91.0,
             schedule=FixedDrops(at_epochs=(25.0, 51.0, 79.0)),
-            groups=(replace(FAST_BIASES, rate_schedule=FixedDrops(at_epochs=())),),
-            late=(
-                LateChange(at_epoch=67.0, layer="conv1", parameter="weight", rate=1e-5, colour_noise=False),
-                LateChange(at_epoch=72.0, layer="conv1", rate=0.0),
+            groups=(replace(FAST_BIASES, schedule=FixedDrops(at_epochs=())),),
+            late_changes=(
+                LateChange(at_epoch=67.0, layer="conv1", parameter="weight", lr=1e-5, colour_noise=False),
+                LateChange(at_epoch=72.0, layer="conv1", lr=0.0),
             ),
-            augment=CODE_COLOUR,
+            augmentation=CODE_COLOUR,
             store_size=256,
         ),
         meaning="run 145 of the author's log: biases at .02 without decay or drops, conv1's weights slowed at epoch "
@@ -68,12 +72,12 @@ ROWS = (
             name="code_2012_dexp",
             epochs=95.0,
             schedule=ExpSteps(steps=4, divisor=1000.0),
-            groups=(replace(FAST_BIASES, rate_schedule=ExpSteps(steps=2, divisor=10.0)),),
-            late=(
+            groups=(replace(FAST_BIASES, schedule=ExpSteps(steps=2, divisor=10.0)),),
+            late_changes=(
                 LateChange(at_epoch=63.0, colour_noise=False),
-                LateChange(at_epoch=73.0, layer="conv1", rate=0.0),
+                LateChange(at_epoch=73.0, layer="conv1", lr=0.0),
             ),
-            augment=CODE_COLOUR,
+            augmentation=CODE_COLOUR,
             store_size=256,
         ),
         meaning="run 167 of the author's log: four equal stages from .01 to 1e-5, biases in two from .02 to .002, no "
@@ -88,12 +92,12 @@ ROWS = (
             batch_size=256,
             schedule=EverySteps(steps=100_000),
             groups=(FAST_BIASES,),
-            augment=NO_COLOUR,
+            augmentation=NO_COLOUR,
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="Caffe's solver: batch 256, a tenth every 100,000 updates, biases at twice the rate without decay, no "
-        "colour noise; Caffe squashes images to 256x256, here the short side is scaled and the centre cut",
+        meaning="Caffe's solver: batch 256, a tenth every 100,000 updates, biases at twice the learning rate without "
+        "decay, no colour noise; Caffe squashes images to 256x256, here the short side is scaled and the centre cut",
         expected_error="top-1 42.9 %, top-5 19.8 % (ILSVRC-2012 val, centre)",
         expected_cost="450,000 updates of 256; 193 images/s on a K40 in 2014 is 6.9 days",
         source="CF models/bvlc_alexnet/solver.prototxt, readme.md",
@@ -103,16 +107,16 @@ ROWS = (
             name="cvgj",
             batch_size=256,
             epochs=64.0,
-            rate=0.05,
+            lr=0.05,
             schedule=Linear(),
             groups=(FAST_BIASES,),
-            augment=NO_COLOUR,
+            augmentation=NO_COLOUR,
             pixels=Pixels(mean="none"),
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="cvjena's for batch-normalised nets: rate .05 falling linearly to zero in 320,000 updates of 256, "
-        "raw pixels",
+        meaning="cvjena's for batch-normalised nets: learning rate .05 falling linearly to zero in 320,000 updates "
+        "of 256, raw pixels",
         expected_error="top-1 39.9 %, top-5 18.1 % (ILSVRC-2012 val, centre)",
         expected_cost="320,000 updates of 256; 0.36 EFLOP",
         source="cvjena/cnn-models@a0ade4d AlexNet_cvgj/train.solver, train.prototxt",
@@ -123,9 +127,9 @@ ROWS = (
             batch_size=256,
             schedule=FixedDrops(at_epochs=(30.0, 60.0)),
             weight_decay=1e-4,
-            rate_inside_velocity=False,
+            lr_inside_velocity=False,
             # RandomResizedCrop takes 8-100 % of the area: 0.283-1 of the stored 256, in units of the input's 224
-            augment=Augment(colour_std=0.0, scale=(0.323, 1.142)),
+            augmentation=Augmentation(colour_std=0.0, scale=(0.323, 1.142)),
             pixels=Pixels(mean=TORCHVISION_MEAN, divide_by_std=TORCHVISION_STD),
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
@@ -141,8 +145,8 @@ ROWS = (
         recipe=Recipe(
             name="owt_2014",
             schedule=ExpSteps(steps=4, divisor=250.0),
-            groups=(replace(FAST_BIASES, rate_schedule=ExpSteps(steps=2, divisor=10.0)),),
-            augment=Augment(colour_scale="std", divide_by=1.1),
+            groups=(replace(FAST_BIASES, schedule=ExpSteps(steps=2, divisor=10.0)),),
+            augmentation=Augmentation(colour_scale="std", divide_by=1.1),
             store_size=256,
         ),
         meaning="cuda-convnet2's one-GPU training: four stages from .01 to 4e-5, biases in two from .02 to .002; "
@@ -154,30 +158,30 @@ ROWS = (
     RecipeRow(
         recipe=Recipe(
             name="article",
-            rate=1.0 / sqrt(128),
+            lr=1.0 / sqrt(128),
             schedule=EverySteps(steps=100_000),
             nesterov=True,
             clip_norm=1.0,
             loss=Loss(smoothing=0.1, box_weight=1.0),
-            augment=Augment(mirror=False, colour_std=0.0, rotate_degrees=15.0, scale=(0.5, 1.0)),
+            augmentation=Augmentation(mirror=False, colour_std=0.0, rotate_degrees=15.0, scale=(0.5, 1.0)),
             store_size=256,
         ),
-        meaning="the article's: rate 1/sqrt(batch), a tenth every 100,000 updates, Nesterov, clipping, smoothed "
-        "labels, rotation and scaling, no mirroring; not given there and chosen here: +-15 degrees, half to full side, "
-        "momentum .9, clip norm 1, box weight 1, 90 epochs",
+        meaning="the article's: learning rate 1/sqrt(batch), a tenth every 100,000 updates, Nesterov, clipping, "
+        "smoothed labels, rotation and scaling, no mirroring; not given there and chosen here: +-15 degrees, half to "
+        "full side, momentum .9, clip norm 1, box weight 1, 90 epochs",
         expected_error="none published that holds; its 57.1 % top-5 accuracy is Caffe's top-1",
-        expected_cost="0.13 EFLOP for 90 epochs; nine drops, so the rate is negligible from epoch 50 on",
+        expected_cost="0.13 EFLOP for 90 epochs; nine drops, so the learning rate is negligible from epoch 50 on",
         source="the article, sec. 2.2, 3.4 and 4",
     ),
     RecipeRow(
         recipe=Recipe(
             name="cifar_2012",
             epochs=520.0,
-            rate=0.001,
+            lr=0.001,
             schedule=FixedDrops(at_epochs=(500.0, 510.0)),
             weight_decay=0.004,
             groups=CIFAR_GROUPS,
-            augment=NO_COLOUR,
+            augmentation=NO_COLOUR,
             evaluation=Evaluation(protocols=("centre", "nine_view", "ten_view"), every_epochs=10.0),
             store_size=32,
         ),
@@ -199,7 +203,8 @@ ROWS = (
             store_size=36,
         ),
         meaning="the paper's rule, momentum, decay and colour noise for the mini geometry, cut short so that a run "
-        "takes about a minute of one core: half of the training set once, the rate a tenth for the last fifth",
+        "takes about a minute of one core: half of the training set once, a tenth of the learning "
+        "rate for the last fifth",
         expected_error="top-1 about 23 % (fashion_mnist, centre); nets are far from converged, see reports/reference",
         expected_cost="30,000 images of fashion_mnist at 0.09 GFLOP each",
         source="this project",

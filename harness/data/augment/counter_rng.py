@@ -47,15 +47,15 @@ def epoch_order(seed: int, epoch: int, n: int) -> Ints:
     return np.argsort(hash_keys(stream_base(seed, epoch, ORDER), np.arange(n)), kind="stable").astype(np.int64)
 
 
-def share_keys(indices: ArrayLike, share: int) -> Ints:
-    """The key each image of one batch draws with: every `share` consecutive ones use the first one's index.
+def draw_keys(indices: ArrayLike, images_per_draw: int) -> Ints:
+    """The key each image of one batch draws with: every `images_per_draw` ones in a row use the first one's index.
 
-    The count restarts with the batch, as in the 2012 code, whose batch (128) is a multiple of its share (32); where it
-    isn't, the batch's last group is the shorter one. With share=1 keys are the indices. Shape (N,), int64.
+    The count restarts with the batch, as in the 2012 code, whose batch (128) is a multiple of it (32); where it isn't,
+    the batch's last group is the shorter one. With images_per_draw=1 keys are the indices. Shape (N,), int64.
     """
     batch = np.asarray(indices, dtype=np.int64)
     places = np.arange(len(batch))
-    keys: Ints = batch[places - places % share]
+    keys: Ints = batch[places - places % images_per_draw]
     return keys
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment.counter_rng import draw_crops, draw_flips, share_keys
-from harness.data.base import View
+from harness.data.augment.counter_rng import draw_crops, draw_flips, draw_keys
+from harness.data.base import CropRule
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Cuts:
     flips: NDArray[np.bool_]
 
 
-def draw_cuts(view: View, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Cuts:
+def draw_cuts(view: CropRule, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Cuts:
     """The cuts of one batch in its order; a centre crop of an odd spare leaves the larger part below and right."""
-    keys = share_keys(indices, view.share)
+    keys = draw_keys(indices, view.images_per_draw)
     spare = side - (view.crop or side)
     if view.place == "random":
         ys, xs = draw_crops(seed, epoch, keys, spare)

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from harness.data.augment.boxes import Windows, mirrored, seen_through
-from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_normals, draw_uniforms, share_keys
+from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_keys, draw_normals, draw_uniforms
 from harness.data.augment.crops import draw_cuts
-from harness.data.base import Batch, Prepared, View
+from harness.data.base import Batch, CropRule, Prepared
 from harness.errors import UsageError
 from variants.recipes.recipe import Recipe
 
@@ -30,14 +30,16 @@ CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # where ten_view holds the views of "centre
 
 def warps(recipe: Recipe) -> bool:
     """Whether training images are turned or scaled, which is done here, from the whole stored square."""
-    return recipe.augment.rotate_degrees > 0.0 or recipe.augment.scale != (1.0, 1.0)
+    return recipe.augmentation.rotate_degrees > 0.0 or recipe.augmentation.scale != (1.0, 1.0)
 
 
-def train_view(recipe: Recipe, input_size: int) -> View:
+def train_view(recipe: Recipe, input_size: int) -> CropRule:
     """What the loader has to deliver for training."""
-    augment = recipe.augment
+    augmentation = recipe.augmentation
     crop = None if warps(recipe) else input_size
-    return View(crop=crop, place=augment.crop, mirror=augment.mirror, share=augment.share)
+    return CropRule(
+        crop=crop, place=augmentation.crop, mirror=augmentation.mirror, images_per_draw=augmentation.images_per_draw
+    )
 
 
 def corners(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bool]]:
@@ -73,11 +75,12 @@ class Pixels:
         if warps(self.recipe):
             images = self._warp(images, self._windows(batch, int(epoch)))
         images = images.sub_(self._centre)
-        if colour and self.recipe.augment.colour_std > 0.0:  # convdata_jpeg.py:155 has noise and division under one if
+        if colour and self.recipe.augmentation.colour_std > 0.0:
+            # convdata_jpeg.py:155 has the noise and the division under one `if`
             noise = torch.from_numpy(self.colour_noise(batch, int(epoch))).to(self.device)
             images = images.add_(noise[:, :, None, None])
-            if self.recipe.augment.divide_by != 1.0:
-                images = images.div_(self.recipe.augment.divide_by)
+            if self.recipe.augmentation.divide_by != 1.0:
+                images = images.div_(self.recipe.augmentation.divide_by)
         return images.div_(self._std) if self.recipe.pixels.divide_by_std else images
 
     def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
@@ -119,15 +122,15 @@ class Pixels:
 
     def _windows(self, batch: Batch, epoch: int) -> Windows:
         """Where turned and scaled windows lie: side uniform in scale x S, upright hull of an unturned one inside."""
-        augment = self.recipe.augment
-        keys = share_keys(batch.indices.numpy(), augment.share)
+        augmentation = self.recipe.augmentation
+        keys = draw_keys(batch.indices.numpy(), augmentation.images_per_draw)
         grow, turn = (draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE))
         shift = draw_uniforms(self.seed, epoch, keys, 2, SHIFT) - 0.5
-        low, high = augment.scale
+        low, high = augmentation.scale
         half = (low + (high - low) * grow) * self.size / self.side / 2
-        room = (1.0 - 2.0 * half).clip(min=0.0) * (1.0 if augment.crop == "random" else 0.0)
+        room = (1.0 - 2.0 * half).clip(min=0.0) * (1.0 if augmentation.crop == "random" else 0.0)
         x, y = 0.5 + shift[:, 0] * room, 0.5 + shift[:, 1] * room
-        angle = (2.0 * turn - 1.0) * math.radians(augment.rotate_degrees)
+        angle = (2.0 * turn - 1.0) * math.radians(augmentation.rotate_degrees)
         return Windows(x=x, y=y, half=half, angle=angle)
 
     def _warp(self, squares: torch.Tensor, windows: Windows) -> torch.Tensor:
@@ -173,6 +176,6 @@ def _colour_axes(prepared: Prepared, recipe: Recipe) -> NDArray[np.float64]:
     standard deviation, its root, has no such unit trouble (12 grey levels).
     """
     values = prepared.eigenvalues.astype(np.float64)
-    lengths = np.sqrt(values) if recipe.augment.colour_scale == "std" else values / 255.0
-    axes: NDArray[np.float64] = prepared.eigenvectors.astype(np.float64) * lengths * recipe.augment.colour_std
+    lengths = np.sqrt(values) if recipe.augmentation.colour_scale == "std" else values / 255.0
+    axes: NDArray[np.float64] = prepared.eigenvectors.astype(np.float64) * lengths * recipe.augmentation.colour_std
     return axes

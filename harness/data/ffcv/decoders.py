@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.augment.crops import Cuts, draw_cuts
-from harness.data.base import View
+from harness.data.base import CropRule
 from harness.data.ffcv.library import IMAGE_MODES, Operation, imdecode
 from harness.data.ffcv.ops import cut_planes
 
@@ -55,7 +55,7 @@ class Squares(Decoder):
     FFCV runs this in a thread whose death nobody hears of; the loader raises what it finds.
     """
 
-    def __init__(self, path: Path, view: View, seed: int) -> None:
+    def __init__(self, path: Path, view: CropRule, seed: int) -> None:
         super().__init__()
         self._path, self._view, self._seed = path, view, seed
 

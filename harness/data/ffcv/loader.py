@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.augment.counter_rng import epoch_order
-from harness.data.base import Batch, LoaderChoice, View
+from harness.data.base import Batch, CropRule, LoaderChoice
 from harness.data.ffcv.decoders import Columns, Indices, Squares
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import PipelineSpec, TraversalOrder
@@ -45,7 +45,7 @@ class FfcvLoader:
         path: Path,
         *,
         images: int,
-        view: View,
+        view: CropRule,
         batch_size: int,
         seed: int,
         shuffle: bool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from harness.data.base import Loader, LoaderChoice, Prepared, Split, View
+from harness.data.base import CropRule, Loader, LoaderChoice, Prepared, Split
 from harness.data.loaders.folder import FolderLoader
 from harness.data.loaders.synthetic import CHOICE, open_synthetic
 from harness.data.prepare.manifest import Listing
@@ -31,7 +31,7 @@ def open_loader(
     split: Split,
     *,
     batch_size: int,
-    view: View,
+    view: CropRule,
     seed: int,
     shuffle: bool,
     workers: int,
@@ -67,7 +67,7 @@ def open_loader(
 
 
 def _open_ffcv(
-    prepared: Prepared, split: Split, *, batch_size: int, view: View, seed: int, shuffle: bool, workers: int
+    prepared: Prepared, split: Split, *, batch_size: int, view: CropRule, seed: int, shuffle: bool, workers: int
 ) -> Loader:
     from harness.data.ffcv.loader import FfcvLoader  # imports ffcv, which not every machine has
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.augment.counter_rng import epoch_order
 from harness.data.augment.crops import Cuts, cut, draw_cuts
-from harness.data.base import Batch, LoaderChoice, View
+from harness.data.base import Batch, CropRule, LoaderChoice
 from harness.data.prepare.manifest import Listing
 from harness.data.resize import DECODE_ERRORS, open_rgb, to_square
 from harness.errors import DataError, RunFailed
@@ -69,7 +69,7 @@ class FolderLoader:
         listing: Listing,
         *,
         side: int,
-        view: View,
+        view: CropRule,
         batch_size: int,
         seed: int,
         shuffle: bool,

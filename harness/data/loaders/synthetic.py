@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.data.augment.counter_rng import epoch_order
 from harness.data.augment.crops import cut, draw_cuts
-from harness.data.base import Batch, LoaderChoice, Prepared, Progress, Split, View, silent
+from harness.data.base import Batch, CropRule, LoaderChoice, Prepared, Progress, Split, silent
 from harness.data.prepare.statistics import Moments
 from harness.errors import UsageError
 from harness.spec import DataSpec
@@ -59,7 +59,7 @@ class SyntheticLoader:
     """A Loader of such images; see harness.data.base.Loader."""
 
     def __init__(
-        self, squares: SyntheticSquares, *, images: int, view: View, batch_size: int, seed: int, shuffle: bool
+        self, squares: SyntheticSquares, *, images: int, view: CropRule, batch_size: int, seed: int, shuffle: bool
     ) -> None:
         self.choice = CHOICE
         self.images = images
@@ -107,7 +107,7 @@ def prepare_synthetic(
 
 
 def open_synthetic(
-    prepared: Prepared, split: Split, *, batch_size: int, view: View, seed: int, shuffle: bool
+    prepared: Prepared, split: Split, *, batch_size: int, view: CropRule, seed: int, shuffle: bool
 ) -> SyntheticLoader:
     """The loader of one split of `prepare_synthetic`'s data set."""
     spec = prepared.spec

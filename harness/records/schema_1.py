@@ -1,0 +1,39 @@
+"""Records of schema version 1, in the names of the present version. Version 2 renamed fields; no number changed.
+
+Version 1 said `rate` for the learning rate and `share` for the images that share one draw of a crop. Its env.json has
+no `schema_version`, which is how a folder of version 1 is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RECIPE = {
+    "rate": "lr",
+    "rate_inside_velocity": "lr_inside_velocity",
+    "late": "late_changes",
+    "augment": "augmentation",
+}
+GROUP = {"rate_factor": "lr_factor", "decay_factor": "weight_decay_factor", "rate_schedule": "schedule"}
+
+
+def spec(plain: dict[str, Any]) -> dict[str, Any]:
+    """spec.json."""
+    recipe = _renamed(plain["recipe"], RECIPE)
+    recipe["augmentation"] = _renamed(recipe["augmentation"], {"share": "images_per_draw"})
+    recipe["groups"] = [_renamed(group, GROUP) for group in recipe["groups"]]
+    recipe["late_changes"] = [_renamed(change, {"rate": "lr"}) for change in recipe["late_changes"]]
+    return {**plain, "recipe": recipe}
+
+
+def stamped(plain: dict[str, Any]) -> dict[str, Any]:
+    """A line of events.jsonl."""
+    event = _renamed(plain["event"], {"rate": "lr"})
+    if event.get("kind") == "rate_dropped":
+        event["kind"] = "lr_changed"
+    return {**plain, "event": event}
+
+
+def _renamed(plain: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): held for name, held in plain.items()}

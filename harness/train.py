@@ -145,8 +145,8 @@ class Trainer:
         for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):
                 raise RunFailed(
-                    f"the loss is {loss} at step {step} of {self.steps} (lr {lr:g}); "
-                    "a lower lr, other initial biases or unscaled pixels are the usual cause"
+                    f"the loss is {loss} at step {step} of {self.steps} (learning rate {lr:g}); "
+                    "a lower learning rate, other initial biases or unscaled pixels are the usual cause"
                 )
         return StepsDone(
             last_step=done,

@@ -65,9 +65,9 @@ def expected(indices, epoch, view):
     return np.stack(made)
 
 
-@pytest.mark.parametrize("share", [1, 4])
-def test_batches_equal_numpys_crops_and_mirrors_of_the_stored_squares(beton, share):
-    view = CropRule(crop=CROP, place="random", mirror=True, share=share)
+@pytest.mark.parametrize("images_per_draw", [1, 4])
+def test_batches_equal_numpys_crops_and_mirrors_of_the_stored_squares(beton, images_per_draw):
+    view = CropRule(crop=CROP, place="random", mirror=True, images_per_draw=images_per_draw)
     for epoch in (0, 3):
         batches = load(make(beton, view=view), epoch)
         assert order_of(batches) == epoch_order(SEED, epoch, N).tolist()

@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_sealed(
     monkeypatch.setattr("harness.train.classification_loss", lambda logits, labels, loss: logits.sum() * float("nan"))
     said = call(*run_words)
     assert said.code == FAILED
-    assert said.error.startswith("the loss is nan at step 1 of 1 (rate ")
+    assert said.error.startswith("the loss is nan at step 1 of 1 (learning rate ")
     (record,) = Store(Path("results")).records()
     assert record.summary.status == "failed"
     assert "the loss is nan at step 1 of 1" in str(record.summary.status_reason)

@@ -82,7 +82,7 @@ def test_a_killed_run_is_sealed_by_the_next_one(tmp_path: Path) -> None:
     first = Store(tmp_path).records()[0]
     assert (first.run_id, first.summary.status) == (stale.name, "interrupted")
     assert first.summary.images_seen == 8 * len(first.events()) > 0
-    assert first.env == {"machine_id": MACHINE}
+    assert first.env == {"schema_version": 2, "machine_id": MACHINE}
     assert verify(first.path) == []
 
 

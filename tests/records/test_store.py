@@ -24,7 +24,7 @@ from variants.recipes.recipe import LateChange
 def test_everything_written_is_read_back_equal(tmp_path: Path) -> None:
     record = RunRecord.load(write_run(tmp_path))
     assert record.spec == SPEC
-    assert record.env == {"machine_id": MACHINE}
+    assert record.env == {"schema_version": 2, "machine_id": MACHINE}
     assert record.events() == [STEPS]
     assert record.telemetry()[0].values == {"cpu_s": 1.5}
     assert np.array_equal(record.correct("centre", 1), RIGHT)
@@ -217,7 +217,7 @@ def test_a_record_sealed_before_a_field_was_added_is_still_whole(tmp_path: Path)
     for file in (spec, summary, path / "SHA256SUMS"):
         file.chmod(0o644)
     new = RunRecord.load(path).spec.digest
-    spec.write_text(spec.read_text().replace('"parameter":null,', ""))
+    spec.write_text(spec.read_text().replace(',"parameter":null', ""))
     plain = json.loads(spec.read_text())
     plain["variant"] = plain["recipe"]["name"] = ""
     old = hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

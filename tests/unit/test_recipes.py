@@ -41,7 +41,7 @@ def test_code_2012_is_the_log_of_run_145() -> None:
     code = RECIPES["code_2012"].recipe
     assert code.schedule == FixedDrops(at_epochs=(25.0, 51.0, 79.0))
     assert code.epochs == 91.0
-    assert code.late == (
+    assert code.late_changes == (
         LateChange(at_epoch=67.0, layer="conv1", parameter="weight", lr=1e-5, colour_noise=False),
         LateChange(at_epoch=72.0, layer="conv1", lr=0.0),
     )
@@ -88,9 +88,9 @@ def test_apply_changes_nested_fields_and_leaves_the_original() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("augment.color_std", "did you mean 'colour_std'?"),
+        ("augmentation.color_std", "did you mean 'colour_std'?"),
         ("weight_decy", "did you mean 'weight_decay'?"),
-        ("rate.factor", "no fields below it"),
+        ("lr.factor", "no fields below it"),
     ],
 )
 def test_apply_refuses_an_unknown_field_and_says_what_there_is(path: str, said: str) -> None:
@@ -111,7 +111,9 @@ def test_pool2_keeps_the_schedule_of_run_147() -> None:
     made = apply(RECIPES[row.recipe].recipe, row.recipe_changes)
     assert made.epochs == 90.0
     assert made.schedule == FixedDrops(at_epochs=(23.0, 51.0, 79.0))
-    assert made.late == (LateChange(at_epoch=79.0, layer="conv1", lr=0.0),)  # noise to the end, conv1 never slowed
+    assert made.late_changes == (
+        LateChange(at_epoch=79.0, layer="conv1", lr=0.0),
+    )  # noise to the end, conv1 never slowed
 
 
 def cifar_groups(name: str) -> dict[str | None, list[object]]:

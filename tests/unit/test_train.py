@@ -107,7 +107,7 @@ def test_a_run_shorter_than_an_epoch_has_its_share_of_the_steps() -> None:
     assert len(losses(events(recipe(epochs=0.01)))) == 1
 
 
-def test_every_drop_of_the_rate_is_told_with_its_step() -> None:
+def test_every_drop_of_the_learning_rate_is_reported_with_its_step() -> None:
     """Rates hold from the step after the epoch was reached: 3 steps an epoch, so epoch 1 begins with step 4."""
     found = events(recipe(epochs=3.0, lr=0.01, schedule=FixedDrops(at_epochs=(1.0, 2.0))))
     drops = [event for event in found if isinstance(event, LrChanged)]
@@ -117,7 +117,7 @@ def test_every_drop_of_the_rate_is_told_with_its_step() -> None:
     assert last.lr == pytest.approx(0.0001)
 
 
-def test_a_rate_that_falls_all_the_time_is_told_by_the_windows_only() -> None:
+def test_a_learning_rate_that_falls_all_the_time_is_reported_by_the_windows_only() -> None:
     found = events(recipe(epochs=10.0, lr=0.01, schedule=Linear()))
     assert not [event for event in found if isinstance(event, LrChanged)]
     rates = [event.lr for event in found if isinstance(event, StepsDone)]
@@ -125,7 +125,7 @@ def test_a_rate_that_falls_all_the_time_is_told_by_the_windows_only() -> None:
     assert rates[-1] < rates[0] < 0.01
 
 
-def test_a_plateau_drops_the_rate_after_the_validation_that_shows_it() -> None:
+def test_a_plateau_drops_the_learning_rate_after_the_validation_that_shows_it() -> None:
     validate = Validation(iter([0.5, 0.5, 0.5, 0.5]))
     rules = recipe(epochs=4.0, lr=0.01, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
     drops = [event.step for event in events(rules, validate=validate) if isinstance(event, LrChanged)]
@@ -210,7 +210,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(broken: float
 
     original = made.model.forward
     made.model.forward = poisoned  # type: ignore[method-assign, assignment]
-    with pytest.raises(RunFailed, match=r"^the loss is nan at step 4 of 6 \(rate 0\.0001\); a lower rate"):
+    with pytest.raises(
+        RunFailed, match=r"^the loss is nan at step 4 of 6 \(learning rate 0\.0001\); a lower learning rate"
+    ):
         list(made.events())
 
 

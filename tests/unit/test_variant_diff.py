@@ -46,13 +46,13 @@ def test_code_2012_differs_from_the_paper_in_what_its_files_say() -> None:
         ("conv3", "start of weights", "N(0, 0.01)", "N(0, 0.03)"),
         (
             "training",
-            "rates by parameter",
+            "learning rates by parameter",
             "none",
-            "parameter bias, rate factor 2, decay factor 0, rate schedule fixed drops, at epochs none, factor 0.1",
+            "parameter bias, lr factor 2, weight decay factor 0, schedule fixed drops, at epochs none, factor 0.1",
         ),
-        ("augment", "images per draw", "1", "32"),
-        ("augment", "colour scale", "eigenvalue", "std"),
-        ("augment", "divide by", "1", "1.1"),
+        ("augmentation", "images per draw", "1", "32"),
+        ("augmentation", "colour scale", "eigenvalue", "std"),
+        ("augmentation", "divide by", "1", "1.1"),
     } <= found
 
 

@@ -39,7 +39,7 @@ def recipe(**changes: Any) -> Recipe:
         "epochs": 2.0,
         "lr": 1e-4,
         "schedule": FixedDrops(at_epochs=()),
-        "augment": Augmentation(colour_std=0.0),
+        "augmentation": Augmentation(colour_std=0.0),
         "evaluation": Evaluation(protocols=("centre",), every_epochs=0.0),
         "store_size": STORED,
     }

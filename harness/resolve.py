@@ -1,94 +1,119 @@
-"""From the names on the command line to a RunSpec: looks names up, suggests where one is wrong, prepares the data."""
+"""From what a user asks for to a RunSpec: finds names, suggests one where a name is wrong, prepares the data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.data.base import Prepared, Progress, silent
 from harness.data.loaders.factory import LoaderName
 from harness.data.prepare.job import prepare
 from harness.data.sources import SOURCES
 from harness.errors import UsageError, unknown
+from harness.overrides import override
 from harness.spec import RunSpec
-from variants.catalog import CATALOG, Variant
+from variants.catalog import CATALOG, Variant, own
 from variants.geometry import spec_for
+from variants.plugins import is_path, load
 from variants.recipes import RECIPES, apply
-from variants.recipes.recipe import Geometry, Recipe
+from variants.recipes.recipe import Geometry, Recipe, RecipeRow
 from variants.values import SpecError
 
 
 @dataclass(frozen=True)
-class Names:
-    """What a user asks for, by name. `data_path` where the source needs one; limits take part of a data set."""
+class RunRequest:
+    """What a user asks for. variant and recipe: a name, or the path of an own one, `package.module:NAME`.
+
+    path: where the source lies, if it needs one. limits: images of each split to take. overrides: such as "lr=0.02".
+    """
 
     variant: str
     recipe: str
     data: str
     seed: int
-    data_path: Path | None = None
+    path: Path | None = None
     limits: tuple[int, int] | None = None
     skip_bad_images: bool = False
+    overrides: tuple[str, ...] = ()
 
 
 def variant_named(name: str) -> Variant:
     """Raises UsageError with a suggestion."""
+    if is_path(name):
+        return own(_load(name, Variant))
     if name not in CATALOG:
         raise unknown("variant", name, CATALOG, "python -m harness list")
     return CATALOG[name]
 
 
-def recipe_for(variant: Variant, name: str) -> Recipe:
-    """The named recipe with the variant's own changes. Raises UsageError with a suggestion."""
+def recipe_named(name: str) -> RecipeRow:
+    """Raises UsageError with a suggestion."""
+    if is_path(name):
+        row: RecipeRow = _load(name, RecipeRow)
+        return row
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES, "python -m harness list --recipes")
-    return apply(RECIPES[name].recipe, variant.recipe_changes)
+    return RECIPES[name]
 
 
-def geometry_for(variant: Variant, recipe: str) -> Geometry:
+def _load(path: str, kind: type[Any]) -> Any:
+    found = load(path)
+    if not isinstance(found, kind):
+        raise UsageError(f"'{path}' is a {type(found).__name__}; a {kind.__name__} is needed here")
+    return found
+
+
+def geometry_for(variant: Variant, row: RecipeRow) -> Geometry:
     """The size a recipe trains. Raises UsageError where the variant does not exist in it."""
-    geometry = RECIPES[recipe].geometry
-    if geometry not in variant.geometries:
-        fits = [name for name, row in RECIPES.items() if row.geometry in variant.geometries]
+    if row.geometry not in variant.geometries:
+        fits = [name for name, other in RECIPES.items() if other.geometry in variant.geometries]
         raise UsageError(
-            f"{variant.name} has no {geometry} geometry, which recipe '{recipe}' trains; "
+            f"{variant.name} has no {row.geometry} geometry, which recipe '{row.recipe.name}' trains; "
             f"use --recipe {' or '.join(fits)}"
         )
-    return geometry
+    return row.geometry
 
 
-def check_names(names: Names) -> tuple[Variant, Recipe, Geometry]:
-    """Everything that can be refused before any data is touched."""
-    variant = variant_named(names.variant)
-    recipe = recipe_for(variant, names.recipe)
-    if names.data not in SOURCES:
-        raise unknown("data set", names.data, SOURCES, "python -m harness data list")
-    if variant.spec.box is not None and recipe.loss.box_weight > 0 and not SOURCES[names.data].boxes:
+def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
+    """Everything that can be refused before any data is touched.
+
+    The recipe has the variant's own changes, then the user's overrides.
+    """
+    try:
+        variant = variant_named(request.variant)
+        row = recipe_named(request.recipe)
+        recipe = override(apply(row.recipe, variant.recipe_changes), request.overrides)
+    except SpecError as error:
+        raise UsageError(str(error)) from error
+    if request.data not in SOURCES:
+        raise unknown("data set", request.data, SOURCES, "python -m harness data list")
+    if variant.spec.box is not None and recipe.loss.box_weight > 0 and not SOURCES[request.data].boxes:
         raise UsageError(
-            f"{variant.name} trains a box head with recipe {names.recipe}, but {names.data} has no boxes; use --data "
+            f"{variant.name} trains a box head with recipe {recipe.name}, but {request.data} has no boxes; use --data "
             f"{' or '.join(source.name for source in SOURCES.values() if source.boxes)}"
         )
-    return variant, recipe, geometry_for(variant, names.recipe)
+    return variant, recipe, geometry_for(variant, row)
 
 
-def prepare_for(names: Names, loader: LoaderName = "auto", progress: Progress = silent) -> Prepared:
-    """The data set `names` asks for, stored at the recipe's size."""
-    _, recipe, _ = check_names(names)
+def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Progress = silent) -> Prepared:
+    """The data set that `request` asks for, stored at the recipe's size."""
+    _, recipe, _ = check_request(request)
     return prepare(
-        names.data,
-        path=names.data_path,
+        request.data,
+        path=request.path,
         store_size=recipe.store_size,
-        limit=names.limits,
-        skip_bad_images=names.skip_bad_images,
+        limit=request.limits,
+        skip_bad_images=request.skip_bad_images,
         loader=loader,
         progress=progress,
     )
 
 
-def run_spec(names: Names, prepared: Prepared, device: str) -> RunSpec:
+def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
     """The run as a value. Raises UsageError where variant and data set don't go together."""
-    variant, recipe, geometry = check_names(names)
+    variant, recipe, geometry = check_request(request)
     try:
         net = spec_for(variant, geometry, prepared.spec.classes)
     except SpecError as error:
@@ -99,17 +124,12 @@ def run_spec(names: Names, prepared: Prepared, device: str) -> RunSpec:
         net=net,
         recipe=recipe,
         data=prepared.spec,
-        seed=names.seed,
+        seed=request.seed,
         device="cuda" if device.startswith("cuda") else "cpu",
+        overrides=request.overrides,
     )
 
 
-def run_specs(
-    variants: Sequence[str], names: Names, seeds: Sequence[int], prepared: Prepared, device: str
-) -> list[RunSpec]:
-    """Seed-major: all variants with the first seed, then all with the second, so that pairs fill up evenly."""
-    return [
-        run_spec(Names(variant, names.recipe, names.data, seed, names.data_path, names.limits), prepared, device)
-        for seed in seeds
-        for variant in variants
-    ]
+def study_requests(request: RunRequest, variants: Sequence[str], seeds: Sequence[int]) -> list[RunRequest]:
+    """One request for each run. All variants with the first seed come first, so that pairs fill up evenly."""
+    return [replace(request, variant=variant, seed=seed) for seed in seeds for variant in variants]

@@ -38,8 +38,9 @@ class RunSpec:
     seed: int
     device: Literal["cpu", "cuda"] = "cpu"  # kernels differ between the two, and so do the last bits
     world_size: int = 1
+    overrides: tuple[str, ...] = ()  # such as "lr=0.02": what --set changed in the named recipe, for titles
 
     @property
     def digest(self) -> str:
-        """sha256 over the resolved values; the names of variant and recipe don't count, their contents do."""
-        return digest(replace(self, variant="", recipe=replace(self.recipe, name="")))
+        """sha256 over the resolved values; names of variant, recipe and overrides don't count, contents do."""
+        return digest(replace(self, variant="", overrides=(), recipe=replace(self.recipe, name="")))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.errors import unknown
 from harness.events import Event
 from harness.machine.env import machine_id
 from harness.records.store import RunRecord, Store
-from harness.resolve import Names, prepare_for
+from harness.resolve import RunRequest, prepare_for
 from harness.run import Placement, execute
 from harness.serialization import from_json
 from harness.setup.cache import cache_folder
@@ -56,19 +57,19 @@ STUDIES: dict[str, Study] = {
 }
 
 
-def study_named(name: str) -> Study:
-    """Raises UsageError with a suggestion."""
+def study_named(name: str, **changes: Any) -> Study:
+    """The study with the fields that are not None changed. Raises UsageError with a suggestion."""
     if name not in STUDIES:
         raise unknown("study", name, STUDIES, "python -m harness reproduce --help")
-    return STUDIES[name]
+    return replace(STUDIES[name], **{field: new for field, new in changes.items() if new is not None})
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run for a worker process: the spec as JSON, and the names from which the worker reopens the data."""
+    """One run for a worker process: the spec as JSON, and the request from which the worker reopens the data."""
 
     spec: str
-    names: Names
+    request: RunRequest
     placement: Placement
     results: Path
 
@@ -76,7 +77,7 @@ class Task:
 def work(task: Task, listen: Callable[[Event], None]) -> None:
     """What a worker does: reopen the prepared data (nothing is written again) and execute the run."""
     spec = from_json(task.spec, RunSpec)
-    execute(spec, prepare_for(task.names, task.placement.loader), Store(task.results), task.placement, listen)
+    execute(spec, prepare_for(task.request, task.placement.loader), Store(task.results), task.placement, listen)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from harness.cli import reports
@@ -16,67 +16,44 @@ from harness.machine.env import usable_cores
 from harness.machine.hardware import memory_limit_mib
 from harness.records.store import Store
 from harness.report.text import count
-from harness.resolve import Names, check_names, run_specs
+from harness.resolve import RunRequest, check_request, run_spec, study_requests
 from harness.run import Placement, placement
 from harness.serialization import to_json
 from harness.spec import RunSpec
-from harness.studies import Budget, Study, Task, missing, own_records, study_named, work
+from harness.studies import Budget, Study, Task, missing, own_records, work
 from harness.workers import Ended, Happened, News, run_all
 
 RUN_MIB = 3000  # memory to set aside for a run on the CPU; mini runs were seen to peak at 1,650 MiB
 
 
-@dataclass(frozen=True)
-class StudyRequest:
-    """A study by name, with what the user wants otherwise."""
-
-    study: str
-    variants: tuple[str, ...] | None
-    recipe: str | None
-    data: str | None
-    seeds: int | None
-    path: Path | None
-    skip_bad_images: bool
-
-    def resolved(self) -> Study:
-        study = study_named(self.study)
-        return replace(
-            study,
-            variants=self.variants or study.variants,
-            recipe=self.recipe or study.recipe,
-            data=self.data or study.data,
-            seeds=self.seeds or study.seeds,
-        )
-
-    def names(self, study: Study, variant: str, seed: int) -> Names:
-        return Names(variant, study.recipe, study.data, seed, self.path, skip_bad_images=self.skip_bad_images)
-
-
 def run_study(
-    request: StudyRequest, limit_s: float, device: str, jobs: int | None, loader: LoaderName, results: Path, out: Path
+    name: str,
+    study: Study,
+    request: RunRequest,
+    limit_s: float,
+    where: Placement,
+    results: Path,
+    out: Path,
 ) -> None:
-    """Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed."""
-    study = request.resolved()
-    for variant in study.variants:
-        check_names(request.names(study, variant, 0))
-    where = _placement(device, jobs, loader)
+    """Run what is missing of `study` and write its report. request: what all of its runs share.
+
+    Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed.
+    """
+    requests = study_requests(request, study.variants, range(study.seeds))
+    for one in requests[: len(study.variants)]:
+        check_request(one)
     store = Store(results)
     store.make()
-    prepared = load(request.names(study, study.variants[0], 0), loader)
-    specs = run_specs(
-        study.variants,
-        request.names(study, study.variants[0], 0),
-        range(study.seeds),
-        prepared,
-        where.device,
-    )
-    todo = missing(specs, store)
+    prepared = load(requests[0], where.loader)
+    specs = {run_spec(one, prepared, where.device): one for one in requests}
+    todo = missing(list(specs), store)
     console.print(
-        f"study {request.study}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
+        f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
         f"{len(todo)} to do, {where.concurrent} at a time"
     )
-    failures = _run(todo, request, study, where, results, limit_s) if todo else []
-    reports.write(request.study, own_records(specs, store), store.reference(request.study), out)
+    tasks = [Task(to_json(spec), specs[spec], where, results) for spec in todo]
+    failures = _run(todo, tasks, where.concurrent, limit_s) if todo else []
+    reports.write(name, own_records(list(specs), store), store.reference(name), out)
     if failures:
         raise RunFailed(
             f"{len(failures)} of {count(len(todo), 'run')} ended without a result; the report lists them. "
@@ -84,7 +61,8 @@ def run_study(
         )
 
 
-def _placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
+def study_placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
+    """Where the runs of a study compute, and how many of them at once. jobs: None is what cores and memory allow."""
     where = placement(device, None, 1, loader)
     if where.device != "cpu":
         jobs = jobs or 1
@@ -93,16 +71,13 @@ def _placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
     return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs)
 
 
-def _run(
-    todo: Sequence[RunSpec], request: StudyRequest, study: Study, where: Placement, results: Path, limit_s: float
-) -> list[str]:
-    """Run what the budget admits; returns a sentence for each run that failed."""
-    tasks = [Task(to_json(spec), request.names(study, spec.variant, spec.seed), where, results) for spec in todo]
+def _run(todo: Sequence[RunSpec], tasks: Sequence[Task], workers: int, limit_s: float) -> list[str]:
+    """Run what the time limit admits; returns a sentence for each run that failed."""
     budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
     failures: list[str] = []
     ended = 0
     with board() as bars:
-        for news in run_all(tasks, work, where.concurrent, budget.may_start):
+        for news in run_all(tasks, work, workers, budget.may_start):
             budget.observe(news)
             sentence = _show(bars, todo, news)
             ended += isinstance(news, Ended)

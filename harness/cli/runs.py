@@ -22,6 +22,10 @@ LoaderName = Annotated[
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
 Workers = Annotated[int, typer.Option(min=1, help="Loader threads of a run.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="torch threads of a run; default: every core.")]
 
 
@@ -32,6 +36,7 @@ def run(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Weights, order, crops, noise and dropout follow from it.")
     ] = 0,
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -45,18 +50,18 @@ def run(
     from harness.cli.loading import load
     from harness.cli.progress import board
     from harness.records.store import Store
-    from harness.resolve import Names, check_names, run_spec
+    from harness.resolve import RunRequest, check_request, run_spec
     from harness.run import execute, placement, weights_place
 
-    names = Names(variant, recipe, data, seed, path, skip_bad_images=skip_bad_images)
-    check_names(names)
+    request = RunRequest(variant, recipe, data, seed, path, None, skip_bad_images, tuple(set_))
+    check_request(request)
     where = placement(device, threads, workers, loader)
     if save_weights is not None:
         weights_place(save_weights)
     store = Store(results)
     store.make()
-    prepared = load(names, loader)
-    spec = run_spec(names, prepared, where.device)
+    prepared = load(request, loader)
+    spec = run_spec(request, prepared, where.device)
     with board() as bars:
         record = execute(spec, prepared, store, where, lambda event: bars.event(variant, event), save_weights)
     print(found(record))
@@ -77,6 +82,7 @@ def reproduce(
     variants: Annotated[str | None, typer.Option(help="Comma-separated rows instead of the study's.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Another recipe than the study's.")] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the study's.")] = None,
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -89,11 +95,14 @@ def reproduce(
 ) -> None:
     """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
 
-    from harness.cli.reproduce import StudyRequest, run_study
+    from harness.cli.reproduce import run_study, study_placement
+    from harness.resolve import RunRequest
+    from harness.studies import study_named
 
-    variant_names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    request = StudyRequest(study, variant_names, recipe, data, seeds, path, skip_bad_images)
-    run_study(request, minutes * 60, device, jobs, loader, results, out)
+    names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
+    wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
+    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
+    run_study(study, wanted, request, minutes * 60, study_placement(device, jobs, loader), results, out)
 
 
 def evaluate(
@@ -101,6 +110,7 @@ def evaluate(
     weights: Annotated[Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")],
     recipe: Annotated[str, typer.Option(help="Gives geometry, pixels and protocols.")] = "mini",
     data: Data = "fashion_mnist",
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -111,16 +121,16 @@ def evaluate(
     """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
     from harness.cli.loading import load
     from harness.cli.progress import counting
-    from harness.resolve import Names, check_names, run_spec
+    from harness.resolve import RunRequest, check_request, run_spec
     from harness.run import evaluate_weights, placement
     from harness.serialization import to_plain
 
-    names = Names(variant, recipe, data, 0, path, skip_bad_images=skip_bad_images)
-    check_names(names)
+    request = RunRequest(variant, recipe, data, 0, path, None, skip_bad_images, tuple(set_))
+    check_request(request)
     where = placement(device, threads, 1, loader)
-    prepared = load(names, loader)
+    prepared = load(request, loader)
     with counting() as progress:
-        results = evaluate_weights(run_spec(names, prepared, where.device), prepared, weights, where, progress)
+        results = evaluate_weights(run_spec(request, prepared, where.device), prepared, weights, where, progress)
     if json:
         from json import dumps
 

@@ -131,7 +131,8 @@ def read_spec(folder: Path, env: dict[str, Any]) -> RunSpec:
 def sealed_digest(folder: Path) -> str:
     """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't change it."""
     plain = read_document(folder / "spec.json")
-    return digest(plain | {"variant": "", "recipe": {**plain["recipe"], "name": ""}})
+    overrides: dict[str, Any] = {"overrides": []} if "overrides" in plain else {}
+    return digest(plain | overrides | {"variant": "", "recipe": {**plain["recipe"], "name": ""}})
 
 
 def read_summary(folder: Path) -> Summary:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import Board, RunLine
-from harness.cli.reproduce import StudyRequest
 from harness.cli.runs import chance_warning
 from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
 from harness.events import Evaluated, StepsDone, TrainingStarted
 from harness.records.store import Store
+from harness.studies import study_named
 
 LINE = re.compile(
     r"no_lrn: top-1 error [\d.]+%, top-5 error [\d.]+% \(centre, n = 8, (ffcv|folder) loader\); record: (\S+)\n"
@@ -74,12 +74,12 @@ def test_weights_that_can_not_be_written_cost_no_record(
 
 
 def test_an_option_that_is_left_out_is_the_studys() -> None:
-    plain = StudyRequest("reproduce", None, None, None, None, None, False).resolved()
-    other = StudyRequest("reproduce", ("no_lrn",), "paper", "synthetic", 7, None, False).resolved()
+    plain = study_named("reproduce", variants=None, recipe=None, data=None, seeds=None)
+    other = study_named("reproduce", variants=("no_lrn",), recipe="paper", data="synthetic", seeds=7)
     assert (plain.recipe, plain.data, plain.seeds, len(plain.variants)) == ("mini", "fashion_mnist", 3, 6)
     assert (other.recipe, other.data, other.seeds, other.variants) == ("paper", "synthetic", 7, ("no_lrn",))
     with pytest.raises(UsageError):
-        StudyRequest("nothing", None, None, None, None, None, False).resolved()
+        study_named("nothing")
 
 
 STEPS = StepsDone(

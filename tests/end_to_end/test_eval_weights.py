@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from harness.cli.app import main
 from harness.data.prepare.job import prepare
 from harness.records.store import Store
-from harness.resolve import Names, run_spec
+from harness.resolve import RunRequest, run_spec
 from harness.run import Placement, evaluate_weights, execute
 from variants.catalog import CATALOG
 from variants.modules.alexnet import build
 
-NAMES = Names("one_weird_trick", "mini", "synthetic", 0, limits=(128, 64))
+REQUEST = RunRequest("one_weird_trick", "mini", "synthetic", 0, limits=(128, 64))
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +29,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared() -> Any:
-    return prepare("synthetic", store_size=36, limit=NAMES.limits)
+    return prepare("synthetic", store_size=36, limit=REQUEST.limits)
 
 
 def test_saved_weights_evaluate_to_the_records_errors(tmp_path: Path) -> None:
     data, weights = prepared(), tmp_path / "weights.safetensors"
-    spec = run_spec(NAMES, data, "cpu")
+    spec = run_spec(REQUEST, data, "cpu")
     record = execute(spec, data, Store(tmp_path / "results"), Placement(), weights_to=weights)
     assert evaluate_weights(spec, data, weights, Placement()) == record.summary.results
 

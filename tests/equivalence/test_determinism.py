@@ -17,7 +17,7 @@ from harness.data.loaders.factory import LoaderName
 from harness.data.prepare.job import prepare
 from harness.events import StepsDone
 from harness.records.store import RunRecord, Store
-from harness.resolve import Names, run_spec
+from harness.resolve import RunRequest, run_spec
 from harness.run import Placement, execute
 from variants.recipes.recipe import Augmentation, Evaluation
 
@@ -68,7 +68,7 @@ def executed(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def run(loader: LoaderName = "folder", **changes: float) -> RunRecord:
         prepared = prepare("folder", path=class_folders, store_size=36, loader=loader, workers=1)
-        spec = run_spec(Names("grouped_2gpu", "mini", "folder", 0), prepared, "cpu")
+        spec = run_spec(RunRequest("grouped_2gpu", "mini", "folder", 0), prepared, "cpu")
         noisy = Augmentation(colour_std=0.5, colour_scale="std")
         rules = replace(spec.recipe, batch_size=8, epochs=3.0, augmentation=noisy)
         rules = replace(rules, evaluation=Evaluation(protocols=("centre",), every_epochs=changes.get("every", 1.0)))

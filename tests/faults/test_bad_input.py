@@ -13,7 +13,7 @@ import pytest
 import harness.cli.reproduce as reproduce_command
 from harness.data.prepare.job import prepare
 from harness.records.store import Store
-from harness.resolve import Names, run_spec
+from harness.resolve import RunRequest, run_spec
 from harness.workers import Ended, Started, _attempt
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_call_works(
 
 def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class_folders: Path) -> None:
     prepared = prepare("folder", path=class_folders, store_size=36, loader="folder", workers=1)
-    spec = run_spec(Names("no_lrn", "mini", "folder", 0, class_folders), prepared, "cpu")
+    spec = run_spec(RunRequest("no_lrn", "mini", "folder", 0, class_folders), prepared, "cpu")
     with Store(Path("results")).open(spec, {}) as writer:
         said = call(*run_words, "--device", "cpu")
         writer.fail("failed", "for a test")

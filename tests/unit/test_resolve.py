@@ -10,14 +10,13 @@ import pytest
 from harness.data.base import Prepared
 from harness.data.loaders.synthetic import prepare_synthetic
 from harness.errors import UsageError
-from harness.resolve import Names, check_names, run_spec, run_specs
-from harness.spec import RunSpec
+from harness.resolve import RunRequest, check_request, run_spec, study_requests
 from variants.catalog import CATALOG
 from variants.recipes import RECIPES
 
 
-def names(variant: str = "grouped_2gpu", recipe: str = "mini", data: str = "synthetic", seed: int = 0) -> Names:
-    return Names(variant, recipe, data, seed)
+def request(variant: str = "grouped_2gpu", recipe: str = "mini", data: str = "synthetic", seed: int = 0) -> RunRequest:
+    return RunRequest(variant, recipe, data, seed)
 
 
 @pytest.fixture
@@ -28,51 +27,52 @@ def synthetic() -> Prepared:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (names(variant="no_lnr"), "no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list"),
-        (names(recipe="papr"), "no recipe 'papr'. Did you mean 'paper'? See: python -m harness list --recipes"),
-        (names(data="cifar"), "no data set 'cifar'. Did you mean 'cifar10'? See: python -m harness data list"),
-        (names(variant="zzz"), "no variant 'zzz'. See: python -m harness list"),
+        (request(variant="no_lnr"), "no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list"),
+        (request(recipe="papr"), "no recipe 'papr'. Did you mean 'paper'? See: python -m harness list --recipes"),
+        (request(data="cifar"), "no data set 'cifar'. Did you mean 'cifar10'? See: python -m harness data list"),
+        (request(variant="zzz"), "no variant 'zzz'. See: python -m harness list"),
         (
-            names(variant="cifar_11pct"),
+            request(variant="cifar_11pct"),
             "cifar_11pct has no mini geometry, which recipe 'mini' trains; use --recipe cifar_2012",
         ),
     ],
 )
-def test_wrong_names_are_refused_in_a_sentence_with_a_way_out(wrong: Names, sentence: str) -> None:
+def test_wrong_names_are_refused_in_a_sentence_with_a_way_out(wrong: RunRequest, sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
-        check_names(wrong)
+        check_request(wrong)
     assert str(refused.value) == sentence
 
 
 def test_a_full_size_recipe_gives_the_full_size_net_and_mini_the_small_one(synthetic: Prepared) -> None:
-    full, mini = (run_spec(names(recipe=recipe), synthetic, "cpu") for recipe in ("paper", "mini"))
+    full, mini = (run_spec(request(recipe=recipe), synthetic, "cpu") for recipe in ("paper", "mini"))
     assert (full.geometry, full.net.input_size) == ("full", CATALOG["grouped_2gpu"].spec.input_size)
     assert (mini.geometry, mini.net.input_size) == ("mini", 32)
 
 
 def test_the_net_has_as_many_scores_as_the_data_has_classes(synthetic: Prepared) -> None:
     few = replace(synthetic, spec=replace(synthetic.spec, classes=3))
-    assert run_spec(names(), few, "cpu").net.classes == 3
+    assert run_spec(request(), few, "cpu").net.classes == 3
 
 
 def test_a_rows_own_changes_reach_the_recipe(synthetic: Prepared) -> None:
-    plain, changed = (run_spec(names(row), synthetic, "cpu") for row in ("grouped_2gpu", "no_weight_decay"))
+    plain, changed = (run_spec(request(row), synthetic, "cpu") for row in ("grouped_2gpu", "no_weight_decay"))
     assert plain.recipe == RECIPES["mini"].recipe
     assert changed.recipe == replace(plain.recipe, weight_decay=0.0)
 
 
 def test_a_box_loss_without_boxes_is_refused_before_any_data_is_touched() -> None:
     with pytest.raises(UsageError, match=r"^article trains a box head .* synthetic has no boxes; use --data imagenet_"):
-        check_names(names("article", "article"))
+        check_request(request("article", "article"))
 
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda")])
 def test_which_gpu_it_is_is_no_part_of_the_run(synthetic: Prepared, device: str, kind: str) -> None:
-    assert run_spec(names(), synthetic, device).device == kind
+    assert run_spec(request(), synthetic, device).device == kind
 
 
 def test_specs_are_ordered_by_seed_so_that_pairs_fill_up_evenly(synthetic: Prepared) -> None:
-    found: list[RunSpec] = run_specs(["grouped_2gpu", "no_lrn"], names(), [0, 1], synthetic, "cpu")
+    requests = study_requests(request(), ["grouped_2gpu", "no_lrn"], [0, 1])
+    found = [run_spec(one, synthetic, "cpu") for one in requests]
     assert [(spec.variant, spec.seed) for spec in found] == [
         ("grouped_2gpu", 0), ("no_lrn", 0), ("grouped_2gpu", 1), ("no_lrn", 1),
     ]  # fmt: skip
@@ -83,4 +83,4 @@ def test_a_new_recipe_trains_the_geometry_that_it_says(synthetic: Prepared, monk
     mini = RECIPES["mini"]
     row = replace(mini, recipe=replace(mini.recipe, name="mini_long", epochs=5.0))
     monkeypatch.setitem(RECIPES, "mini_long", row)
-    assert run_spec(names(recipe="mini_long"), synthetic, "cpu").geometry == "mini"
+    assert run_spec(request(recipe="mini_long"), synthetic, "cpu").geometry == "mini"

@@ -6,6 +6,7 @@ whose 67 claims `python -m harness article` lists.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from variants.catalog.article import ARTICLE_ROWS
@@ -15,14 +16,27 @@ from variants.catalog.derivatives import DERIVATIVE_ROWS
 from variants.catalog.ingredients import INGREDIENT_ROWS
 from variants.catalog.paper import PAPER, PAPER_ROWS
 from variants.catalog.row import Effect, Score, Variant
+from variants.plugins import added
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Recipe
+from variants.values import SpecError
 
-__all__ = ["CATALOG", "PAPER", "Effect", "Score", "Variant", "get", "names", "native_recipe"]
+__all__ = ["CATALOG", "PAPER", "Effect", "Score", "Variant", "get", "names", "native_recipe", "own"]
 
 FAMILIES = (PAPER_ROWS, CODE_ROWS, DERIVATIVE_ROWS, CIFAR_ROWS, ARTICLE_ROWS, INGREDIENT_ROWS)
 
 CATALOG: dict[str, Variant] = {row.name: row for family in FAMILIES for row in family}
+
+
+def own(row: Variant) -> Variant:
+    """A row from outside of this project, such as `package.module:NAME`. Raises SpecError for a taken name."""
+    if CATALOG.get(row.name, row).family != "own" and row.name in CATALOG:
+        raise SpecError(f"variant '{row.name}': the catalogue has a row of this name; choose another name")
+    return replace(row, family="own")
+
+
+for _row in added("variants", Variant):
+    CATALOG[_row.name] = own(_row)
 
 
 def get(name: str) -> Variant:

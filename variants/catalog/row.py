@@ -8,7 +8,7 @@ from variants.recipes.recipe import Geometry
 from variants.spec import AlexNetSpec
 from variants.values import value
 
-Family: TypeAlias = Literal["paper", "code_2012", "derivative", "cifar", "article"]
+Family: TypeAlias = Literal["paper", "code_2012", "derivative", "cifar", "article", "own"]
 Protocol: TypeAlias = Literal["centre", "ten_view", "nine_view"]
 Bound: TypeAlias = Literal["equals", "more_than", "less_than"]
 Changes: TypeAlias = tuple[tuple[str, Any], ...]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from variants.plugins import added
 from variants.recipes.changes import apply
 from variants.recipes.recipe import RecipeRow
 from variants.recipes.rows import ROWS
 
 __all__ = ["RECIPES", "apply"]
 
-RECIPES: dict[str, RecipeRow] = {row.recipe.name: row for row in ROWS}
+RECIPES: dict[str, RecipeRow] = {row.recipe.name: row for row in (*ROWS, *added("recipes", RecipeRow))}

@@ -164,13 +164,12 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        for field, number in (
-            ("batch_size", self.batch_size),
-            ("epochs", self.epochs),
-            ("store_size", self.store_size),
-        ):
-            if number <= 0:
-                raise SpecError(f"recipe {self.name}: {field}={number}, but it must be above 0")
+        for field in ("batch_size", "epochs", "store_size", "lr"):
+            if getattr(self, field) <= 0:
+                raise SpecError(f"recipe {self.name}: {field}={getattr(self, field)}, but it must be above 0")
+        for field in ("momentum", "weight_decay"):
+            if getattr(self, field) < 0:
+                raise SpecError(f"recipe {self.name}: {field}={getattr(self, field)}, but it must not be below 0")
 
 
 @value

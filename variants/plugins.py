@@ -1,0 +1,50 @@
+"""What other packages add without a fork: objects by entry point, and one object by its path `package.module:NAME`.
+
+A package adds variants by an entry point in its pyproject.toml; the other groups work in the same way:
+
+    [project.entry-points."alexnet_harness.variants"]
+    wide = "my_package.rows:WIDE"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeAlias
+
+from variants.values import SpecError
+
+Group: TypeAlias = Literal["variants", "recipes", "data_sources", "probes", "report_sections"]
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of an object, `package.module:NAME`."""
+    return ":" in name
+
+
+def load(path: str) -> Any:
+    """The object at `package.module:NAME`. Raises SpecError where the module or the name does not exist."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise SpecError(f"'{path}' can't be imported: {error}; is its folder on PYTHONPATH?") from error
+    except AttributeError as error:
+        raise SpecError(f"'{path}' can't be found: {error}") from error
+
+
+def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:
+    """The objects that installed packages add to a group: one for each entry point, or all of a tuple.
+
+    kind: the type that they must have. Raises SpecError naming the entry point that is wrong.
+    """
+    for point in sorted(entry_points(group=f"alexnet_harness.{group}"), key=lambda point: point.name):
+        try:
+            found = point.load()
+        except Exception as error:  # foreign code may raise anything while it is imported
+            raise SpecError(f"entry point {point.name} = {point.value} can't be loaded: {error}") from error
+        for item in found if isinstance(found, tuple) else (found,):
+            if kind is not None and not isinstance(item, kind):
+                raise SpecError(f"entry point {point.name} = {point.value} is no {kind.__name__}")
+            yield item

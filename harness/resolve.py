@@ -16,7 +16,7 @@ from harness.overrides import override
 from harness.spec import RunSpec
 from variants.catalog import CATALOG, Variant, own
 from variants.geometry import spec_for
-from variants.plugins import is_path, load
+from variants.plugins import is_path, load, register
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Geometry, Recipe, RecipeRow
 from variants.values import SpecError
@@ -41,6 +41,7 @@ class RunRequest:
 
 def variant_named(name: str) -> Variant:
     """Raises UsageError with a suggestion."""
+    register()
     if is_path(name):
         return own(_load(name, Variant))
     if name not in CATALOG:
@@ -50,6 +51,7 @@ def variant_named(name: str) -> Variant:
 
 def recipe_named(name: str) -> RecipeRow:
     """Raises UsageError with a suggestion."""
+    register()
     if is_path(name):
         row: RecipeRow = _load(name, RecipeRow)
         return row

@@ -14,10 +14,13 @@ from PIL import Image
 
 from harness.cli.app import main
 from harness.setup.cache import cache_folder
+from variants.plugins import register
 
 # A shell starts background jobs with SIGINT ignored, and processes started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s
+
+register()  # the tests of all rows are tests of rows that installed packages add, too
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ A package adds variants by an entry point in its pyproject.toml; the other group
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
@@ -32,6 +33,21 @@ def load(path: str) -> Any:
         raise SpecError(f"'{path}' can't be imported: {error}; is its folder on PYTHONPATH?") from error
     except AttributeError as error:
         raise SpecError(f"'{path}' can't be found: {error}") from error
+
+
+@cache
+def register() -> None:
+    """Add the variants and recipes of installed packages to CATALOG and RECIPES, once. Raises SpecError.
+
+    It is called where names are looked up and not while the catalogue is imported, since a package's module imports
+    the catalogue itself.
+    """
+    from variants.catalog import CATALOG, Variant, own
+    from variants.recipes import RECIPES
+    from variants.recipes.recipe import RecipeRow
+
+    RECIPES.update({row.recipe.name: row for row in added("recipes", RecipeRow)})
+    CATALOG.update({row.name: own(row) for row in added("variants", Variant)})
 
 
 def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:

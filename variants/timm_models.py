@@ -25,11 +25,13 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from variants.catalog import CATALOG
+from variants.plugins import register
 from variants.spec import AlexNetSpec
 from variants.timm_support.adapter import TimmAlexNet
 from variants.timm_support.cfgs import default_cfg
 from variants.timm_support.parts import feature_info
 
+register()  # rows of installed packages, too
 default_cfgs = generate_default_cfgs({f"alexnet_{row.name}": default_cfg(row) for row in CATALOG.values()})
 
 

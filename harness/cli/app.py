@@ -10,8 +10,9 @@ from typing import NoReturn, Protocol, runtime_checkable
 import typer
 
 from harness.cli import catalogue, data, machine, pages, published, reports, runs
-from harness.errors import INTERRUPTED, HarnessError, RecordError
+from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
 from harness.signals import raise_terminated
+from variants.values import SpecError
 
 INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
 
@@ -59,6 +60,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         )
     except HarnessError as error:
         code = _tell(str(error), error.exit_code, debug)
+    except SpecError as error:
+        code = _tell(str(error), UsageError.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:

@@ -91,7 +91,9 @@ def diff(
 
 def _variant(name: str) -> Variant:
     from variants.catalog import CATALOG
+    from variants.plugins import register
 
+    register()
     if name not in CATALOG:
         raise unknown("variant", name, CATALOG, "python -m harness list")
     return CATALOG[name]
@@ -123,7 +125,9 @@ def _trained(name: str, asked: GeometryName | None) -> tuple[AlexNetSpec, Recipe
 
 def _list_variants(pattern: str | None, as_json: bool) -> None:
     from variants.catalog import CATALOG, names
+    from variants.plugins import register
 
+    register()
     rows = [CATALOG[name] for name in names(pattern)]
     if not rows:
         raise unknown("variant", str(pattern), CATALOG, "python -m harness list")
@@ -228,8 +232,10 @@ def _layer_cells(row: LayerRow) -> list[str]:
 def _list_recipes(pattern: str | None, as_json: bool) -> None:
     from fnmatch import fnmatchcase
 
+    from variants.plugins import register
     from variants.recipes import RECIPES
 
+    register()
     rows = [row for name, row in RECIPES.items() if pattern is None or fnmatchcase(name, pattern)]
     if not rows:
         raise unknown("recipe", str(pattern), RECIPES, "python -m harness list --recipes")

@@ -68,7 +68,9 @@ def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], 
     """Writes reports/<study>/ and says where it is and what was found. Also the end of `reproduce`."""
     from harness.report.build import build
     from harness.report.render import write_report
+    from variants.plugins import register
 
+    register()
     model = build(study, own, reference)
     paths = write_report(model, out / study)
     typer.echo("")

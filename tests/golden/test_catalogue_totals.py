@@ -101,8 +101,8 @@ PAPER_LAYERS = {
 }
 
 
-def test_every_row_has_a_known_total() -> None:
-    assert list(TOTALS) == list(CATALOG)
+def test_every_row_of_the_project_has_a_known_total() -> None:
+    assert list(TOTALS) == [name for name, row in CATALOG.items() if row.family != "own"]
 
 
 @pytest.mark.parametrize("name", TOTALS)

@@ -16,7 +16,6 @@ from variants.catalog.derivatives import DERIVATIVE_ROWS
 from variants.catalog.ingredients import INGREDIENT_ROWS
 from variants.catalog.paper import PAPER, PAPER_ROWS
 from variants.catalog.row import Effect, Score, Variant
-from variants.plugins import added
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Recipe
 from variants.values import SpecError
@@ -33,10 +32,6 @@ def own(row: Variant) -> Variant:
     if CATALOG.get(row.name, row).family != "own" and row.name in CATALOG:
         raise SpecError(f"variant '{row.name}': the catalogue has a row of this name; choose another name")
     return replace(row, family="own")
-
-
-for _row in added("variants", Variant):
-    CATALOG[_row.name] = own(_row)
 
 
 def get(name: str) -> Variant:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from variants.plugins import added
 from variants.recipes.changes import apply
 from variants.recipes.recipe import RecipeRow
 from variants.recipes.rows import ROWS
 
 __all__ = ["RECIPES", "apply"]
 
-RECIPES: dict[str, RecipeRow] = {row.recipe.name: row for row in (*ROWS, *added("recipes", RecipeRow))}
+RECIPES: dict[str, RecipeRow] = {row.recipe.name: row for row in ROWS}

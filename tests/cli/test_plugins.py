@@ -1,0 +1,110 @@
+"""What CONTRIBUTING promises to other packages: a thing is added by one object and one entry point, without a fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULE = """
+from dataclasses import replace
+
+from variants.catalog import PAPER, Variant
+from variants.recipes.recipe import Recipe, RecipeRow
+from variants.recipes import RECIPES
+
+WIDE = Variant(
+    name="wide_conv1",
+    family="paper",
+    meaning="conv1 with 128 kernels",
+    source="this test",
+    expects="more parameters",
+    spec=PAPER.but(conv1={"out": 128}),
+)
+LONG = RecipeRow(
+    recipe=replace(RECIPES["mini"].recipe, name="mini_short", epochs=0.01),
+    meaning="mini, one step",
+    expected_error="none",
+    expected_cost="none",
+    source="this test",
+    geometry="mini",
+)
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A folder as pip makes it: a module, and its entry points in a .dist-info beside it."""
+    home = tmp_path / "site"
+    info = home / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (home / "mine.py").write_text(MODULE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[alexnet_harness.variants]\nwide = mine:WIDE\n[alexnet_harness.recipes]\nlong = mine:LONG\n"
+    )
+    return home
+
+
+def harness(*words: str, path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(path)])}
+    command = [sys.executable, "-m", "harness", *words]
+    return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_an_installed_packages_variant_and_recipe_are_listed_and_run(package: Path, tmp_path: Path) -> None:
+    listed = json.loads(harness("list", "wide*", "--json", path=package, cwd=tmp_path).stdout)
+    assert [(row["name"], row["family"]) for row in listed] == [("wide_conv1", "own")]
+    words = ("--variant", "wide_conv1", "--recipe", "mini_short", "--data", "synthetic", "--device", "cpu")
+    done = harness("run", *words, path=package, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wide_conv1: top-1 error ")
+    (record,) = (tmp_path / "results").glob("2*")
+    spec = json.loads((record / "spec.json").read_text())
+    assert (spec["net"]["layers"][0]["out"], spec["recipe"]["epochs"]) == (
+        32,
+        0.01,
+    )  # a quarter
+
+
+def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.py").write_text(MODULE)
+    words = ("--variant", "rows:WIDE", "--recipe", "rows:LONG", "--data", "synthetic", "--device", "cpu")
+    done = harness("run", *words, path=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wide_conv1: top-1 error ")
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ("rows:NARROW", "'rows:NARROW' can't be found: module 'rows' has no attribute 'NARROW'"),
+        ("nothing:WIDE", "'nothing:WIDE' can't be imported: No module named 'nothing'"),
+        ("rows:NUMBER", "'rows:NUMBER' is a int; a Variant is needed here"),
+    ],
+)
+def test_a_wrong_path_is_refused_in_a_sentence(tmp_path: Path, variant: str, sentence: str) -> None:
+    (tmp_path / "rows.py").write_text(MODULE)
+    done = harness("run", "--variant", variant, path=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {sentence}")
+
+
+def test_a_broken_entry_point_is_named(package: Path, tmp_path: Path) -> None:
+    (package / "mine.py").write_text("raise RuntimeError('half written')")
+    done = harness("list", path=package, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "entry point long = mine:LONG can't be loaded: half written" in done.stderr
+
+
+def test_a_name_of_the_catalogue_is_refused(package: Path, tmp_path: Path) -> None:
+    (package / "mine.py").write_text(MODULE.replace("wide_conv1", "no_lrn"))
+    done = harness("list", path=package, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "variant 'no_lrn': the catalogue has a row of this name; choose another name" in done.stderr

@@ -1,4 +1,4 @@
-"""Signals: SIGTERM as an exception, so that a run can be sealed, and child processes that leave Ctrl-C to this one."""
+"""Signals: SIGTERM and SIGHUP as an exception, so that a run can be sealed, and children that leave Ctrl-C to us."""
 
 from __future__ import annotations
 
@@ -15,23 +15,34 @@ RESEND_S = 0.005
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where the main thread is: to a run it is the same as Ctrl-C."""
+    """SIGTERM or SIGHUP (a lost terminal), raised where the main thread is: to a run it is the same as Ctrl-C."""
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def raise_terminated(number: int, frame: FrameType | None) -> None:
     """A signal handler that raises Terminated once."""
     # a process group's and a parent's both arrive: the second must not break off the sealing
-    signal.signal(number, signal.SIG_IGN)
-    raise Terminated("SIGTERM")
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+    raise Terminated(signal.Signals(number).name)
+
+
+def handle_ending() -> None:
+    """Have both signals raise Terminated; one that this process ignores, as under nohup, stays ignored."""
+    for ending in ENDING:
+        if signal.getsignal(ending) != signal.SIG_IGN:
+            signal.signal(ending, raise_terminated)
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises Terminated within the block. Elsewhere than in the main thread nothing changes."""
+    """SIGTERM and SIGHUP raise Terminated within the block. Elsewhere than in the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    before, hook = {ending: signal.getsignal(ending) for ending in ENDING}, sys.unraisablehook
 
     def send_again(dropped: sys.UnraisableHookArgs) -> None:
         """Python drops what is raised in callbacks and finalisers, importlib's among them: let it come once more."""
@@ -45,10 +56,11 @@ def terminable() -> Iterator[None]:
 
     try:
         sys.unraisablehook = send_again
-        signal.signal(signal.SIGTERM, raise_terminated)
+        handle_ending()
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
         sys.unraisablehook = hook
 
 

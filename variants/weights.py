@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,11 +46,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} does not hold named tensors; save module.state_dict() and nothing else")
+    for key, value in found.items():
+        if fault := _fault(value):
+            raise WeightsError(f"{path}: {key} {fault}; save a network's state dict in a floating-point type")
     return {str(key): value for key, value in found.items()}
 
 
+def _fault(value: Tensor) -> str | None:
+    """Why a tensor can't be a layer's weights, as the end of a sentence. A batch norm counts its batches in int64."""
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return "is sparse, quantised or without values"
+    if not value.is_floating_point() and not (value.dtype == torch.int64 and value.dim() == 0):
+        return f"holds {str(value.dtype).removeprefix('torch.')}"
+    return None
+
+
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the module's state dict as safetensors."""
+    """Write the module's state dict as safetensors; `path` ends in .safetensors, by which it is read back."""
     save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path)
 
 
@@ -63,6 +76,10 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise WeightsError(f"{path} is compressed, which torch.save never does; it is not read")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch warns of pickle protocols it didn't write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from typing import NoReturn, Protocol, runtime_checkable
@@ -10,8 +9,9 @@ from typing import NoReturn, Protocol, runtime_checkable
 import typer
 
 from harness.cli import catalogue, data, machine, pages, published, reports, runs
+from harness.cli.streams import forgive_streams, printable
 from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
-from harness.signals import raise_terminated
+from harness.signals import handle_ending
 from variants.values import SpecError
 
 INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, raise_terminated)
+    handle_ending()
+    forgive_streams()
     try:
         code = app(
             args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
@@ -81,5 +82,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _tell(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {printable(sentence)}", file=sys.stderr)
     return code

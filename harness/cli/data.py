@@ -50,7 +50,9 @@ def list_() -> None:
 def prepare(
     name: Annotated[str, typer.Argument(help="A row of `python -m harness data list`.")],
     path: Annotated[Path | None, typer.Option(help="Where the source lies, if it doesn't come by itself.")] = None,
-    size: Annotated[int, typer.Option(min=1, help="Side of the stored square: 36 for mini, 256 for full size.")] = 36,
+    size: Annotated[
+        int, typer.Option(min=1, max=4096, help="Side of the stored square: 36 for mini, 256 for full.")
+    ] = 36,
     format_: Annotated[
         Format, typer.Option("--format", help="raw is fastest; jpeg is 5-10 times smaller.")
     ] = Format.raw,

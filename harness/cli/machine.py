@@ -46,6 +46,10 @@ def verify(
 
         print(dumps({"ok": not wrong, "records": found}, indent=2))
     elif not found:
+        if not results.is_dir():
+            from harness.errors import UsageError
+
+            raise UsageError(f"there is no folder {results}; give the one that holds records with --results")
         print(f"no records under {results}")
     else:
         for folder, problems in wrong.items():

@@ -21,7 +21,7 @@ class Counting(Protocol):
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False)  # sys.stderr, whatever it is at the time of printing
 
 
 @contextmanager

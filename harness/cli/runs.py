@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.records.store import RunRecord
@@ -21,12 +24,12 @@ LoaderName = Annotated[
 ]
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
-Workers = Annotated[int, typer.Option(min=1, help="Loader threads of a run.")]
+Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads of a run.")]
 Set = Annotated[
     list[str],
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="torch threads of a run; default: every core.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads of a run; default: every core.")]
 
 
 def run(
@@ -58,6 +61,8 @@ def run(
     where = placement(device, threads, workers, loader)
     if save_weights is not None:
         weights_place(save_weights)
+        if save_weights.suffix != ".safetensors":
+            raise UsageError(f"the weights are written as safetensors; end {save_weights} in .safetensors")
     store = Store(results)
     store.make()
     prepared = load(request, loader)
@@ -76,7 +81,7 @@ def reproduce(
         str, typer.Option(help="Which list of runs: reproduce, catalogue, article (small, any machine) or imagenet.")
     ] = "reproduce",
     minutes: Annotated[
-        float, typer.Option(help="Start no further run that would end later; every variant runs once.")
+        float, typer.Option(min=0, help="Start no further run that would end later; every variant runs once.")
     ] = 14,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
     variants: Annotated[str | None, typer.Option(help="Comma-separated rows instead of the study's.")] = None,
@@ -99,6 +104,8 @@ def reproduce(
     from harness.resolve import RunRequest
     from harness.studies import study_named
 
+    if not isfinite(minutes):
+        raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import machine
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.machine import doctor
 
 
@@ -108,5 +108,10 @@ def test_verify_tells_each_problem_and_fails(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_verify_without_records_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    machine.verify(None, tmp_path / "none", json=False)
-    assert capsys.readouterr().out == f"no records under {tmp_path / 'none'}\n"
+    machine.verify(None, tmp_path, json=False)
+    assert capsys.readouterr().out == f"no records under {tmp_path}\n"
+
+
+def test_verify_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder .*none; give the one that holds records"):
+        machine.verify(None, tmp_path / "none", json=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from variants import weights
 from variants.layers import Activation, BatchNorm, Conv, Dense
@@ -159,3 +160,30 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pt")
     with pytest.raises(WeightsError, match=r"it lacks fc6\.bias"):
         load_weights(tmp_path / "net.pt", net())
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(1000)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "net.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for item in plain.namelist():
+            packed.writestr(item, plain.read(item))
+    with pytest.raises(WeightsError, match="is compressed, which torch"):
+        read_state_dict(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(3, 3).to_sparse(), "is sparse, quantised or without values"),
+        (torch.zeros(3, device="meta"), "is sparse, quantised or without values"),
+        (torch.ones(3, dtype=torch.bool), "holds bool"),
+        (torch.ones(3, dtype=torch.int32), "holds int32"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(tmp_path: Path, value: Tensor, words: str) -> None:
+    torch.save({"conv1.weight": value}, tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match=words):
+        read_state_dict(tmp_path / "net.pt")

@@ -1,0 +1,42 @@
+"""Output that can't end a run: a closed pipe, a full disk or a narrow encoding behind a stream is passed over."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+
+class Forgiving:
+    """A text stream that drops what its target refuses to take. Everything else is the target's own."""
+
+    def __init__(self, target: TextIO) -> None:
+        self._target = target
+
+    def write(self, text: str) -> int:
+        try:
+            return self._target.write(text)
+        except (OSError, ValueError):  # ValueError: closed
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._target.flush()
+        except (OSError, ValueError):
+            return
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def forgive_streams() -> None:
+    """Wrap stderr, where progress is shown; have both streams print `?` for what their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if not isinstance(sys.stderr, Forgiving):
+        sys.stderr = Forgiving(sys.stderr)
+
+
+def printable(sentence: str) -> str:
+    """The sentence with control characters shown, such as a line break or an escape in a file's name."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in sentence)

@@ -113,5 +113,5 @@ def test_verify_without_records_says_so(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_verify_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder .*none; give the one that holds records"):
+    with pytest.raises(UsageError, match=r"there is no folder .*none; give the one that holds records"):
         machine.verify(None, tmp_path / "none", json=False)

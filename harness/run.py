@@ -53,7 +53,7 @@ class Placement:
 
 
 def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
-    """The placement a user's words mean. Raises UsageError for a device that is not there."""
+    """The placement for the command line's options. Raises UsageError for a device that can't be used."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.partition(":")[0] not in ("cpu", "cuda"):
@@ -145,7 +145,7 @@ def _final_evaluation(
 
 
 def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
-    """Training crops in random order, and whole stored squares of the validation set in the order of the split."""
+    """Training crops in random order, and whole stored images of the validation set in the order of the split."""
     train = open_loader(
         prepared,
         "train",
@@ -191,13 +191,13 @@ def evaluate_weights(
 
 
 def weights_place(path: Path) -> None:
-    """Refuse a place for weights before hours of training. Raises UsageError."""
+    """Raise UsageError before hours of training where the weights could not be written to `path` afterwards."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
 def _save(model: AlexNet, to: Path) -> str | None:
-    """Write the weights. A disk that refuses must not end a finished run: said at once, and returned as a clause."""
+    """Write the weights. An error must not end a finished run: it is printed at once, and returned as a clause."""
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""From a run's events and samples to summary.json: what the tables read, with a reason beside every null."""
+"""From a run's events and samples to its Summary, which the tables read, with a reason for every null field."""
 
 from __future__ import annotations
 

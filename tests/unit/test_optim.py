@@ -91,9 +91,10 @@ def test_a_group_may_name_a_layer_and_the_first_match_holds() -> None:
     assert trajectory(recipe(groups=groups, weight_decay=0.0), [0.3], name="fc7.weight") == pytest.approx([0.41])
 
 
-def test_a_late_change_freezes_one_layer_and_spares_the_others() -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_late_change_freezes_one_layer_and_leaves_the_others_alone(inside: bool) -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", lr=1e-5), LateChange(at_epoch=2.0, layer="conv1", lr=0.0))
-    frozen = trajectory(recipe(late_changes=late), GRADIENTS)
+    frozen = trajectory(recipe(late_changes=late, lr_inside_velocity=inside), GRADIENTS)
     assert frozen[4:] == [frozen[3]] * len(frozen[4:])
     assert frozen[2] != frozen[3]
     assert trajectory(recipe(late_changes=late), GRADIENTS, "conv2.weight") == trajectory(

@@ -60,6 +60,20 @@ class LrChanged:
 
 
 @value
+class RunResumed:
+    """A run goes on from a checkpoint: what is above was done by the run `run_id`, which stopped later than `step`.
+
+    paused_s: from the checkpoint to here. What was trained in between is trained again.
+    """
+
+    kind: Literal["run_resumed"] = "run_resumed"
+    step: int
+    epoch: float
+    run_id: str
+    paused_s: float
+
+
+@value
 class TrainingDone:
     """After the last step: sums over the whole training, evaluations left out."""
 
@@ -70,4 +84,4 @@ class TrainingDone:
     wait_s: float
 
 
-Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | LrChanged | TrainingDone
+Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | LrChanged | RunResumed | TrainingDone

@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import Pixels, train_view
 from harness.data.base import CropRule, Loader, Prepared, Progress, silent
 from harness.data.loaders.factory import LoaderName, open_loader
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
-from harness.events import Event
+from harness.events import Event, RunResumed, StepsDone
 from harness.machine.env import describe, usable_cores
 from harness.precision import float32_precision
 from harness.probes.host import HostProbe
@@ -28,14 +30,17 @@ from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
+from harness.records.writer import Writer
+from harness.signals import Terminated, stop_requests
 from harness.spec import RunSpec
 from harness.summary import SummaryBuilder, peak_gpu_mib, reset_peak_gpu_memory
-from harness.train import total_steps, train
+from harness.train import TrainState, total_steps, train, validation_due
 from variants.modules.alexnet import AlexNet, build
 from variants.weights import WeightsError, load_weights, save_weights
 
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
+CHECKPOINT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,13 @@ def execute(
     where: Placement,
     listen: Listener = lambda event: None,
     weights_to: Path | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+    fresh: bool = False,
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
+    A run that stopped earlier goes on from its last checkpoint, to the same bits, unless `fresh`. checkpoint_s: the
+    time between two checkpoints. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a checkpoint.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
@@ -92,21 +101,39 @@ def execute(
         model = model.to(memory_format=torch.channels_last)
         pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
         summary = SummaryBuilder(spec, writer.elapsed)
+        state, steps = TrainState.start(model, recipe), total_steps(recipe, loader)
+        checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
 
         def report(event: Event) -> None:
             for take in (writer.event, summary.event, listen):
                 take(event)
 
+        if fresh:
+            checkpoints.remove()
+        elif (found_checkpoint := checkpoints.load(state)) is not None:
+            writer.continue_from(found_checkpoint.past)
+            summary.continue_from([stamped.event for stamped in found_checkpoint.past])
+            report(_resumed(found_checkpoint, loader))
         with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
-            with closing(train(model, loader, val_loader, pixels, recipe, device)) as events:
+            with (
+                stop_requests() as stop,
+                closing(train(state, loader, val_loader, pixels, recipe, device, stop=stop)) as events,
+            ):
                 for event in events:
                     report(event)
+                    validates = isinstance(event, StepsDone) and validation_due(state.done, steps, recipe, loader)
+                    asked = stop.checkpoint or stop() or state.done == steps
+                    if checkpoints.due(event, validates, at_once=asked):
+                        stop.checkpoint = False
+                        _save_checkpoint(checkpoints, state, writer)
+            if state.done < steps:
+                raise Terminated(stop.signal.name if stop.signal else "a request")
             unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can fail
             started_s = time.perf_counter()
             found = _final_evaluation(spec, model, val_loader, pixels, device)
             elapsed_s = time.perf_counter() - started_s
             for name, results in found.items():
-                report(evaluated(results, name, total_steps(recipe, loader), recipe.epochs, elapsed_s, final=True))
+                report(evaluated(results, name, steps, recipe.epochs, elapsed_s, final=True))
         for name, results in found.items():
             writer.write_correct(name, results.top1, results.top5)
         writer.array("conv1", first_kernels(model))
@@ -123,9 +150,24 @@ def execute(
                 peak_gpu_mib=peak_gpu_mib(device),
             )
         )
+        checkpoints.remove()
     if unsaved is not None:
         raise RecordError(f"the run is sealed in {path}, but {unsaved}")
     return RunRecord.load(path)
+
+
+def _resumed(found: Resumed, loader: Loader) -> RunResumed:
+    saved = datetime.strptime(found.saved_utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    paused_s = max(0.0, (datetime.now(UTC) - saved).total_seconds())
+    return RunResumed(step=found.step, epoch=found.step / loader.batches, run_id=found.run_id, paused_s=paused_s)
+
+
+def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer) -> None:
+    """A disk that refuses must not end a run: it goes on with the checkpoint before."""
+    try:
+        checkpoints.save(state, writer.past, writer.run_id)
+    except RecordError as error:
+        print(f"no checkpoint at step {state.done}: {error}; the run goes on", file=sys.stderr)
 
 
 def _final_evaluation(

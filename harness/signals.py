@@ -64,6 +64,50 @@ def terminable() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+class StopRequests:
+    """What signals asked of a run that ends only between two steps. signal: the one that asked it to stop, or None."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self.checkpoint = False  # SIGUSR1: save now and go on, as Slurm asks before it takes a machine away
+
+    def __call__(self) -> bool:
+        """Whether to end with this step."""
+        return self.signal is not None
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """The first signal is remembered; a second one ends the run where it is."""
+        if self.signal is not None:
+            raise_terminated(number, frame)
+        self.signal = signal.Signals(number)
+
+    def _ask_for_checkpoint(self, number: int, frame: FrameType | None) -> None:
+        self.checkpoint = True
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Ctrl-C, SIGTERM and SIGHUP are remembered within the block, so that a run can end with a whole step.
+
+    One that this process ignores stays ignored. Elsewhere than in the main thread nothing changes.
+    """
+    asked = StopRequests()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    handlers = dict.fromkeys((signal.SIGINT, *ENDING), asked._ask_to_stop)
+    handlers[signal.SIGUSR1] = asked._ask_for_checkpoint
+    before = {number: signal.getsignal(number) for number in handlers}
+    try:
+        for number, handler in handlers.items():
+            if before[number] != signal.SIG_IGN:
+                signal.signal(number, handler)
+        yield asked
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
     """Processes started within the block never get SIGINT, which a terminal sends to its whole foreground group.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -15,7 +15,6 @@ from harness.records.schema import ProtocolResult, Summary
 from harness.spec import RunSpec
 
 LAST_STEPS = 100  # over which the final training loss is a mean
-WARMUP_WINDOWS = 1  # the first window holds compiling, first touches and the loader's start
 
 
 class SummaryBuilder:
@@ -27,9 +26,15 @@ class SummaryBuilder:
     def __init__(self, spec: RunSpec, clock: Callable[[], float]) -> None:
         self._spec, self._clock = spec, clock
         self._windows: list[StepsDone] = []
+        self._warmups = [0]  # places of the windows in which something was still starting
         self.training: list[Interval] = []  # the windows' starts and ends on the samples' clock
         self._done: TrainingDone | None = None
         self._evaluation_s = 0.0
+
+    def continue_from(self, past: Sequence[Event]) -> None:
+        """Count the windows of a run that stopped. Its samples are in its own record, so no interval of it counts."""
+        self._windows += [event for event in past if isinstance(event, StepsDone)]
+        self._warmups.append(len(self._windows))
 
     def event(self, event: Event) -> None:
         if isinstance(event, StepsDone):
@@ -84,11 +89,11 @@ class SummaryBuilder:
         )
 
     def _rate(self, missing: dict[str, str]) -> tuple[float | None, int]:
-        steady = self._windows[WARMUP_WINDOWS:]
+        steady = [window for place, window in enumerate(self._windows) if place not in self._warmups]
         if not steady:
             missing["images_per_second"] = "the run was too short to leave the warm-up behind"
             return None, self._windows[-1].last_step
-        return round(median(w.images / w.elapsed_s for w in steady), 2), self._windows[WARMUP_WINDOWS - 1].last_step
+        return round(median(w.images / w.elapsed_s for w in steady), 2), self._windows[0].last_step
 
     def _final_loss(self) -> float:
         last = [loss for window in self._windows for loss in window.losses][-LAST_STEPS:]

@@ -31,30 +31,67 @@ Clock = Callable[[], float]
 WINDOW_STEPS = 20  # losses leave the device once a window: on a GPU, reading each one would stall the queue
 
 
+@dataclass
+class Total:
+    """Sums over the windows."""
+
+    images: int = 0
+    elapsed_s: float = 0.0
+    wait_s: float = 0.0
+
+    def add(self, window: StepsDone) -> None:
+        self.images += window.images
+        self.elapsed_s += window.elapsed_s
+        self.wait_s += window.wait_s
+
+
+@dataclass
+class TrainState:
+    """All that training changes, besides torch's random generators; checkpoint.py saves and loads it.
+
+    done: steps so far. lr: of the last step, before the groups' factors.
+    """
+
+    model: AlexNet
+    optimizer: torch.optim.Optimizer
+    scheduler: LrScheduler
+    lr: float
+    done: int = 0
+    total: Total = field(default_factory=Total)
+
+    @classmethod
+    def start(cls, model: AlexNet, recipe: Recipe) -> TrainState:
+        """The state before the first step."""
+        optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
+        return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr)
+
+
 def train(
-    model: AlexNet,
+    state: TrainState,
     loader: Loader,
     val_loader: Loader,
     pixels: Pixels,
     recipe: Recipe,
     device: torch.device,
     clock: Clock = time.perf_counter,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
-    """Train `model` in place, from the first step to the last. clock: seconds.
+    """Train `state.model` in place, from the step where `state` is to the last. clock: seconds.
 
     Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed.
+    stop: asked after every step; once it is True the loop ends with that step, after its events.
     """
-    optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
-    scheduler = LrScheduler(optimizer, recipe)
+    model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     steps, protocol = total_steps(recipe, loader), recipe.evaluation.protocols[0]
-    yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
-    done, lr = 0, recipe.lr
-    window, total = Window(clock()), Total()
-    for epoch in range(math.ceil(steps / loader.batches)):
+    if state.done == 0:
+        yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
+    window = Window(clock())
+    for epoch in range(state.done // loader.batches, math.ceil(steps / loader.batches)):
         with loader.epoch(epoch) as batches:
-            for batch, wait_s in timed(islice(batches, steps - done), clock):
-                epochs_done = done / loader.batches  # a fraction, such as 0.25
+            todo = islice(batches, state.done - epoch * loader.batches, steps - epoch * loader.batches)
+            for batch, wait_s in timed(todo, clock):
+                epochs_done = state.done / loader.batches  # a fraction, such as 0.25
                 images = pixels.train(batch, epoch, colour=colour_noise_on(recipe.late_changes, epochs_done))
                 images = images.contiguous(memory_format=torch.channels_last)
                 labels = batch.labels.to(device, non_blocking=True)
@@ -67,25 +104,29 @@ def train(
                 loss.backward()  # type: ignore[no-untyped-call]
                 if recipe.clip_norm is not None:
                     clip_grad_norm_(weights, recipe.clip_norm)
-                lr_before, lr = lr, scheduler.step(done, epochs_done)
+                lr_before, state.lr = state.lr, scheduler.step(state.done, epochs_done)
                 optimizer.step()
 
-                done, epochs_done = done + 1, (done + 1) / loader.batches
+                state.done += 1
+                epochs_done, stopping = state.done / loader.batches, stop()
                 window.add(loss.detach(), (logits.detach().argmax(1) != labels).sum(), len(labels), wait_s)
-                if lr != lr_before and not isinstance(recipe.schedule, Linear):  # which falls at every step
-                    yield LrChanged(step=done, epoch=epochs_done, lr=lr)
-                validating = validation_due(done, steps, recipe, loader)
-                if len(window.losses) == WINDOW_STEPS or validating or done == steps:
-                    steps_done = window.close(done, steps, epochs_done, lr, clock)
-                    total.add(steps_done)
+                if state.lr != lr_before and not isinstance(recipe.schedule, Linear):  # which falls at every step
+                    yield LrChanged(step=state.done, epoch=epochs_done, lr=state.lr)
+                validating = validation_due(state.done, steps, recipe, loader)
+                if len(window.losses) == WINDOW_STEPS or validating or stopping or state.done == steps:
+                    steps_done = window.close(state.done, steps, epochs_done, state.lr, clock)
+                    state.total.add(steps_done)
                     yield steps_done
                     if validating:
                         started_s = clock()
                         results = evaluate(model, val_loader, pixels, [protocol], device, recipe.precision)
-                        event = evaluated(results[protocol], protocol, done, epochs_done, clock() - started_s)
+                        event = evaluated(results[protocol], protocol, state.done, epochs_done, clock() - started_s)
                         scheduler.observe(event.top1_error)
                         yield event
                     window = Window(clock())
+                if stopping and state.done < steps:
+                    return
+    done, total = state.done, state.total
     yield TrainingDone(steps=done, images=total.images, elapsed_s=total.elapsed_s, wait_s=total.wait_s)
 
 
@@ -149,17 +190,3 @@ class Window:
             elapsed_s=clock() - self.started_s,
             wait_s=self.wait_s,
         )
-
-
-@dataclass
-class Total:
-    """Sums over the windows."""
-
-    images: int = 0
-    elapsed_s: float = 0.0
-    wait_s: float = 0.0
-
-    def add(self, window: StepsDone) -> None:
-        self.images += window.images
-        self.elapsed_s += window.elapsed_s
-        self.wait_s += window.wait_s

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Writer:
         self.spec = spec
         self.swept = swept
         self.sealed: Path | None = None
+        self.past: list[Stamped] = []  # the events so far
         self._clock, self._now = clock, now
         self._zero, self._started = clock(), now()
         self._events = LineWriter(folder / "events.jsonl", clock)
@@ -70,8 +71,18 @@ class Writer:
         return self._clock() - self._zero
 
     def event(self, event: Event) -> None:
-        self._count(event)
-        self._events.write(to_json(Stamped(t_s=round(self.elapsed(), 3), event=event)))
+        self._write(Stamped(t_s=round(self.elapsed(), 3), event=event))
+
+    def continue_from(self, past: Sequence[Stamped]) -> None:
+        """Begin with the events of a run that stopped; this run's clock goes on where theirs ended."""
+        for stamped in past:
+            self._write(stamped)
+        self._zero -= past[-1].t_s if past else 0.0
+
+    def _write(self, stamped: Stamped) -> None:
+        self._count(stamped.event)
+        self.past.append(stamped)
+        self._events.write(to_json(stamped))
 
     def sample(self, sample: Sample) -> None:
         self._samples.write(to_json(sample))

@@ -15,7 +15,7 @@ from harness.errors import RunFailed
 from harness.evaluate import evaluate
 from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
-from harness.train import WINDOW_STEPS, train
+from harness.train import WINDOW_STEPS, TrainState, train
 from variants.modules.alexnet import AlexNet
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
 from variants.spec import AlexNetSpec
@@ -45,7 +45,8 @@ class Training:
     recipe: Recipe
 
     def events(self) -> Generator[Event, None, None]:
-        return train(self.model, self.loader, self.val_loader, self.pixels, self.recipe, CPU, Ticks())
+        state = TrainState.start(self.model, self.recipe)
+        return train(state, self.loader, self.val_loader, self.pixels, self.recipe, CPU, Ticks())
 
 
 def training(rules: Recipe, spec: AlexNetSpec = NET, loader: FakeLoader | None = None) -> Training:

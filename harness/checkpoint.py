@@ -1,0 +1,165 @@
+"""Checkpoints: all that a run needs to go on to the same bits as if it had never stopped.
+
+A checkpoint is one safetensors file, results/.checkpoints/<digest of the spec>/<step>.safetensors: weights, velocities,
+torch's random state and the events so far as tensors; the step, the schedules' state and sums as JSON in its metadata.
+The order of images, crops and noise are functions of (seed, epoch, image) and need no state.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from harness.errors import RecordError, UsageError
+from harness.events import Evaluated, Event, StepsDone
+from harness.files import write_atomically
+from harness.records.files import writing
+from harness.records.record import Stamped
+from harness.serialization import from_json, to_json
+from harness.spec import RunSpec
+from harness.train import Total, TrainState
+
+SCHEMA_VERSION = 1
+FOLDER = ".checkpoints"
+KEPT = 2
+SHORTEST_S = 60.0  # an epoch's end is no reason for a checkpoint sooner than this after the last
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What was found: the step, and the events before it with their times."""
+
+    step: int
+    past: list[Stamped]
+    run_id: str
+    saved_utc: str
+
+
+class Checkpoints:
+    """The checkpoints of one run below `root`, a results folder.
+
+    every_s: the time between two while training goes on; one is also made at an epoch's end, 60 s after the last at
+    the earliest. clock: seconds.
+    """
+
+    def __init__(self, root: Path, spec: RunSpec, every_s: float, clock: Callable[[], float]) -> None:
+        self.folder = root / FOLDER / spec.digest
+        self._spec, self._every_s, self._clock = spec, every_s, clock
+        self._last_s, self._last_epoch = clock(), 0
+
+    def due(self, event: Event, validation_follows: bool, *, at_once: bool) -> bool:
+        """Whether to save after `event`. Between a window and its validation the state is not whole.
+
+        at_once: somebody asked for a checkpoint, or training has ended.
+        """
+        if not isinstance(event, StepsDone | Evaluated) or validation_follows:
+            return False
+        passed_s = self._clock() - self._last_s
+        at_epochs_end = passed_s >= SHORTEST_S and int(event.epoch) > self._last_epoch
+        return at_once or passed_s >= self._every_s or at_epochs_end
+
+    def save(self, state: TrainState, past: list[Stamped], run_id: str) -> None:
+        """Write a checkpoint and remove all but the last two. Raises RecordError where the disk refuses."""
+        self._last_s, self._last_epoch = self._clock(), int(getattr(past[-1].event, "epoch", 0.0))
+        tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
+        for index, kept in state.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": held for name, held in kept.items() if isinstance(held, Tensor)}
+        tensors["random/cpu"] = torch.get_rng_state()
+        device = next(state.model.parameters()).device
+        if device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+        lines = "".join(f"{to_json(stamped)}\n" for stamped in past).encode()
+        tensors["events"] = torch.frombuffer(bytearray(lines or b"\n"), dtype=torch.uint8)
+        plain = {
+            "schema_version": SCHEMA_VERSION,
+            "spec_digest": self._spec.digest,
+            "run_id": run_id,
+            "torch": torch.__version__,
+            "step": state.done,
+            "lr": state.lr,
+            "scheduler": state.scheduler.state_dict(),
+            "total": asdict(state.total),
+            "saved_utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        content = save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            {"checkpoint": json.dumps(plain)},
+        )
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / f"{state.done:010d}.safetensors", content)
+            for old in self.files()[:-KEPT]:
+                old.unlink()
+
+    def files(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        return sorted(self.folder.glob("[0-9]*.safetensors"))
+
+    def load(self, state: TrainState) -> Resumed | None:
+        """Put the newest checkpoint into `state` and torch's generators; None where there is none.
+
+        A torn one is passed over for the one before. Raises UsageError where it is of another torch or schema version.
+        """
+        for path in reversed(self.files()):
+            try:
+                plain, tensors = read(path)
+            except RecordError:
+                continue
+            self._refuse_other_versions(path, plain)
+            _put(state, plain, tensors)
+            events = bytes(tensors["events"].numpy()).splitlines()
+            past = [from_json(line, Stamped) for line in events if line]
+            return Resumed(state.done, past, str(plain["run_id"]), str(plain["saved_utc"]))
+        return None
+
+    def remove(self) -> None:
+        """The run is sealed: its checkpoints are of no more use."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _refuse_other_versions(self, path: Path, plain: dict[str, Any]) -> None:
+        here = {"schema_version": SCHEMA_VERSION, "spec_digest": self._spec.digest, "torch": torch.__version__}
+        for name, wanted in here.items():
+            if plain.get(name) != wanted:
+                raise UsageError(
+                    f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; its run can't go on to "
+                    "the same bits: use that version, or start again with --fresh"
+                )
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata and tensors of a checkpoint file. Raises RecordError where it is torn or none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            plain = json.loads(file.metadata()["checkpoint"])
+            return plain, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is not a whole checkpoint: {error}") from error
+
+
+def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    state.model.load_state_dict(_below("model/", tensors))
+    weights = [weight for group in state.optimizer.param_groups for weight in group["params"]]
+    kept: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimizer/", tensors).items():
+        index, _, field = name.partition("/")
+        kept.setdefault(int(index), {})[field] = torch.empty_like(weights[int(index)]).copy_(tensor)
+    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": kept})
+    state.scheduler.load_state_dict(plain["scheduler"])
+    state.done, state.lr, state.total = int(plain["step"]), float(plain["lr"]), Total(**plain["total"])
+    torch.set_rng_state(tensors["random/cpu"])
+    if "random/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random/cuda"], weights[0].device)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

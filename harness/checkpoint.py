@@ -70,7 +70,7 @@ class Checkpoints:
 
     def save(self, state: TrainState, past: list[Stamped], run_id: str) -> None:
         """Write a checkpoint and remove all but the last two. Raises RecordError where the disk refuses."""
-        self._last_s, self._last_epoch = self._clock(), int(getattr(past[-1].event, "epoch", 0.0))
+        self._last_s, self._last_epoch = self._clock(), int(getattr(past[-1].event, "epoch", 0.0)) if past else 0
         tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
         for index, kept in state.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": held for name, held in kept.items() if isinstance(held, Tensor)}

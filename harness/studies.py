@@ -72,12 +72,22 @@ class Task:
     request: RunRequest
     placement: Placement
     results: Path
+    checkpoint_s: float
+    fresh: bool
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
     """What a worker does: reopen the prepared data (nothing is written again) and execute the run."""
     spec = from_json(task.spec, RunSpec)
-    execute(spec, prepare_for(task.request, task.placement.loader), Store(task.results), task.placement, listen)
+    execute(
+        spec,
+        prepare_for(task.request, task.placement.loader),
+        Store(task.results),
+        task.placement,
+        listen,
+        checkpoint_s=task.checkpoint_s,
+        fresh=task.fresh,
+    )
 
 
 @dataclass

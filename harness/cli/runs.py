@@ -29,6 +29,10 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
 ]
+Minutes = Annotated[
+    float, typer.Option("--checkpoint-minutes", min=0, help="Time between checkpoints, from which a run goes on.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew where an earlier run left a checkpoint.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads of a run; default: every core.")]
 
 
@@ -47,9 +51,11 @@ def run(
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
     save_weights: Annotated[Path | None, typer.Option(help="Write the trained weights to this .safetensors.")] = None,
+    checkpoint_minutes: Minutes = 10,
+    fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant; seals a record and says where it is."""
+    """Train and evaluate one variant; seals a record and says where it is. Stopped, the same command goes on."""
     from harness.cli.loading import load
     from harness.cli.progress import board
     from harness.records.store import Store
@@ -68,7 +74,16 @@ def run(
     prepared = load(request, loader)
     spec = run_spec(request, prepared, where.device)
     with board() as bars:
-        record = execute(spec, prepared, store, where, lambda event: bars.event(variant, event), save_weights)
+        record = execute(
+            spec,
+            prepared,
+            store,
+            where,
+            lambda event: bars.event(variant, event),
+            save_weights,
+            checkpoint_s=60 * checkpoint_minutes,
+            fresh=fresh,
+        )
     print(found(record))
     result = next(iter(record.summary.results.values()))
     warning = chance_warning(variant, result.top1_error, result.images, record.spec.data.classes)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels
-from harness.data.augment.transforms import Protocol as ProtocolName
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels, Protocol
 from harness.data.base import Batch, Loader
 from harness.errors import RunFailed
+from harness.events import Evaluated
 from harness.loss import intersection_over_union
+from harness.precision import autocast
 from harness.records.schema import ProtocolResult
 from variants.modules.alexnet import AlexNet
+from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
 HIT_IOU = 0.5
@@ -23,17 +25,17 @@ BOXED = ("centre", "ten_view")  # protocols scored for their box, which is alway
 
 
 @dataclass
-class Protocol:
-    """What one protocol found, image by image: right among the first 1 and 5 guesses, and -log p of the label."""
+class ImageResults:
+    """One protocol's results, image by image: is the label among the first 1 and 5 guesses, and -log p of the label.
+
+    Arrays are (images,) in the order of the split. seen: how often each image came; exactly once is right.
+    """
 
     top1: Bits
     top5: Bits
     log_losses: NDArray[np.float64]
+    seen: NDArray[np.int64]
     box_hits: Bits | None = None
-    seen: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.seen = np.zeros(len(self.top1), dtype=np.int64)
 
     def result(self) -> ProtocolResult:
         located = None if self.box_hits is None else float(np.mean(~(self.box_hits & self.top1)))
@@ -51,53 +53,67 @@ def evaluate(
     model: AlexNet,
     loader: Loader,
     pixels: Pixels,
-    protocols: Sequence[ProtocolName],
+    protocols: Sequence[Protocol],
     device: torch.device,
+    precision: Precision,
     *,
     boxed: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Protocol]:
+) -> dict[str, ImageResults]:
     """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
 
     "centre" and "mirror" are read off the ten views where those are computed anyway. With `boxed` the box that the
-    centre view predicts is scored too: the network needs a box head, the loader boxes.
+    centre view predicts is scored too: the network needs a box head, the loader boxes. Forward passes run in the
+    recipe's precision, as training does; softmax and scores are float32.
     """
     model.eval()
-    found: dict[str, Protocol] = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
+    found: dict[str, ImageResults] = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
     done = 0
     with loader.epoch(0) as batches:
         for batch in batches:
-            for name, (probabilities, boxes) in _outputs(model, batch.images.to(device), pixels, protocols).items():
+            with autocast(precision, device):
+                outputs = _outputs(model, batch.images.to(device), pixels, protocols)
+            for name, (probabilities, boxes) in outputs.items():
                 _score(found[name], batch, probabilities.cpu())
                 if found[name].box_hits is not None and boxes is not None and batch.boxes is not None:
                     _score_boxes(found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu())
             done += len(batch.labels)
             progress(done, loader.images)
-    for name, protocol in found.items():
-        _refuse_gaps(name, protocol)
+    for name, results in found.items():
+        _refuse_gaps(name, results)
     return found
 
 
-def _refuse_gaps(name: str, protocol: Protocol) -> None:
-    images = len(protocol.seen)
-    if wrong := int((protocol.seen != 1).sum()):
+def evaluated(
+    results: ImageResults, protocol: str, step: int, epoch: float, elapsed_s: float, *, final: bool = False
+) -> Evaluated:
+    """The event that reports `results`. elapsed_s: seconds of the pass, which serves all its protocols."""
+    return Evaluated(
+        step=step, epoch=epoch, protocol=protocol, final=final, elapsed_s=elapsed_s, **asdict(results.result())
+    )
+
+
+def _refuse_gaps(name: str, results: ImageResults) -> None:
+    images = len(results.seen)
+    if wrong := int((results.seen != 1).sum()):
         raise RunFailed(f"{name}: {wrong} of {images} images were not seen exactly once")
-    if strange := int((~np.isfinite(protocol.log_losses)).sum()):
+    if strange := int((~np.isfinite(results.log_losses)).sum()):
         raise RunFailed(
             f"{name}: the network gives no finite scores for {strange} of {images} images; its weights have overflowed"
         )
 
 
-def _empty(images: int, boxed: bool) -> Protocol:
+def _empty(images: int, boxed: bool) -> ImageResults:
     zeros = np.zeros(images, dtype=np.bool_)
-    return Protocol(zeros.copy(), zeros.copy(), np.zeros(images), zeros.copy() if boxed else None)
+    seen = np.zeros(images, dtype=np.int64)
+    return ImageResults(zeros.copy(), zeros.copy(), np.zeros(images), seen, zeros.copy() if boxed else None)
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[ProtocolName]
+    model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[Protocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
@@ -121,11 +137,11 @@ def _forward(model: AlexNet, views: Iterable[torch.Tensor]) -> Outputs:
         images = view.contiguous(memory_format=torch.channels_last)
         logits, box = model.forward_with_box(images) if model.spec.box is not None else (model(images), None)
         probabilities.append(logits.float().softmax(1))
-        boxes += [] if box is None else [box]
+        boxes += [] if box is None else [box.float()]
     return torch.stack(probabilities, dim=1), torch.stack(boxes, dim=1) if boxes else None
 
 
-def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:
+def _score(into: ImageResults, batch: Batch, probabilities: torch.Tensor) -> None:
     index, labels = batch.indices.numpy(), batch.labels
     right = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]
     np.add.at(into.seen, index, 1)  # `seen[index] += 1` counts an image that comes twice in a batch once
@@ -134,6 +150,6 @@ def _score(into: Protocol, batch: Batch, probabilities: torch.Tensor) -> None:
     into.log_losses[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
 
 
-def _score_boxes(into: Protocol, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:
+def _score_boxes(into: ImageResults, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:
     assert into.box_hits is not None
     into.box_hits[batch.indices.numpy()] = (intersection_over_union(predicted, boxes) >= HIT_IOU).numpy()

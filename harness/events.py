@@ -1,4 +1,4 @@
-"""What happens during a run, as plain values. The train loop yields them; records, progress and probes listen."""
+"""The events of a run, as plain values. The train loop yields them; the record, the summary and progress listen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from variants.values import value
 
 @value
 class TrainingStarted:
-    """Once, before the first step: what is to come."""
+    """Once, before the first step: the length of the training and the size of its network."""
 
     kind: Literal["training_started"] = "training_started"
     steps: int
@@ -24,7 +24,7 @@ class StepsDone:
     kind: Literal["steps"] = "steps"
     last_step: int
     epoch: float
-    losses: tuple[float, ...]  # one a step, mean over the batch, nats
+    losses: tuple[float, ...]  # one a step: mean log loss over the batch, and the box head's loss if it is trained
     top1_error: float  # of the training batches themselves, augmented, dropout on
     lr: float
     images: int
@@ -43,7 +43,7 @@ class Evaluated:
     final: bool
     top1_error: float
     top5_error: float
-    loss: float  # -log of the protocol's (averaged) softmax at the label, mean, nats
+    loss: float  # -log of the protocol's (averaged) softmax at the label, mean over the images
     images: int
     elapsed_s: float
     localisation_error: float | None = None  # class right and IoU >= .5; null without boxes

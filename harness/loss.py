@@ -1,18 +1,34 @@
-"""The training loss: multinomial logistic, with three readings of "label smoothing" and the box head's smooth L1."""
+"""The training loss: cross entropy, with three readings of "label smoothing", and the box head's smooth L1."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
+from variants.modules.alexnet import AlexNet
 from variants.recipes.recipe import Loss
 
 
+def training_loss(
+    model: AlexNet, images: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None, loss: Loss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits, loss) of one forward pass. images: (N, 3, S, S). With boxes (N, 4) the box head's loss is added.
+
+    Losses are computed in float32, whatever the precision of the forward pass.
+    """
+    if boxes is None:
+        logits = model(images).float()
+        return logits, classification_loss(logits, labels, loss)
+    scores, found = model.forward_with_box(images)
+    logits = scores.float()
+    return logits, classification_loss(logits, labels, loss) + loss.box_weight * box_loss(found.float(), boxes)
+
+
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
-    """Mean over the batch, in nats. logits: (N, classes); labels: int64 (N,).
+    """Mean log loss over the batch. logits: (N, classes); labels: int64 (N,).
 
     The article's sentence on smoothing can be read three ways (claim 55): "uniform" spreads `smoothing` over all
-    classes (the usual meaning); "target_drop" zeroes the target of that share of the images, drawn anew each time
+    classes (the usual meaning); "target_drop" zeroes the target of that fraction of the images, drawn anew each time
     (its literal words); "scaled_one_hot" makes the target 1 - smoothing and leaves the rest at 0.
     """
     if loss.smoothing == 0.0:
@@ -26,7 +42,7 @@ def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) 
 
 
 def box_loss(predicted: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Smooth L1, mean over the batch and the 4 numbers. Both (N, 4): x, y, width, height as shares of the image."""
+    """Smooth L1, mean over the batch and the 4 numbers. Both (N, 4): x, y, width, height as fractions of the image."""
     return F.smooth_l1_loss(predicted, boxes)
 
 

@@ -1,15 +1,15 @@
-"""SGD as the paper writes it (sec. 5) and as the 2012 code runs it (weights.cu): the lr stands inside the velocity.
+"""The paper's update rule (sec. 5; weights.cu of the 2012 code) as a torch optimizer, and the schedules of its lr.
 
-    v <- momentum * v - decay * lr * w - lr * gradient;    w <- w + v
+    v <- momentum * v - weight_decay * lr * w - lr * gradient;    w <- w + v
 
-torch.optim.SGD keeps the lr outside the velocity; the two part after every drop of the lr, because here the old
-velocity keeps the old lr's size. Recipe.lr_inside_velocity=False gives torch's rule.
+torch.optim.SGD keeps the lr outside the velocity; the two differ after every drop of the lr, because here the old
+velocity keeps the old lr's size. Recipe.lr_inside_velocity=False trains with torch.optim.SGD itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -26,20 +26,151 @@ from variants.recipes.recipe import (
 )
 
 LayerOf = Callable[[str], tuple[str, str, str]]
-ANY = ParamGroup()
+Named = Iterable[tuple[str, torch.nn.Parameter]]
 
 
-class LrSchedule:
-    """The factor on the recipe's lr at a step. Only a plateau needs `observe`, after each validation."""
+class PaperSGD(torch.optim.Optimizer):
+    """SGD with momentum and the lr inside the velocity. The velocities are its state, in the parameters' dtype.
+
+    A group whose lr is 0 is frozen: neither its weights nor its velocities change. nesterov: the weight moves by
+    momentum * v - lr * gradient with the new v (and the gradient with its weight decay).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[torch.Tensor] | Iterable[dict[str, Any]],
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every weight that has a gradient; gradients stay as they are. Returns closure()'s loss, if given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights or group["lr"] <= 0.0:
+                continue
+            gradients = [weight.grad for weight in weights]
+            velocities = [self._velocity(weight) for weight in weights]
+            if group["weight_decay"]:
+                gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
+            if group["nesterov"]:
+                torch._foreach_add_(weights, velocities, alpha=group["momentum"])
+                torch._foreach_add_(weights, gradients, alpha=-group["lr"])
+            else:
+                torch._foreach_add_(weights, velocities)
+        return loss
+
+    def _velocity(self, weight: torch.Tensor) -> torch.Tensor:
+        state = self.state[weight]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(weight)
+        velocity: torch.Tensor = state["velocity"]
+        return velocity
+
+
+def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.optim.Optimizer:
+    """The recipe's optimizer over named parameters. layer_of: AlexNet.layer_of."""
+    groups = parameter_groups(named, recipe, layer_of)
+    if recipe.lr_inside_velocity:
+        return PaperSGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
+    nesterov = recipe.nesterov and recipe.momentum > 0.0  # without momentum the two are the same; torch refuses it
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=nesterov)
+
+
+def parameter_groups(named: Named, recipe: Recipe, layer_of: LayerOf) -> list[dict[str, Any]]:
+    """torch's param_groups. Parameters that always have the same lr and weight decay share a group.
+
+    rule: index of the group's ParamGroup in `rules(recipe)`. layer, parameter: whose late changes it takes;
+    "" where no late change names a layer, or one of "weight" and "bias".
+    """
+    groups: dict[tuple[int, str, str], dict[str, Any]] = {}
+    late_layers = {change.layer for change in recipe.late_changes}
+    by_role = any(change.parameter for change in recipe.late_changes)
+    for name, weight in named:
+        layer, kind, role = layer_of(name)
+        rule = next(i for i, each in enumerate(rules(recipe)) if _matches(each, layer, kind, role))
+        key = rule, layer if layer in late_layers else "", role if by_role else ""
+        weight_decay = recipe.weight_decay * rules(recipe)[rule].weight_decay_factor
+        group = {"params": [], "weight_decay": weight_decay, "rule": rule, "layer": key[1], "parameter": key[2]}
+        groups.setdefault(key, group)["params"].append(weight)
+    return list(groups.values())
+
+
+def rules(recipe: Recipe) -> tuple[ParamGroup, ...]:
+    """The recipe's parameter groups and a last one that matches every parameter."""
+    return (*recipe.groups, ParamGroup())
+
+
+def _matches(group: ParamGroup, layer: str, kind: str, role: str) -> bool:
+    return group.layer in (None, layer, kind) and group.parameter in (None, role)
+
+
+class LrScheduler:
+    """Sets the lr of each of the optimizer's groups before each step: schedules, factors and late changes."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
+        self.optimizer, self.recipe = optimizer, recipe
+        self.main = LrFactor(recipe.schedule, recipe.epochs)
+        self.own = [rule.schedule and LrFactor(rule.schedule, recipe.epochs) for rule in rules(recipe)]
+
+    def step(self, step: int, epoch: float) -> float:
+        """Call before the optimizer's step number `step`, counted from 0, at `epoch`, from 0.0.
+
+        Returns the recipe's lr before the groups' factors.
+        """
+        for group in self.optimizer.param_groups:
+            factor = (self.own[group["rule"]] or self.main).at(step, epoch)
+            lr = self.recipe.lr * factor * rules(self.recipe)[group["rule"]].lr_factor
+            group["lr"] = self._late_lr(group, epoch, lr)
+        return self.recipe.lr * self.main.at(step, epoch)
+
+    def observe(self, error: float) -> None:
+        """Take the top-1 error of one more validation: a plateau drops the lr when it no longer improves."""
+        for factor in self._factors():
+            factor.observe(error)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers: what depends on the validations so far. All else follows from step and epoch."""
+        return {"factors": [factor.state_dict() for factor in self._factors()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for the state of another recipe, which has more or fewer schedules."""
+        for factor, saved in zip(self._factors(), state["factors"], strict=True):
+            factor.load_state_dict(saved)
+
+    def _factors(self) -> list[LrFactor]:
+        return [self.main, *(factor for factor in self.own if factor)]
+
+    def _late_lr(self, group: dict[str, Any], epoch: float, lr: float) -> float:
+        """The lr of the last late change that holds for this group at `epoch`, else `lr`."""
+        for change in self.recipe.late_changes:
+            holds = change.layer in (None, group["layer"]) and change.parameter in (None, group["parameter"])
+            if change.lr is not None and epoch >= change.at_epoch and holds:
+                lr = change.lr
+        return lr
+
+
+class LrFactor:
+    """One schedule's factor on the recipe's lr. Only a plateau has state, and needs `observe` after each validation."""
 
     def __init__(self, schedule: Schedule, epochs: float) -> None:
-        self.schedule = schedule
-        self.epochs = epochs
-        self.dropped = 0
+        self.schedule, self.epochs = schedule, epochs
+        self._drops = 0
         self._best = float("inf")
-        self._worse = 0
+        self._without_improvement = 0
 
-    def factor(self, step: int, epoch: float) -> float:
+    def at(self, step: int, epoch: float) -> float:
         """`step` counts updates from 0, `epoch` passes over the data from 0.0."""
         plan = self.schedule
         if isinstance(plan, FixedDrops):
@@ -51,100 +182,23 @@ class LrSchedule:
             return float(plan.divisor ** (-stage / max(plan.steps - 1, 1)))
         if isinstance(plan, Linear):
             return max(0.0, 1.0 - epoch / self.epochs)
-        return float(plan.factor**self.dropped)
+        return float(plan.factor**self._drops)
 
     def observe(self, error: float) -> None:
-        """Tell the schedule the held-out top-1 error of one more epoch."""
+        """Take the top-1 error of one more validation."""
         if not isinstance(self.schedule, Plateau):
             return
-        self._worse = 0 if error < self._best else self._worse + 1
+        self._without_improvement = 0 if error < self._best else self._without_improvement + 1
         self._best = min(self._best, error)
-        if self._worse >= self.schedule.patience and self.dropped < self.schedule.drops:
-            self.dropped, self._worse = self.dropped + 1, 0
+        if self._without_improvement >= self.schedule.patience and self._drops < self.schedule.drops:
+            self._drops, self._without_improvement = self._drops + 1, 0
 
+    def state_dict(self) -> dict[str, float]:
+        return {"drops": self._drops, "best": self._best, "without_improvement": self._without_improvement}
 
-@dataclass
-class _Parameters:
-    """Parameters that one call of the update rule handles: one group, and one layer and role if late changes need it.
-
-    layer, role: "" where no late change tells them apart; a role is "weight" or "bias".
-    """
-
-    layer: str
-    role: str
-    group: ParamGroup
-    schedule: LrSchedule
-    weights: list[torch.Tensor] = field(default_factory=list)
-    velocities: list[torch.Tensor] = field(default_factory=list)
-
-
-class Sgd:
-    """The recipe's update rule over named parameters. Decay, lr and schedule are chosen by a parameter's type."""
-
-    def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], recipe: Recipe, layer_of: LayerOf) -> None:
-        self.recipe = recipe
-        self.schedule = LrSchedule(recipe.schedule, recipe.epochs)
-        self._sets: dict[tuple[str, str, ParamGroup], _Parameters] = {}
-        singled_out = {change.layer for change in recipe.late_changes}
-        for name, parameter in named:
-            layer, kind, role = layer_of(name)
-            group = next((g for g in recipe.groups if _matches(g, layer, kind, role)), ANY)
-            schedule = LrSchedule(group.schedule, recipe.epochs) if group.schedule else self.schedule
-            layer = layer if layer in singled_out else ""
-            role = role if any(change.parameter for change in recipe.late_changes) else ""
-            one = self._sets.setdefault((layer, role, group), _Parameters(layer, role, group, schedule))
-            one.weights.append(parameter)
-            one.velocities.append(torch.zeros_like(parameter))
-
-    @torch.no_grad()
-    def step(self, step: int, epoch: float) -> float:
-        """Update every weight from its gradient; returns the recipe's lr (before factors) at this step."""
-        if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(
-                [w for one in self._sets.values() for w in one.weights], self.recipe.clip_norm
-            )
-        for one in self._sets.values():
-            lr = self.recipe.lr * one.schedule.factor(step, epoch) * one.group.lr_factor
-            lr = self._late_lr(one, epoch, lr)
-            if lr > 0.0 and any(w.grad is not None for w in one.weights):
-                self._update(one, lr)
-        return self.recipe.lr * self.schedule.factor(step, epoch)
-
-    def _late_lr(self, one: _Parameters, epoch: float, lr: float) -> float:
-        """The absolute rate of the last late change that holds for these parameters at `epoch`, else `lr`."""
-        for change in self.recipe.late_changes:
-            holds = change.layer in (None, one.layer) and change.parameter in (None, one.role)
-            if change.lr is not None and epoch >= change.at_epoch and holds:
-                lr = change.lr
-        return lr
-
-    def observe(self, error: float) -> None:
-        """Tell every schedule the held-out top-1 error of one more validation."""
-        for schedule in {id(one.schedule): one.schedule for one in self._sets.values()}.values():
-            schedule.observe(error)
-
-    def _update(self, one: _Parameters, lr: float) -> None:
-        live = [(w, w.grad, v) for w, v in zip(one.weights, one.velocities, strict=True) if w.grad is not None]
-        weights, gradients, velocities = (list(column) for column in zip(*live, strict=True))
-        momentum, decay = self.recipe.momentum, self.recipe.weight_decay * one.group.weight_decay_factor
-        if decay:
-            torch._foreach_add_(gradients, weights, alpha=decay)  # gradients are zeroed before the next step
-        torch._foreach_mul_(velocities, momentum)
-        if self.recipe.lr_inside_velocity:
-            torch._foreach_add_(velocities, gradients, alpha=-lr)
-            moves, scale, push = velocities, 1.0, -lr
-        else:
-            torch._foreach_add_(velocities, gradients)
-            moves, scale, push = velocities, -lr, -lr
-        if self.recipe.nesterov:
-            torch._foreach_add_(weights, moves, alpha=scale * momentum)
-            torch._foreach_add_(weights, gradients, alpha=push)
-        else:
-            torch._foreach_add_(weights, moves, alpha=scale)
-
-
-def _matches(group: ParamGroup, layer: str, kind: str, role: str) -> bool:
-    return group.layer in (None, layer, kind) and group.parameter in (None, role)
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self._drops, self._best = int(state["drops"]), float(state["best"])
+        self._without_improvement = int(state["without_improvement"])
 
 
 def colour_noise_on(late: tuple[LateChange, ...], epoch: float) -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,17 +18,19 @@ from harness.data.augment.transforms import Pixels, train_view
 from harness.data.base import CropRule, Loader, Prepared, Progress, silent
 from harness.data.loaders.factory import LoaderName, open_loader
 from harness.errors import RecordError, UsageError
-from harness.evaluate import Protocol, evaluate
-from harness.events import Evaluated, Event
+from harness.evaluate import ImageResults, evaluate, evaluated
+from harness.events import Event
 from harness.machine.env import describe, usable_cores
+from harness.precision import float32_precision
 from harness.probes.host import HostProbe
 from harness.probes.nvml import open_nvml
 from harness.probes.sampler import Sampler
+from harness.probes.summary import summarise
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
-from harness.summary import Tally
-from harness.train import Trainer
+from harness.summary import SummaryBuilder, peak_gpu_mib, reset_peak_gpu_memory
+from harness.train import total_steps, train
 from variants.modules.alexnet import AlexNet, build
 from variants.weights import WeightsError, load_weights, save_weights
 
@@ -50,7 +53,7 @@ class Placement:
 
 
 def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
-    """The placement a user's words mean. Raises UsageError for a device that is not there."""
+    """The placement for the command line's options. Raises UsageError for a device that can't be used."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.partition(":")[0] not in ("cpu", "cuda"):
@@ -70,72 +73,79 @@ def execute(
     listen: Listener = lambda event: None,
     weights_to: Path | None = None,
 ) -> RunRecord:
-    """Train, evaluate and seal one run; `listen` hears every event.
+    """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
-    device = torch.device(where.device)
+    device, recipe = torch.device(where.device), spec.recipe
     _make_deterministic(spec.seed, where.threads)
-    env = describe(store.root) | {"placement": asdict(where)}
-    with store.open(spec, env, clock=time.perf_counter) as writer:
-        train, val = open_loaders(spec, prepared, where)
+    reset_peak_gpu_memory(device)
+    with (
+        float32_precision(recipe.precision),
+        store.open(spec, describe(store.root) | {"placement": asdict(where)}, clock=time.perf_counter) as writer,
+    ):
+        loader, val_loader = open_loaders(spec, prepared, where)
         for sentence in writer.swept:
             print(sentence, file=sys.stderr)
-        writer.know(loader=train.choice.name, loader_reason=train.choice.reason)
+        writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
         model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
         model = model.to(memory_format=torch.channels_last)
-        tally = Tally(writer, spec)
+        pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
+        summary = SummaryBuilder(spec, writer.elapsed)
+
+        def report(event: Event) -> None:
+            for take in (writer.event, summary.event, listen):
+                take(event)
+
         with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
-            found, unsaved = _train_and_evaluate(
-                spec, prepared, model, (train, val), [writer.event, tally, listen], weights_to
-            )
-        for name, protocol in found.items():
-            writer.correct(name, protocol.top1, protocol.top5)
+            with closing(train(model, loader, val_loader, pixels, recipe, device)) as events:
+                for event in events:
+                    report(event)
+            unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can fail
+            started_s = time.perf_counter()
+            found = _final_evaluation(spec, model, val_loader, pixels, device)
+            elapsed_s = time.perf_counter() - started_s
+            for name, results in found.items():
+                report(evaluated(results, name, total_steps(recipe, loader), recipe.epochs, elapsed_s, final=True))
+        for name, results in found.items():
+            writer.write_correct(name, results.top1, results.top5)
         writer.array("conv1", first_kernels(model))
-        results = {name: protocol.result() for name, protocol in found.items()}
-        path = writer.seal(tally.summary(results, train.choice, sampler.report()))
+        watched = summarise(writer.telemetry(), summary.training)
+        writer.probes(sampler.report() | watched["details"])
+        path = writer.seal(
+            summary.build(
+                run_id=writer.run_id,
+                started_utc=writer.started_utc,
+                finished_utc=writer.utc(),
+                results={name: results.result() for name, results in found.items()},
+                loader=loader.choice,
+                watched=watched,
+                peak_gpu_mib=peak_gpu_mib(device),
+            )
+        )
     if unsaved is not None:
         raise RecordError(f"the run is sealed in {path}, but {unsaved}")
     return RunRecord.load(path)
 
 
-def _train_and_evaluate(
-    spec: RunSpec,
-    prepared: Prepared,
-    model: AlexNet,
-    loaders: tuple[Loader, Loader],
-    listeners: list[Listener],
-    weights_to: Path | None,
-) -> tuple[dict[str, Protocol], str | None]:
-    """The final evaluation by protocol, and why the weights were not written, if they were not."""
-    device, recipe, (train, val) = next(model.parameters()).device, spec.recipe, loaders
-    pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    def validate(step: int, epoch: float) -> Evaluated:
-        started_s = time.perf_counter()
-        first = recipe.evaluation.protocols[0]
-        protocol = evaluate(model, val, pixels, [first], device)[first]
-        return _evaluated(first, protocol, step, epoch, final=False, elapsed_s=time.perf_counter() - started_s)
-
-    trainer = Trainer(model, train, pixels, recipe, device, time.perf_counter, validate)
-    for event in trainer.events():
-        tell(event)
-    unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can go wrong
-    started_s = time.perf_counter()
-    boxed = spec.net.box is not None and spec.data.boxes
-    found = evaluate(model, val, pixels, recipe.evaluation.protocols, device, boxed=boxed)
-    elapsed_s = time.perf_counter() - started_s
-    for name, protocol in found.items():
-        tell(_evaluated(name, protocol, trainer.steps, recipe.epochs, final=True, elapsed_s=elapsed_s))
-    return found, unsaved
+def _final_evaluation(
+    spec: RunSpec, model: AlexNet, loader: Loader, pixels: Pixels, device: torch.device, progress: Progress = silent
+) -> dict[str, ImageResults]:
+    """Every protocol of the recipe in one pass; boxes are scored where the network and the data have them."""
+    return evaluate(
+        model,
+        loader,
+        pixels,
+        spec.recipe.evaluation.protocols,
+        device,
+        spec.recipe.precision,
+        boxed=spec.net.box is not None and spec.data.boxes,
+        progress=lambda done, total: progress("evaluating", done, total),
+    )
 
 
 def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
-    """Training crops in random order, and whole stored squares of the validation set in the order of the split."""
+    """Training crops in random order, and whole stored images of the validation set in the order of the split."""
     train = open_loader(
         prepared,
         "train",
@@ -162,22 +172,6 @@ def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> L
     )
 
 
-def _evaluated(name: str, protocol: Protocol, step: int, epoch: float, *, final: bool, elapsed_s: float) -> Evaluated:
-    result = protocol.result()
-    return Evaluated(
-        step=step,
-        epoch=epoch,
-        protocol=name,
-        final=final,
-        top1_error=result.top1_error,
-        top5_error=result.top5_error,
-        loss=result.loss,
-        images=result.images,
-        elapsed_s=elapsed_s,
-        localisation_error=result.localisation_error,
-    )
-
-
 def evaluate_weights(
     spec: RunSpec, prepared: Prepared, weights: Path, where: Placement, progress: Progress = silent
 ) -> dict[str, ProtocolResult]:
@@ -190,26 +184,20 @@ def evaluate_weights(
     except WeightsError as error:
         raise UsageError(str(error)) from error
     model = model.to(device).to(memory_format=torch.channels_last)
-    found = evaluate(
-        model,
-        _validation_loader(spec, prepared, where),
-        Pixels(prepared, spec.recipe, spec.net.input_size, spec.seed, device),
-        spec.recipe.evaluation.protocols,
-        device,
-        boxed=spec.net.box is not None and spec.data.boxes,
-        progress=lambda done, total: progress("evaluating", done, total),
-    )
-    return {name: protocol.result() for name, protocol in found.items()}
+    pixels = Pixels(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
+    with float32_precision(spec.recipe.precision):
+        found = _final_evaluation(spec, model, _validation_loader(spec, prepared, where), pixels, device, progress)
+    return {name: results.result() for name, results in found.items()}
 
 
 def weights_place(path: Path) -> None:
-    """Refuse a place for weights before hours of training. Raises UsageError."""
+    """Raise UsageError before hours of training where the weights could not be written to `path` afterwards."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
 def _save(model: AlexNet, to: Path) -> str | None:
-    """Write the weights. A disk that refuses must not end a finished run: said at once, and returned as a clause."""
+    """Write the weights. An error must not end a finished run: it is printed at once, and returned as a clause."""
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:

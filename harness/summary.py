@@ -1,7 +1,8 @@
-"""From a run's events and samples to summary.json: what the tables read, with a reason beside every null."""
+"""From a run's events and samples to its Summary, which the tables read, with a reason for every null field."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -9,51 +10,61 @@ import torch
 
 from harness.data.base import LoaderChoice
 from harness.events import Evaluated, Event, StepsDone, TrainingDone
-from harness.probes.summary import Interval, summarise
+from harness.probes.summary import Interval
 from harness.records.schema import ProtocolResult, Summary
-from harness.records.writer import Writer
 from harness.spec import RunSpec
 
 LAST_STEPS = 100  # over which the final training loss is a mean
 WARMUP_WINDOWS = 1  # the first window holds compiling, first touches and the loader's start
 
 
-class Tally:
-    """Listens to a run's events; afterwards `summary` says what the run came to."""
+class SummaryBuilder:
+    """Collects a run's events, in order; afterwards `build` makes the summary. It writes nothing.
 
-    def __init__(self, writer: Writer, spec: RunSpec) -> None:
-        self._writer, self._spec = writer, spec
+    clock: seconds on the samples' clock (Writer.elapsed).
+    """
+
+    def __init__(self, spec: RunSpec, clock: Callable[[], float]) -> None:
+        self._spec, self._clock = spec, clock
         self._windows: list[StepsDone] = []
-        self._training: list[Interval] = []
+        self.training: list[Interval] = []  # the windows' starts and ends on the samples' clock
         self._done: TrainingDone | None = None
         self._evaluation_s = 0.0
 
-    def __call__(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         if isinstance(event, StepsDone):
-            now = self._writer.elapsed()
+            now = self._clock()
             self._windows.append(event)
-            self._training.append((now - event.elapsed_s, now))
+            self.training.append((now - event.elapsed_s, now))
         elif isinstance(event, TrainingDone):
             self._done = event
         elif isinstance(event, Evaluated) and event.final:
             self._evaluation_s = event.elapsed_s  # one pass serves all protocols
 
-    def summary(
-        self, results: dict[str, ProtocolResult], choice: LoaderChoice, sampler_report: dict[str, Any]
+    def build(
+        self,
+        *,
+        run_id: str,
+        started_utc: str,
+        finished_utc: str,
+        results: dict[str, ProtocolResult],
+        loader: LoaderChoice,
+        watched: dict[str, dict[str, Any]],
+        peak_gpu_mib: float | None,
     ) -> Summary:
-        """Call after the last event and the last sample; also leaves probes.json."""
+        """The summary of a run whose last event has come. watched: probes.summary.summarise's answer."""
         assert self._done is not None
-        watched = summarise(self._writer.telemetry(), self._training)
-        self._writer.probes(sampler_report | watched["details"])
         missing = dict(watched["missing"])
+        if peak_gpu_mib is None:
+            missing["peak_gpu_mib"] = "the run used no GPU"
         rate, warmup_steps = self._rate(missing)
         return Summary(
-            run_id=self._writer.run_id,
+            run_id=run_id,
             spec_digest=self._spec.digest,
             status="ok",
             status_reason=None,
-            started_utc=self._writer.started_utc,
-            finished_utc=self._writer.utc(),
+            started_utc=started_utc,
+            finished_utc=finished_utc,
             parameters=self._spec.net.parameters,
             macs=self._spec.net.macs,
             steps=self._done.steps,
@@ -65,9 +76,9 @@ class Tally:
             images_per_second=rate,
             warmup_steps=warmup_steps,
             evaluation_s=round(self._evaluation_s, 3),
-            peak_gpu_mib=self._peak_gpu_mib(missing),
-            loader=choice.name,
-            loader_reason=choice.reason,
+            peak_gpu_mib=peak_gpu_mib,
+            loader=loader.name,
+            loader_reason=loader.reason,
             missing=missing,
             **watched["summary"],
         )
@@ -83,8 +94,13 @@ class Tally:
         last = [loss for window in self._windows for loss in window.losses][-LAST_STEPS:]
         return sum(last) / len(last)
 
-    def _peak_gpu_mib(self, missing: dict[str, str]) -> float | None:
-        if self._spec.device == "cuda":
-            return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-        missing["peak_gpu_mib"] = "the run used no GPU"
-        return None
+
+def reset_peak_gpu_memory(device: torch.device) -> None:
+    """Let the peak of a run begin at its start: torch's own counts from the start of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gpu_mib(device: torch.device) -> float | None:
+    """The most memory in MiB that torch's tensors held on the run's own GPU since the reset; None on a CPU."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None

@@ -109,7 +109,7 @@ def _under(row: LayerRow, layer: Conv | Pool, rule: Rule) -> Shape | None:
 
 
 def _start(init: Init) -> str:
-    names = {"he_normal": "He's normal", "xavier_uniform": "Xavier's uniform", "torch": "torch's uniform"}
+    names = {"he_normal": "He's normal", "torch": "torch's uniform"}
     return f"N(0, {init.std:g})" if init.scheme == "normal" else names[init.scheme]
 
 

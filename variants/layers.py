@@ -18,7 +18,7 @@ Rule: TypeAlias = Literal["floor", "ceil"]
 class Init:
     """How a layer's weights and biases start: normal(0, std) and a constant, unless `scheme` says otherwise."""
 
-    scheme: Literal["normal", "he_normal", "xavier_uniform", "torch"] = "normal"
+    scheme: Literal["normal", "he_normal", "torch"] = "normal"
     std: float = 0.01  # used by "normal" only
     bias: float = 0.0  # unused by "torch"
 
@@ -229,7 +229,7 @@ class Activation(Plain):
     """A nonlinearity, unit by unit."""
 
     kind: Literal["activation"] = "activation"
-    function: Literal["relu", "tanh", "sigmoid"] = "relu"
+    function: Literal["relu", "tanh"] = "relu"
 
 
 @value

@@ -86,11 +86,11 @@ class Writer:
         """What the sampler tells at the end (probes.json)."""
         write_whole(self.folder / "probes.json", document(report))
 
-    def correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
+    def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
         """Whether each image was right: (images,) bool in the order of the split, stored as one bit each."""
         for k, right in ((1, top1), (5, top5)):
             if right.dtype != np.bool_ or right.ndim != 1:
-                raise TypeError(f"correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
+                raise TypeError(f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
             write_whole(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
 
     def array(self, name: str, values: NDArray[Any]) -> None:
@@ -98,8 +98,8 @@ class Writer:
         np.save(held, values, allow_pickle=False)
         write_whole(self.folder / f"{_plain(name)}.npy", held.getvalue())
 
-    def know(self, **known: Any) -> None:
-        """Fields of Summary that stand whatever becomes of the run (loader, warmup_steps ...)."""
+    def add_summary_fields(self, **known: Any) -> None:
+        """Fields of Summary that are known already, however the run ends (loader, warmup_steps ...)."""
         self._known.update(known)
 
     def recover(self, schema_version: int) -> bool:

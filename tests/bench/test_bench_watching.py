@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.events import StepsDone
-from harness.optim import Sgd
+from harness.optim import make_optimizer
 from harness.probes.host import HostProbe
 from harness.probes.nvml import open_nvml
 from harness.records.store import Store
@@ -44,14 +44,14 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     net = spec_for(CATALOG["grouped_2gpu"], "mini", 10)
     spec = RunSpec(variant="grouped_2gpu", geometry="mini", net=net, recipe=RECIPE, data=DATA, seed=0)
     model = build(net, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
-    sgd = Sgd(model.named_parameters(), RECIPE, model.layer_of)
+    optimizer = make_optimizer(model.named_parameters(), RECIPE, model.layer_of)
     images = torch.randn(RECIPE.batch_size, 3, 32, 32).mul_(60).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (RECIPE.batch_size,))
 
     def step() -> None:
-        model.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(images), labels).backward()
-        sgd.step(0, 0.0)
+        optimizer.step()
 
     benchmark.pedantic(step, rounds=1 if benchmark.disabled else 30, warmup_rounds=2)
     losses = tuple([1.234567] * WINDOW_STEPS)

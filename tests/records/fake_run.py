@@ -53,7 +53,7 @@ def write_run(root: Path, spec: RunSpec = SPEC, now: Callable[[], datetime] = la
     with Store(root).open(spec, {"machine_id": MACHINE}, now=now) as writer:
         writer.event(STEPS)
         writer.sample(Sample(t_s=0.5, probe="host", device="host", values={"cpu_s": 1.5}, missing={}))
-        writer.correct("centre", RIGHT, np.ones(IMAGES, dtype=np.bool_))
+        writer.write_correct("centre", RIGHT, np.ones(IMAGES, dtype=np.bool_))
         writer.array("conv1", np.arange(6, dtype=np.float32).reshape(2, 3))
         writer.probes({"requested_hz": 1.0})
         return writer.seal(summary_of(writer))
@@ -68,7 +68,7 @@ def write_until_stopped(root: Path, seal_again_and_again: bool) -> None:
             for _ in range(5) if seal_again_and_again else iter(int, 1):
                 writer.event(STEPS)
                 time.sleep(0.001)
-            writer.correct("centre", RIGHT, RIGHT)
+            writer.write_correct("centre", RIGHT, RIGHT)
             writer.seal(summary_of(writer))
         number += 1
 

@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypat
             writer.event(STEPS)
             monkeypatch.setattr(files.os, "fsync", refuse(errno.ENOSPC))
             monkeypatch.setattr(lines.os, "pwrite", refuse(errno.ENOSPC))
-            writer.correct("centre", RIGHT, RIGHT)
+            writer.write_correct("centre", RIGHT, RIGHT)
 
     with pytest.raises(RecordError, match=r"^can't write .*: No space left on device; free some disk space"):
         run()

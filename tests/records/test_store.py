@@ -80,7 +80,7 @@ def test_events_reach_the_disk_at_most_once_a_second(tmp_path: Path) -> None:
 def test_leaving_without_sealing_seals_the_reason(tmp_path: Path, error: BaseException, status: str, said: str) -> None:
     def run() -> None:
         with Store(tmp_path).open(SPEC, {}) as writer:
-            writer.know(loader="ffcv", loader_reason="it works here")
+            writer.add_summary_fields(loader="ffcv", loader_reason="it works here")
             writer.event(STEPS)
             raise error
 
@@ -255,7 +255,7 @@ def test_asking_for_a_protocol_that_was_not_run_names_those_that_were(tmp_path: 
 def test_wrong_shapes_and_names_are_refused_at_once(tmp_path: Path) -> None:
     with Store(tmp_path).open(SPEC, {}) as writer:
         with pytest.raises(TypeError, match=r"top1 must be \(images,\) bool"):
-            writer.correct("centre", RIGHT.astype(np.int64), RIGHT)  # type: ignore[arg-type]
+            writer.write_correct("centre", RIGHT.astype(np.int64), RIGHT)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="file name"):
             writer.array("../x", np.zeros(1))
 

@@ -78,7 +78,7 @@ class Study:
             for protocol, better in (("centre", 0.0), ("mirror", 0.004)):
                 noise = hardness + rng.normal(0, 0.02, len(hardness))
                 top1, top5 = noise > error - better, noise > (error - better) / 8
-                writer.correct(protocol, top1, top5)
+                writer.write_correct(protocol, top1, top5)
                 results[protocol] = replace(_result(top1, top5), localisation_error=located)
             writer.array("conv1", rng.normal(0, 0.01, (24, 3, 5, 5)).astype(np.float16))
             path = writer.seal(_summary(writer.run_id, spec, results))

@@ -9,14 +9,14 @@ from tiny_training import BOXED, CPU, NET, SIDE, STORED, FakeLoader, in_batches,
 
 from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN
 from harness.errors import RunFailed
-from harness.evaluate import Protocol, evaluate
+from harness.evaluate import ImageResults, evaluate
 
 IMAGES = 11
 
 
-def found(orders: list[list[int]], *protocols: str, images: int = IMAGES) -> dict[str, Protocol]:
+def found(orders: list[list[int]], *protocols: str, images: int = IMAGES) -> dict[str, ImageResults]:
     loader = FakeLoader(images, orders, side=STORED)
-    return evaluate(net(), loader, pixels(recipe()), protocols, CPU)  # type: ignore[arg-type]
+    return evaluate(net(), loader, pixels(recipe()), protocols, CPU, "fp32")  # type: ignore[arg-type]
 
 
 def test_the_last_partial_batch_counts() -> None:
@@ -52,7 +52,7 @@ def test_ten_view_is_the_mean_of_softmax_outputs_not_of_logits() -> None:
     with torch.no_grad():
         model.get_parameter("fc8.weight").mul_(30.0)
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
-    log_losses = evaluate(model, loader, pixels(rules), ["ten_view"], CPU)["ten_view"].log_losses
+    log_losses = evaluate(model, loader, pixels(rules), ["ten_view"], CPU, "fp32")["ten_view"].log_losses
     model.eval()
     with torch.no_grad():
         views = torch.stack(list(pixels(rules).views(loader.pictures, "ten_view")), dim=1)
@@ -82,7 +82,7 @@ def test_ten_views_hold_one_view_of_a_batch_at_a_time() -> None:
     model, sizes = net(), list[int]()
     model.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
-    evaluate(model, loader, pixels(recipe()), ["ten_view"], CPU)
+    evaluate(model, loader, pixels(recipe()), ["ten_view"], CPU, "fp32")
     assert max(sizes) == 4
     assert sum(sizes) == 10 * IMAGES
 
@@ -90,7 +90,7 @@ def test_ten_views_hold_one_view_of_a_batch_at_a_time() -> None:
 def test_fewer_than_five_classes_make_top5_always_right() -> None:
     few = net(NET.with_classes(3))
     loader = FakeLoader(3, [[0, 1, 2]], side=STORED)
-    assert evaluate(few, loader, pixels(recipe()), ["centre"], CPU)["centre"].top5.all()
+    assert evaluate(few, loader, pixels(recipe()), ["centre"], CPU, "fp32")["centre"].top5.all()
 
 
 def test_outputs_that_are_no_numbers_are_refused() -> None:
@@ -99,7 +99,7 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
         model.get_parameter("fc8.bias").fill_(float("nan"))
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
     with pytest.raises(RunFailed, match=r"^centre: the network gives no finite scores for 11 of 11 images"):
-        evaluate(model, loader, pixels(recipe()), ["centre"], CPU)
+        evaluate(model, loader, pixels(recipe()), ["centre"], CPU, "fp32")
 
 
 def test_localisation_is_right_where_class_and_box_are() -> None:
@@ -110,14 +110,32 @@ def test_localisation_is_right_where_class_and_box_are() -> None:
         model.get_parameter("box.bias").copy_(torch.tensor([0.25, 0.25, 0.5, 0.5]))
         model.get_parameter("fc8.weight").zero_()
         model.get_parameter("fc8.bias").copy_(torch.arange(10.0).flip(0))  # class 0 first, then 1, ...
-    margin = (STORED - SIDE) // 2 / STORED  # shares of the stored square, not of the view
+    margin = (STORED - SIDE) // 2 / STORED  # fractions of the stored square, not of the view
     middle = [margin + 0.25 * SIDE / STORED, margin + 0.25 * SIDE / STORED, 0.5 * SIDE / STORED, 0.5 * SIDE / STORED]
     boxes = torch.tensor([middle, [0.0, 0.0, 0.2, 0.2], middle, [0.8, 0.8, 0.2, 0.2]])
     loader = FakeLoader(4, [[0, 1], [2, 3]], side=STORED, boxes=boxes)
     loader.labels = torch.tensor([0, 0, 5, 5])
-    result = evaluate(model, loader, pixels(recipe()), ["centre", "mirror"], CPU, boxed=True)
+    result = evaluate(model, loader, pixels(recipe()), ["centre", "mirror"], CPU, "fp32", boxed=True)
     assert result["centre"].box_hits is not None
     assert result["centre"].box_hits.tolist() == [True, False, True, False]
     assert result["centre"].result().top1_error == 0.5
     assert result["centre"].result().localisation_error == 0.75  # image 0 alone has class and box right
     assert result["mirror"].result().localisation_error is None
+
+
+def test_bf16_evaluates_in_bfloat16_and_scores_in_float32() -> None:
+    loader, rules = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED), recipe()
+    full, half = (
+        evaluate(net(BOXED), loader, pixels(rules), ["centre"], CPU, precision)["centre"].log_losses
+        for precision in ("fp32", "bf16")
+    )
+    assert not np.array_equal(full, half)
+    assert np.allclose(full, half, rtol=0.05)  # bfloat16 has 8 bits of mantissa, so a relative error of 4e-3 a product
+
+
+def test_tf32_evaluates_in_float32_tensors() -> None:
+    loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
+    model, seen = net(), list[torch.dtype]()
+    model.get_submodule("conv1").register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    evaluate(model, loader, pixels(recipe()), ["centre"], CPU, "tf32")
+    assert set(seen) == {torch.float32}

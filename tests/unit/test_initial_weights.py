@@ -40,7 +40,7 @@ MIXED = AlexNetSpec(
         Conv(name="conv", out=4, kernel=3, groups=1),
         Conv(name="sep", out=4, kernel=3, separable="pointwise_first", init=Init(scheme="he_normal")),
         Inception(name="mix", one=2, three=2, five=2),
-        Local(name="local", out=3, kernel=2, init=Init(scheme="xavier_uniform")),
+        Local(name="local", out=3, kernel=2, init=Init(scheme="torch")),
         Dense(name="fc", out=6, init=Init(scheme="torch")),
         Dense(name="scores", out=2),
     ),
@@ -69,7 +69,6 @@ def test_without_a_generator_torchs_seed_counts() -> None:
     ("scheme", "bound", "std"),
     [
         ("he_normal", None, sqrt(2 / 900)),
-        ("xavier_uniform", sqrt(6 / 1000), sqrt(2 / 1000)),
         ("torch", 1 / 30, 1 / 30 / sqrt(3)),
     ],
 )
@@ -89,7 +88,7 @@ def test_later_schemes_scale_with_fan_in(scheme: str, bound: float | None, std: 
         assert torch.all(own["bias"] == 0.5)
 
 
-def test_fans_of_a_convolution_count_its_window() -> None:
+def test_the_fan_in_of_a_convolution_counts_its_window() -> None:
     init = Init(scheme="he_normal")
     conv = Conv(name="conv", out=64, kernel=3, groups=2, init=init)
     local = Local(name="local", out=16, kernel=3, init=init)

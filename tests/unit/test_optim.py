@@ -1,11 +1,13 @@
-"""The update rule against loops written out from the paper (sec. 5), in float64 so that equality means equality."""
+"""The update rule against loops written out from the paper (sec. 5), and torch's rule against torch.optim.SGD."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from harness.optim import LrSchedule, Sgd, colour_noise_on
+from harness.optim import LrFactor, LrScheduler, PaperSGD, colour_noise_on, make_optimizer, parameter_groups
 from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, ParamGroup, Plateau, Recipe
 
 DROPS = FixedDrops(at_epochs=(2.0, 4.0))
@@ -23,11 +25,13 @@ def trajectory(
     made: Recipe, gradients: list[float], name: str = "conv1.weight", steps_per_epoch: int = 2
 ) -> list[float]:
     weight = torch.nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
-    sgd = Sgd([(name, weight)], made, one_weight)
+    optimizer = make_optimizer([(name, weight)], made, one_weight)
+    scheduler = LrScheduler(optimizer, made)
     seen = []
     for step, gradient in enumerate(gradients):
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
-        sgd.step(step, step / steps_per_epoch)
+        scheduler.step(step, step / steps_per_epoch)
+        optimizer.step()
         seen.append(weight.item())
     return seen
 
@@ -35,7 +39,7 @@ def trajectory(
 GRADIENTS = [0.3, -0.2, 0.5, 0.1, -0.4, 0.25, 0.05, -0.6, 0.7, 0.2]
 
 
-def test_papers_rule_keeps_the_rate_inside_the_velocity_across_two_drops() -> None:
+def test_papers_rule_keeps_the_lr_inside_the_velocity_across_two_drops() -> None:
     w, v, expected = 0.5, 0.0, []
     for step, gradient in enumerate(GRADIENTS):
         rate = 0.1 * 0.1 ** ((step >= 4) + (step >= 8))
@@ -46,7 +50,7 @@ def test_papers_rule_keeps_the_rate_inside_the_velocity_across_two_drops() -> No
     assert trajectory(recipe(), GRADIENTS) == pytest.approx(expected, abs=1e-15)
 
 
-def test_torchs_rule_equals_torch_optim_sgd_and_parts_from_the_papers_at_the_first_drop() -> None:
+def test_torchs_rule_equals_torch_optim_sgd_and_differs_from_the_papers_after_the_first_drop() -> None:
     weight = torch.nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
     sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=5e-4)
     expected = []
@@ -63,7 +67,7 @@ def test_torchs_rule_equals_torch_optim_sgd_and_parts_from_the_papers_at_the_fir
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_nesterov_equals_torchs_while_the_rate_stands(inside: bool) -> None:
+def test_nesterov_equals_torchs_while_the_lr_is_constant(inside: bool) -> None:
     weight = torch.nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
     sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     expected = []
@@ -75,7 +79,7 @@ def test_nesterov_equals_torchs_while_the_rate_stands(inside: bool) -> None:
     assert trajectory(made, GRADIENTS) == pytest.approx(expected, abs=1e-15)
 
 
-def test_biases_take_their_own_rate_and_no_decay() -> None:
+def test_biases_take_their_own_lr_and_no_decay() -> None:
     groups = (ParamGroup(parameter="bias", lr_factor=2.0, weight_decay_factor=0.0),)
     moved = trajectory(recipe(groups=groups), [0.3], name="fc6.bias")
     assert moved == pytest.approx([0.5 - 0.2 * 0.3], abs=1e-15)
@@ -87,9 +91,10 @@ def test_a_group_may_name_a_layer_and_the_first_match_holds() -> None:
     assert trajectory(recipe(groups=groups, weight_decay=0.0), [0.3], name="fc7.weight") == pytest.approx([0.41])
 
 
-def test_a_late_change_freezes_one_layer_and_spares_the_others() -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_late_change_freezes_one_layer_and_leaves_the_others_alone(inside: bool) -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", lr=1e-5), LateChange(at_epoch=2.0, layer="conv1", lr=0.0))
-    frozen = trajectory(recipe(late_changes=late), GRADIENTS)
+    frozen = trajectory(recipe(late_changes=late, lr_inside_velocity=inside), GRADIENTS)
     assert frozen[4:] == [frozen[3]] * len(frozen[4:])
     assert frozen[2] != frozen[3]
     assert trajectory(recipe(late_changes=late), GRADIENTS, "conv2.weight") == trajectory(
@@ -104,35 +109,151 @@ def test_a_late_change_of_the_weights_leaves_the_biases_alone() -> None:
     assert biases == trajectory(recipe(), GRADIENTS, "conv1.bias")
 
 
-def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
-    made = recipe(clip_norm=0.5, weight_decay=0.0, momentum=0.0)
-    # torch divides by norm + 1e-6
-    assert trajectory(made, [5.0]) == pytest.approx([0.5 - 0.1 * 0.5], abs=1e-6)
-    assert trajectory(made, [0.2]) == pytest.approx([0.5 - 0.1 * 0.2], abs=1e-6)
-
-
-def test_parameters_without_a_gradient_stay() -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_parameters_without_a_gradient_stay(inside: bool) -> None:
     weight, other = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
     weight.grad = torch.ones(1)
-    Sgd([("fc6.weight", weight), ("box.weight", other)], recipe(), one_weight).step(0, 0.0)
+    named = [("fc6.weight", weight), ("box.weight", other)]
+    make_optimizer(named, recipe(lr_inside_velocity=inside), one_weight).step()
     assert other.item() == 1.0
     assert weight.item() != 1.0
 
 
+def test_a_step_leaves_the_gradients_as_they_are() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    weight.grad = torch.full((3,), 0.25)
+    PaperSGD([weight], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(weight.grad, torch.full((3,), 0.25))
+
+
+def test_a_step_with_a_closure_returns_its_loss() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = PaperSGD([weight], lr=0.1, momentum=0.0)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = (3.0 * weight).sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 3.0
+    assert weight.item() == pytest.approx(0.7)
+
+
+SHAPES = {"conv1.weight": (6, 3, 5, 5), "conv1.bias": (6,), "fc6.weight": (40, 54), "fc6.bias": (40,)}
+GROUPS = (
+    ParamGroup(
+        layer="fc6", parameter="bias", lr_factor=2.0, weight_decay_factor=0.0, schedule=FixedDrops(at_epochs=())
+    ),
+    ParamGroup(parameter="bias", lr_factor=2.0, weight_decay_factor=0.0),
+)
+LATE = (LateChange(at_epoch=3.0, layer="conv1", parameter="weight", lr=0.003),)
+
+
+def weights() -> dict[str, torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(3)
+    return {name: torch.nn.Parameter(torch.randn(shape, generator=generator)) for name, shape in SHAPES.items()}
+
+
+def set_gradients(named: dict[str, torch.nn.Parameter], step: int) -> None:
+    generator = torch.Generator().manual_seed(100 + step)
+    for weight in named.values():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+
+
+@pytest.mark.parametrize(("inside", "nesterov"), [(True, False), (True, True), (False, False)])
+def test_float32_weights_equal_the_written_out_rule_in_every_bit(inside: bool, nesterov: bool) -> None:
+    """The order of operations is part of the rule: records of earlier versions repeat to the bit only with it."""
+    made = recipe(groups=GROUPS, late_changes=LATE, lr_inside_velocity=inside, nesterov=nesterov)
+    ours, plain = weights(), {name: weight.detach() for name, weight in weights().items()}
+    velocities = {name: torch.zeros_like(weight) for name, weight in plain.items()}
+    optimizer = make_optimizer(ours.items(), made, one_weight)
+    scheduler = LrScheduler(optimizer, made)
+    for step in range(12):
+        set_gradients(ours, step)
+        scheduler.step(step, step / 2)
+        optimizer.step()
+        dropped = 0.1 * float(0.1 ** ((step >= 4) + (step >= 8)))
+        lrs = {"conv1.weight": 0.003 if step >= 6 else dropped, "conv1.bias": dropped * 2.0}
+        lrs |= {"fc6.weight": dropped, "fc6.bias": 0.2}
+        for name, w in plain.items():
+            gradient, lr, v = ours[name].grad, lrs[name], velocities[name]
+            assert gradient is not None
+            if name.endswith("weight"):
+                gradient = gradient.add(w, alpha=5e-4)
+            v.mul_(0.9).add_(gradient, alpha=-lr if inside else 1.0)
+            w.add_(v, alpha=(1.0 if inside else -lr) * (0.9 if nesterov else 1.0))
+            if nesterov:
+                w.add_(gradient, alpha=-lr)
+            assert torch.equal(ours[name], w), f"{name} at step {step}"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_training_goes_on_from_a_saved_state_to_the_same_bits(inside: bool, tmp_path: Path) -> None:
+    """Saved to a file after 5 of 12 steps, in the middle of a plateau's patience, and loaded without pickled code."""
+    made = recipe(groups=GROUPS, late_changes=LATE, lr_inside_velocity=inside, schedule=Plateau(patience=3, drops=2))
+
+    def run(named: dict[str, torch.nn.Parameter], at: range, saved: Path | None = None) -> dict[str, object]:
+        optimizer = make_optimizer(named.items(), made, one_weight)
+        scheduler = LrScheduler(optimizer, made)
+        if saved:
+            state = torch.load(saved, weights_only=True)
+            optimizer.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+        for step in at:
+            set_gradients(named, step)
+            scheduler.step(step, step / 2)
+            optimizer.step()
+            scheduler.observe(0.5)
+        return {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+
+    whole, parts = weights(), weights()
+    end = run(whole, range(12))
+    torch.save(run(parts, range(5)), tmp_path / "state.pt")
+    again = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in parts.items()}
+    end_again = run(again, range(5, 12), tmp_path / "state.pt")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert end_again["scheduler"] == end["scheduler"]
+    assert any(not torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_state_of_another_recipe_is_refused() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+
+    def scheduler(made: Recipe) -> LrScheduler:
+        return LrScheduler(make_optimizer([("fc6.weight", weight)], made, one_weight), made)
+
+    with pytest.raises(ValueError, match="longer"):
+        scheduler(recipe()).load_state_dict(scheduler(recipe(groups=GROUPS)).state_dict())
+
+
+def test_parameters_that_are_always_updated_alike_share_a_group() -> None:
+    named = list(weights().items())
+    assert [len(group["params"]) for group in parameter_groups(named, recipe(), one_weight)] == [4]
+    groups = parameter_groups(named, recipe(groups=GROUPS, late_changes=LATE), one_weight)
+    found = [(group["rule"], group["layer"], group["parameter"], group["weight_decay"]) for group in groups]
+    assert found == [
+        (2, "conv1", "weight", 5e-4),
+        (1, "conv1", "bias", 0.0),
+        (2, "", "weight", 5e-4),
+        (0, "", "bias", 0.0),
+    ]
+
+
 def test_schedules_in_steps_and_geometric_stages() -> None:
-    assert [LrSchedule(EverySteps(steps=3), 9).factor(s, 0) for s in (0, 2, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
-    stages = LrSchedule(ExpSteps(steps=4, divisor=1000.0), 8)
-    assert [stages.factor(0, e) for e in (0, 2, 4, 6, 7.9)] == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-3])
+    assert [LrFactor(EverySteps(steps=3), 9).at(s, 0) for s in (0, 2, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
+    stages = LrFactor(ExpSteps(steps=4, divisor=1000.0), 8)
+    assert [stages.at(0, e) for e in (0, 2, 4, 6, 7.9)] == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-3])
 
 
 def test_plateau_drops_after_patience_and_stops_after_its_drops() -> None:
-    schedule = LrSchedule(Plateau(patience=2, drops=1), 90)
+    schedule = LrFactor(Plateau(patience=2, drops=1), 90)
     for error in (0.5, 0.4, 0.41, 0.4):
         schedule.observe(error)
-    assert schedule.factor(0, 0) == pytest.approx(0.1)
+    assert schedule.at(0, 0) == pytest.approx(0.1)
     for error in (0.5, 0.5, 0.5, 0.5):
         schedule.observe(error)
-    assert schedule.factor(0, 0) == pytest.approx(0.1)
+    assert schedule.at(0, 0) == pytest.approx(0.1)
 
 
 def test_colour_noise_ends_when_a_late_change_says_so() -> None:

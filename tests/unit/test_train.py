@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 import torch
-from tiny_training import BOXED, CPU, NET, FakeLoader, in_batches, net, pixels, recipe
+from tiny_training import BOXED, CPU, NET, STORED, FakeLoader, in_batches, net, pixels, recipe
 
+from harness.data.augment.transforms import Pixels
 from harness.errors import RunFailed
+from harness.evaluate import evaluate
 from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import box_loss, classification_loss
-from harness.train import WINDOW_STEPS, Trainer
+from harness.train import WINDOW_STEPS, train
+from variants.modules.alexnet import AlexNet
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
 from variants.spec import AlexNetSpec
 
@@ -21,7 +24,7 @@ IMAGES, BATCH = 20, 8  # 3 batches an epoch, the last of 4
 
 
 class Ticks:
-    """A clock that goes on by one second with every look."""
+    """A clock that advances by one second each time it is read."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,30 +34,29 @@ class Ticks:
         return self.now
 
 
-class Validation:
-    """Stands in for an evaluation; remembers when it was asked."""
+@dataclass
+class Training:
+    """The arguments of train(), which a test may change before it asks for the events."""
 
-    def __init__(self, errors: Iterator[float] | None = None) -> None:
-        self.asked: list[int] = []
-        self._errors = errors
+    model: AlexNet
+    loader: FakeLoader
+    val_loader: FakeLoader
+    pixels: Pixels
+    recipe: Recipe
 
-    def __call__(self, step: int, epoch: float) -> Evaluated:
-        self.asked.append(step)
-        error = next(self._errors) if self._errors else 0.5
-        return Evaluated(
-            step=step, epoch=epoch, protocol="centre", final=False, top1_error=error, top5_error=0.0, loss=1.0,
-            images=1, elapsed_s=0.0,
-        )  # fmt: skip
+    def events(self) -> Generator[Event, None, None]:
+        return train(self.model, self.loader, self.val_loader, self.pixels, self.recipe, CPU, Ticks())
 
 
-def trainer(rules: Recipe, spec: AlexNetSpec = NET, validate: Validation | None = None, **changes: Any) -> Trainer:
+def training(rules: Recipe, spec: AlexNetSpec = NET, loader: FakeLoader | None = None) -> Training:
     torch.manual_seed(0)
-    loader = changes.get("loader") or FakeLoader(IMAGES, in_batches(IMAGES, BATCH))
-    return Trainer(net(spec), loader, pixels(rules, IMAGES), rules, CPU, Ticks(), validate or Validation())
+    batches = in_batches(IMAGES, BATCH)
+    val_loader = FakeLoader(IMAGES, batches, side=STORED)
+    return Training(net(spec), loader or FakeLoader(IMAGES, batches), val_loader, pixels(rules, IMAGES), rules)
 
 
-def events(rules: Recipe, spec: AlexNetSpec = NET, validate: Validation | None = None, **changes: Any) -> list[Event]:
-    return list(trainer(rules, spec, validate, **changes).events())
+def events(rules: Recipe, spec: AlexNetSpec = NET) -> list[Event]:
+    return list(training(rules, spec).events())
 
 
 def losses(found: list[Event]) -> list[float]:
@@ -87,7 +89,7 @@ def test_windows_hold_every_step_and_image_once() -> None:
 
 
 def test_waiting_is_the_time_between_asking_for_a_batch_and_having_it() -> None:
-    """The clock goes on by 1 s a look: two looks a step, before and after the batch, and one at a window's ends."""
+    """The clock advances by 1 s a reading: two a step, before and after the batch, and one at a window's ends."""
     (window,) = [event for event in events(recipe(epochs=1.0)) if isinstance(event, StepsDone)]
     assert window.wait_s == 3.0
     assert window.elapsed_s == 2 * 3 + 1
@@ -98,10 +100,10 @@ def test_evaluations_are_no_training_time() -> None:
     assert isinstance(quiet, TrainingDone)
     assert isinstance(busy, TrainingDone)
     assert busy.wait_s == quiet.wait_s
-    assert busy.elapsed_s == quiet.elapsed_s + 3  # three more windows, each a look of 1 s
+    assert busy.elapsed_s == quiet.elapsed_s + 3  # three more windows, each ends with a reading of 1 s
 
 
-def test_a_run_shorter_than_an_epoch_has_its_share_of_the_steps() -> None:
+def test_a_run_shorter_than_an_epoch_has_its_fraction_of_the_steps() -> None:
     found = events(recipe(epochs=0.7))
     assert len(losses(found)) == 2
     assert len(losses(events(recipe(epochs=0.01)))) == 1
@@ -126,38 +128,44 @@ def test_a_learning_rate_that_falls_all_the_time_is_reported_by_the_windows_only
 
 
 def test_a_plateau_drops_the_learning_rate_after_the_validation_that_shows_it() -> None:
-    validate = Validation(iter([0.5, 0.5, 0.5, 0.5]))
-    rules = recipe(epochs=4.0, lr=0.01, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
-    drops = [event.step for event in events(rules, validate=validate) if isinstance(event, LrChanged)]
-    assert validate.asked == [3, 6, 9]
-    assert drops == [10]
+    """The lr is too low to change a single answer, so the validation error stays the same."""
+    rules = recipe(epochs=4.0, lr=1e-12, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
+    found = events(rules)
+    validations = [event for event in found if isinstance(event, Evaluated)]
+    assert [event.step for event in validations] == [3, 6, 9]
+    assert len({event.top1_error for event in validations}) == 1
+    assert [event.step for event in found if isinstance(event, LrChanged)] == [10]
+
+
+def test_a_validation_reports_what_an_evaluation_of_the_weights_of_that_step_gives() -> None:
+    made = training(recipe(epochs=2.0, lr=0.01, evaluation=validating(1.0)))
+    (event,) = [event for event in made.events() if isinstance(event, Evaluated)]
+    again = training(recipe(epochs=1.0, lr=0.01))
+    list(again.events())
+    results = evaluate(again.model, again.val_loader, again.pixels, ["centre"], CPU, "fp32")["centre"].result()
+    assert (event.step, event.epoch, event.protocol, event.final) == (3, 1.0, "centre", False)
+    assert (event.top1_error, event.top5_error, event.loss) == (results.top1_error, results.top5_error, results.loss)
+    assert event.images == IMAGES
 
 
 def test_validating_more_often_changes_no_loss() -> None:
     """An evaluation leaves the network in evaluation mode, in which dropout is off."""
-
-    def found(every: float) -> list[float]:
-        made = trainer(recipe(epochs=4.0, evaluation=validating(every)))
-        validate = made.validate
-        made.validate = lambda step, epoch: (made.model.eval(), validate(step, epoch))[1]
-        return losses(list(made.events()))
-
-    seldom, often = found(0.0), found(0.34)
+    seldom, often = (losses(events(recipe(epochs=4.0, evaluation=validating(every)))) for every in (0.0, 0.34))
     assert len(seldom) == 12
     assert seldom == often
 
 
 def test_the_same_seed_gives_the_same_losses_and_dropout_another_seed_others() -> None:
     first, again = losses(events(recipe())), losses(events(recipe()))
-    made = trainer(recipe())
+    made = training(recipe())
     torch.manual_seed(1)
     assert first == again
     assert losses(list(made.events())) != first
 
 
-def test_a_frozen_layer_stands_still_from_its_epoch_on() -> None:
+def test_a_frozen_layer_stays_the_same_from_its_epoch_on() -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", lr=0.0),)
-    made = trainer(recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33)))  # a validation after every step
+    made = training(recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33)))  # a validation after every step
     kernels = made.model.get_parameter("conv1.weight")
     states = [kernels.detach().clone() for event in made.events() if isinstance(event, StepsDone)]
     assert len(states) == 6
@@ -179,7 +187,7 @@ def test_late_colour_noise_is_switched_off() -> None:
 def test_the_box_head_adds_its_weighted_loss() -> None:
     boxes = torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(2))
     rules = recipe(loss=Loss(box_weight=3.0), augmentation=Augmentation(crop="centre", mirror=False, colour_std=0.0))
-    made = trainer(rules, BOXED, loader=FakeLoader(IMAGES, in_batches(IMAGES, BATCH), boxes=boxes))
+    made = training(rules, BOXED, FakeLoader(IMAGES, in_batches(IMAGES, BATCH), boxes=boxes))
     with made.loader.epoch(0) as batches:
         batch = next(batches)
     torch.manual_seed(5)
@@ -193,7 +201,7 @@ def test_the_box_head_adds_its_weighted_loss() -> None:
 
 
 def test_without_a_weight_the_box_head_is_left_alone() -> None:
-    made = trainer(recipe(), BOXED)
+    made = training(recipe(), BOXED)
     before = made.model.get_parameter("box.weight").detach().clone()
     list(made.events())
     assert torch.equal(made.model.get_parameter("box.weight"), before)
@@ -201,7 +209,7 @@ def test_without_a_weight_the_box_head_is_left_alone() -> None:
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(broken: float) -> None:
-    made = trainer(recipe(epochs=2.0))
+    made = training(recipe(epochs=2.0))
     steps = iter(range(6))
 
     def poisoned(images: torch.Tensor) -> torch.Tensor:
@@ -217,16 +225,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(broken: float
 
 
 def test_leaving_the_events_early_leaves_the_loader_too() -> None:
-    made = trainer(recipe(epochs=15.0))
+    made = training(recipe(epochs=15.0))
     with closing(made.events()) as found:
         assert isinstance(next(found), TrainingStarted)
         assert isinstance(next(found), StepsDone)
-        left = made.loader.left  # type: ignore[attr-defined]
-    assert made.loader.left == left + 1  # type: ignore[attr-defined]
+        left = made.loader.left
+    assert made.loader.left == left + 1
 
 
 def test_a_step_that_fails_leaves_the_loader_before_the_error_arrives() -> None:
-    made = trainer(recipe())
+    made = training(recipe())
 
     def refuse(images: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no memory")
@@ -235,4 +243,39 @@ def test_a_step_that_fails_leaves_the_loader_before_the_error_arrives() -> None:
     try:
         list(made.events())
     except RuntimeError:
-        assert made.loader.left == 1  # type: ignore[attr-defined]
+        assert made.loader.left == 1
+
+
+def test_bf16_trains_in_bfloat16_and_computes_its_loss_in_float32() -> None:
+    made = training(recipe(precision="bf16", epochs=1.0))
+    seen: list[torch.dtype] = []
+    made.model.get_submodule("conv1").register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    found = losses(list(made.events()))
+    assert set(seen) == {torch.bfloat16}
+    assert found != losses(events(recipe(epochs=1.0)))
+    assert all(weight.dtype == torch.float32 for weight in made.model.parameters())
+    assert any(torch.tensor(loss).bfloat16().item() != loss for loss in found)
+
+
+def test_validations_run_in_the_precision_of_training() -> None:
+    made = training(recipe(precision="bf16", epochs=2.0, evaluation=validating(1.0)))
+    seen: list[torch.dtype] = []
+
+    def note(module: torch.nn.Module, given: object, out: torch.Tensor) -> None:
+        if not module.training:
+            seen.append(out.dtype)
+
+    made.model.get_submodule("conv1").register_forward_hook(note)
+    list(made.events())
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
+    """One step without momentum moves all weights together by lr times the clipped norm."""
+    rules = recipe(clip_norm=0.5, momentum=0.0, weight_decay=0.0, lr=0.01, epochs=0.3)
+    made = training(rules)
+    before = [weight.detach().clone() for weight in made.model.parameters()]
+    list(made.events())
+    moved = torch.cat([(w - old).flatten() for w, old in zip(made.model.parameters(), before, strict=True)])
+    # torch divides by norm + 1e-6; weights of about 1 round at 6e-8
+    assert moved.norm().item() == pytest.approx(0.01 * 0.5, rel=1e-4)

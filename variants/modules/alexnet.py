@@ -112,7 +112,7 @@ def _activation(layer: layers.Activation, before: str) -> nn.Module:
     if layer.function == "relu":
         # In place only after layers whose backward pass does not read their own output.
         return nn.ReLU(inplace=before in ("conv", "local", "dense", "batch_norm"))
-    return nn.Tanh() if layer.function == "tanh" else nn.Sigmoid()
+    return nn.Tanh()
 
 
 def _pool(layer: layers.Pool) -> nn.Module:

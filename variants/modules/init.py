@@ -29,14 +29,12 @@ def initialise(net: AlexNet, generator: torch.Generator | None) -> None:
 def _fill(module: nn.Module, init: Init, generator: torch.Generator | None) -> None:
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
-    fan_in, fan_out = _fans(module, weight)
+    fan_in = _fan_in(module, weight)
     match init.scheme:
         case "normal":
             weight.normal_(0.0, init.std, generator=generator)
         case "he_normal":
             weight.normal_(0.0, sqrt(2.0 / fan_in), generator=generator)
-        case "xavier_uniform":
-            _uniform(weight, sqrt(6.0 / (fan_in + fan_out)), generator)
         case "torch":
             _uniform(weight, sqrt(1.0 / fan_in), generator)
     if isinstance(bias, Tensor):
@@ -50,9 +48,6 @@ def _uniform(tensor: Tensor, bound: float, generator: torch.Generator | None) ->
     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def _fans(module: nn.Module, weight: Tensor) -> tuple[int, int]:
-    """(inputs of one unit, units that share a receptive field times its area), torch's convention for convolutions."""
-    if isinstance(module, blocks.Local):
-        return weight.shape[2], weight.shape[1]
-    area = weight[0, 0].numel()
-    return weight.shape[1] * area, weight.shape[0] * area
+def _fan_in(module: nn.Module, weight: Tensor) -> int:
+    """The inputs of one unit."""
+    return weight.shape[2] if isinstance(module, blocks.Local) else weight[0].numel()

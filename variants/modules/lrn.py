@@ -152,7 +152,8 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _by_band(band: Tensor, x: Tensor) -> Tensor:
-    return (x.movedim(1, -1) @ band).movedim(-1, 1)
+    with torch.autocast("cpu", enabled=False):  # which would take this product of float32 tensors in bfloat16
+        return (x.movedim(1, -1) @ band).movedim(-1, 1)
 
 
 def _by_shifts(size: int, groups: int, x: Tensor) -> Tensor:

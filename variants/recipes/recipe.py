@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from variants.values import SpecError, value
 
 Geometry: TypeAlias = Literal["full", "mini", "cifar"]
+Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
 
 @value
@@ -161,7 +162,7 @@ class Recipe:
     pixels: Pixels = Pixels()
     evaluation: Evaluation = Evaluation()
     store_size: int  # side in pixels of the stored square that crops are drawn from (256 in the paper)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"  # of training and evaluation; harness/precision.py says what each one sets
 
     def __post_init__(self) -> None:
         for field in ("batch_size", "epochs", "store_size", "lr"):

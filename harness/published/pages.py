@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.published.history import speeds
 from harness.published.ledger import article, paper_claims
 from harness.published.load import remarks, sources
+from harness.published.schema import Speed
 from harness.published.tables import READ, Table, tables
 from harness.published.targets import targets
 from harness.variant_diff import Difference, Trained, differences
@@ -60,8 +61,8 @@ def paper_claims_page() -> str:
 
 
 def diff_page(*pairs: tuple[str, str]) -> str:
-    """What tells each pair of rows apart, every one under its own recipe: network, recipe, evaluation protocol."""
-    parts = ["# What tells them apart", _DIFF]
+    """How the rows of each pair differ, every one under its own recipe: network, recipe, evaluation protocol."""
+    parts = ["# How variants differ", _DIFF]
     for a, b in pairs:
         parts += [f"## {_code(a)} and {_code(b)}", _differences(differences(_trained(a), _trained(b)), a, b)]
     return "\n\n".join(parts) + "\n"
@@ -91,13 +92,19 @@ def _speeds() -> str:
             speed.machine,
             speed.software,
             speed.net,
-            f"{speed.rate.images_per_second:,.0f}" + (f" to {speed.high.images_per_second:,.0f}" if speed.high else ""),
+            _range(speed),
             f"{speed.mode}, {speed.images} images; {speed.timed}",
             f"{speed.source}: {speed.section}{READ[speed.confidence]}",
         )
         for speed in speeds()
     ]
     return _grid(("year", "machine", "software", "network", "images/s", "timed", "source"), rows)
+
+
+def _range(speed: Speed) -> str:
+    """ "208 to 267", or one number."""
+    ends = (speed.throughput, *((speed.high,) if speed.high else ()))
+    return " to ".join(f"{end.images_per_second:,.0f}" for end in ends)
 
 
 def _remarks() -> str:

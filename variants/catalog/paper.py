@@ -7,7 +7,7 @@ is the paper, S the 2012 source code; `row.CITATIONS` spells these and the other
 from __future__ import annotations
 
 from variants.catalog.edits import each, named, ungroup, with_init
-from variants.catalog.row import Bound, Effect, Score, Variant, at_128_pixels
+from variants.catalog.row import Variant
 from variants.layers import LRN, Activation, Conv, Dense, Dropout, Init, Pool
 from variants.spec import AlexNetSpec
 
@@ -51,46 +51,6 @@ PAPER = AlexNetSpec(
 )
 
 
-def _paper(top1: float, top5: float | None, source: str, data: str = "ILSVRC-2012 val", note: str = "") -> Effect:
-    """A difference that the paper states, in its own words of two digits; data and views are those of the run log."""
-    return Effect(
-        top1_points=top1,
-        top5_points=top5,
-        versus="grouped_2gpu",
-        data=data,
-        protocol="ten_view",
-        source=source,
-        note=note,
-    )
-
-
-def _unstated(top1: float, source: str, note: str, bound: Bound = "equals") -> Effect:
-    """A top-1 difference that the paper states without its images and views, and that no run log holds."""
-    return Effect(
-        top1_points=top1,
-        top5_points=None,
-        versus="grouped_2gpu",
-        data="ILSVRC",
-        protocol=None,
-        source=source,
-        note=note,
-        bound=bound,
-    )
-
-
-def _replica(top1: float, top5: float) -> Effect:
-    """A row of Zeiler and Fergus' table 3, against their replica of the net (40.5 / 18.1 %)."""
-    return Effect(
-        top1_points=top1,
-        top5_points=top5,
-        versus="grouped_2gpu",
-        data="ILSVRC-2012 val",
-        protocol="ten_view",
-        source="ZF table 3",
-        note="against their own replica, 40.5 / 18.1 %; ten views are inferred from its nearness to the paper's 18.2 %",
-    )
-
-
 PAPER_ROWS = (
     Variant(
         name="grouped_2gpu",
@@ -99,13 +59,7 @@ PAPER_ROWS = (
         source="P sec. 3.5, fig. 2",
         expects="the reference of every other row; 60,965,224 parameters, the paper's 60 million",
         spec=PAPER,
-        score=Score(
-            top1_percent=40.7,
-            top5_percent=18.2,
-            data="ILSVRC-2012 val",
-            protocol="ten_view",
-            source="P sec. 6, table 2 (1 CNN)",
-        ),
+        published=("paper.t2.one_cnn",),
         readings=(
             "224 pixels give 55 positions by the 2012 code's ceil rule (layer.py:1004), as 227 do without it",
             "response norm as printed: alpha = 1e-4 is not divided by the window; the 2012 code divides it by 5",
@@ -119,13 +73,7 @@ PAPER_ROWS = (
         source="P sec. 3.2, footnote 2; S layers-145-half.cfg",
         expects="higher error than two columns",
         spec=ungroup(PAPER).but(conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}),
-        effect=_paper(
-            1.7,
-            1.2,
-            "P sec. 3.2",
-            data="ILSVRC-2010 test",
-            note="the data set is the run log's (145-half against 145-2010)",
-        ),
+        published=("paper.one_gpu",),
     ),
     Variant(
         name="ungrouped",
@@ -134,7 +82,7 @@ PAPER_ROWS = (
         source="P sec. 3.2 (connectivity)",
         expects="lower error than two columns, for 57 % more multiply-accumulates",
         spec=ungroup(PAPER),
-        effect=at_128_pixels(-1.6, "CB README: no groups .487 against .471"),
+        published=("caffenet128.ungrouped",),
     ),
     Variant(
         name="no_lrn",
@@ -143,12 +91,7 @@ PAPER_ROWS = (
         source="P sec. 3.3; S layers-148.cfg",
         expects="higher error; none where inputs are scaled to unit variance, since alpha's term is 2e-6 there",
         spec=PAPER.without("norm1", "norm2"),
-        effect=_paper(
-            1.4,
-            1.2,
-            "P sec. 3.3",
-            note="run 148 also lacked the within-map norm of the code's layer 2, which the paper doesn't mention",
-        ),
+        published=("paper.lrn",),
     ),
     Variant(
         name="non_overlapping_pool",
@@ -157,7 +100,7 @@ PAPER_ROWS = (
         source="P sec. 3.4; S layers-147.cfg",
         expects="slightly higher error; overlap makes overfitting slightly harder",
         spec=each(PAPER, named(PAPER, Pool), size=2, rule="floor"),
-        effect=_paper(0.4, 0.3, "P sec. 3.4"),
+        published=("paper.pool",),
         readings=("the floor rule keeps 27, 13 and 6; run 147 kept 13 and 6 by other paddings (code_2012_pool2)",),
     ),
     Variant(
@@ -167,7 +110,7 @@ PAPER_ROWS = (
         source="P sec. 3.1, fig. 1",
         expects="several times slower learning; the paper shows a factor of 6 on a CIFAR-10 net (cifar_4layer_tanh)",
         spec=each(PAPER, named(PAPER, Activation), function="tanh"),
-        effect=at_128_pixels(7.0, "CB Activations: tanh .401 against .471"),
+        published=("caffenet128.activation.tanh",),
         readings=("biases of 1 stay, although they were meant to feed ReLUs positive inputs",),
     ),
     Variant(
@@ -185,7 +128,7 @@ PAPER_ROWS = (
         source="P sec. 7",
         expects="about two points more top-1 error, as for any middle layer",
         spec=PAPER.without("conv3", "relu3"),
-        effect=_unstated(2.0, "P sec. 7", "about 2, any middle layer; data set and views are not stated"),
+        published=("paper.no_conv3",),
         readings=(
             "conv4 still reads its own column only, so the columns first meet in fc6; were it ungrouped instead, the "
             "row would be no_conv4 but for a bias",
@@ -198,7 +141,7 @@ PAPER_ROWS = (
         source="P sec. 7",
         expects="about two points more top-1 error, as for any middle layer",
         spec=PAPER.without("conv4", "relu4"),
-        effect=_unstated(2.0, "P sec. 7", "about 2, any middle layer; data set and views are not stated"),
+        published=("paper.no_conv4",),
     ),
     Variant(
         name="no_conv3_conv4",
@@ -207,7 +150,7 @@ PAPER_ROWS = (
         source="ZF table 3 (removed layers 3,4)",
         expects="clearly higher error: depth matters",
         spec=PAPER.without("conv3", "relu3", "conv4", "relu4"),
-        effect=_replica(4.9, 4.0),
+        published=("zf.no_conv3_conv4",),
         readings=("conv5 still reads its own column only, so the columns first meet in fc6",),
     ),
     Variant(
@@ -217,7 +160,7 @@ PAPER_ROWS = (
         source="ZF table 3 (removed layer 7)",
         expects="hardly any difference, with 17 million parameters fewer",
         spec=PAPER.without("fc7", "relu7", "drop7"),
-        effect=_replica(-0.5, 0.3),
+        published=("zf.no_fc7",),
     ),
     Variant(
         name="no_fc6_fc7",
@@ -226,7 +169,7 @@ PAPER_ROWS = (
         source="ZF table 3 (removed layers 6,7)",
         expects="higher error, with 85 % of the parameters gone",
         spec=PAPER.without("fc6", "relu6", "drop6", "fc7", "relu7", "drop7"),
-        effect=_replica(4.3, 4.3),
+        published=("zf.no_fc6_fc7",),
     ),
     Variant(
         name="fc_2048",
@@ -235,7 +178,7 @@ PAPER_ROWS = (
         source="ZF table 3 (adjusted layers 6,7: 2048 units)",
         expects="slightly higher error for less than half of the parameters",
         spec=PAPER.but(fc6={"out": 2048}, fc7={"out": 2048}),
-        effect=_replica(1.2, 0.7),
+        published=("zf.fc_2048",),
     ),
     Variant(
         name="no_pca_colour",
@@ -245,9 +188,7 @@ PAPER_ROWS = (
         expects="over one point more top-1 error",
         spec=PAPER,
         recipe_changes=(("augmentation.colour_std", 0.0),),
-        effect=_unstated(
-            1.0, "P sec. 4.1", "over 1 point is all the paper says; data set and views are not stated", "more_than"
-        ),
+        published=("paper.pca",),
     ),
     Variant(
         name="no_weight_decay",

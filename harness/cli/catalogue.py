@@ -152,7 +152,7 @@ def _list_fields(row: Variant) -> dict[str, Any]:
     """published_difference and published_error: the first of each that the row names, or null."""
     from harness.published.comparisons import differences, errors
 
-    difference, error = (next(iter(found), None) for found in (differences(row), errors(row)))
+    difference, error = next(iter(differences(row)), None), next(iter(errors(row)), None)
     return {
         "name": row.name,
         "family": row.family,
@@ -198,7 +198,7 @@ def _sources_of(row: Variant) -> list[str]:
     from harness.published.comparisons import differences, errors
     from harness.published.load import sources
 
-    used = dict.fromkeys(found.source for found in (*differences(row), *errors(row)))
+    used = dict.fromkeys([found.source for found in differences(row)] + [found.source for found in errors(row)])
     return [f"{name}: {sources()[name].title} ({sources()[name].place})" for name in used]
 
 

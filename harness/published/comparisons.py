@@ -100,7 +100,7 @@ def _error(row: Variant, item: Measurement) -> Error | None:
 
 def _difference(row: Variant, item: Measurement) -> Difference | None:
     """The printed difference, or the computed one to the first baseline that is a row or stands for one."""
-    base = next((found for name in item.baselines if _row_of(found := measurements()[name])), None)
+    base = next((known for name in item.baselines if _row_of(known := measurements()[name])), None)
     versus = _row_of(base) if base else item.versus
     if versus is None:
         return None

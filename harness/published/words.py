@@ -30,7 +30,9 @@ def about_difference(item: Difference) -> list[str]:
     if item.one_recipe:
         lines.append(f"one recipe on both sides: {item.recipe}")
     else:
-        lines.append(f"another recipe on each side: {item.recipe}, and {item.versus_recipe} for {item.versus}")
+        lines.append(
+            f"another recipe on each side: {item.recipe} for {item.variant}, {item.versus_recipe} for {item.versus}"
+        )
     if item.base_net:
         lines.append(f"measured on another network: {item.base_net}")
     return [*lines, _where(item), *([item.note] if item.note else [])]

@@ -1,4 +1,4 @@
-"""Claims of the paper that the layer table settles without a run: counted from the spec, held to what is printed."""
+"""Claims of the paper that need no run: counted from the layer table and compared with what is printed."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ COUNTS: dict[str, Callable[[AlexNetSpec], float]] = {
 
 
 def settle(test: ClaimTest, spec: AlexNetSpec) -> tuple[str, Verdict]:
-    """What is counted, as text, and whether the printed number stands."""
+    """What is counted, as text, and whether the printed number is right."""
     counted, printed = COUNTS[test.measure](spec), test.expected
     assert printed is not None  # arithmetic always has a number to meet
     holds = {
         "about": abs(counted - printed) <= ABOUT * printed,
         "equals": counted == printed,
         "at_most": counted <= printed,
-    }[test.relation]
+        "less_than": counted < printed,
+        "more_than": counted > printed,
+    }[test.bound]
     text = f"{counted:.2f} %" if test.unit == "percent" else f"{counted:,.0f}"
     return text, "reproduced" if holds else "contradicted"

@@ -12,14 +12,6 @@ from harness.report.material import Material
 from harness.report.model import Block, Column, Paragraph, Section, Table
 from harness.report.text import NONE, points_with_interval, published_points
 
-RELATIONS = {
-    "equals": "equals",
-    "about": "equals",
-    "more_than": "more_than",
-    "less_than": "less_than",
-    "at_most": "less_than",
-}
-
 
 def section(given: Material) -> Section:
     """The paper's table of claims, then every other published difference that no run bears on."""
@@ -83,11 +75,11 @@ def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
                     variant=test.variant,
                     versus=test.versus,
                     metric=metric,
-                    effect=test.expected / 100,
+                    effect=round(test.expected / 100, 8),
                     data=claim.data,
                     protocol=None if test.protocol == "not_stated" else test.protocol,
                     source=claim.section,
-                    relation=RELATIONS[test.relation],  # type: ignore[arg-type]
+                    relation=test.bound,
                 )
             )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.published.schema import Measurement, Remark, Source
 
-SHEETS = ("paper", "run_log", "zfnet", "derivatives", "caffenet128", "arithmetic")
+MEASUREMENT_FILES = ("paper", "run_log", "zfnet", "derivatives", "caffenet128", "arithmetic")
 
 
 def text(name: str) -> str:
@@ -38,19 +38,21 @@ def sources() -> dict[str, Source]:
 @cache
 def measurements() -> dict[str, Measurement]:
     """Every network evaluated by somebody, by its id, in the order of the data files."""
-    return {item["id"]: Measurement(**_tuples(item)) for name in SHEETS for item in _sheet(name)["measurements"]}
+    return {
+        item["id"]: Measurement(**_tuples(item)) for name in MEASUREMENT_FILES for item in _file(name)["measurements"]
+    }
 
 
 def remarks(variant: str | None = None) -> list[Remark]:
     """What sources say without a number, of `variant` or of all."""
-    every = [Remark(**_tuples(item)) for name in SHEETS for item in _sheet(name)["remarks"]]
+    every = [Remark(**_tuples(item)) for name in MEASUREMENT_FILES for item in _file(name)["remarks"]]
     return [item for item in every if variant in (None, item.variant)]
 
 
 @cache
-def _sheet(name: str) -> dict[str, Any]:
-    sheet: dict[str, Any] = json.loads(text(f"targets_{name}"))
-    return sheet
+def _file(name: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(text(f"targets_{name}"))
+    return made
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from harness.published.claims import article, paper_claims
 from harness.published.history import speeds
-from harness.published.ledger import article, paper_claims
 from harness.published.load import remarks, sources
 from harness.published.schema import Speed
 from harness.published.tables import READ, Table, tables
@@ -30,12 +30,12 @@ def targets_page() -> str:
     for family, title in (*FAMILIES.items(), (None, "Networks outside the catalogue")):
         made = tables(t for t in found if (family_of[t.variant] if t.variant else None) == family)
         parts += [f"## {title}", *(_table(table) for table in made)] if made else []
-    parts += ["## Said without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
+    parts += ["## Statements without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
     return "\n\n".join(parts) + "\n"
 
 
 def article_page() -> str:
-    """The ledger of the article's claims."""
+    """The article's claims, with verdict and evidence."""
     rows = [
         (
             str(claim.number),

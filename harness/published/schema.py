@@ -24,7 +24,7 @@ Measure: TypeAlias = Literal[
     "neurons",
     "conv1_neurons",
     "macs",
-    "largest_conv_share",
+    "largest_conv_percent",
     "torch_lrn_alpha",
     "images_per_second",
 ]
@@ -44,7 +44,7 @@ UNITS: dict[Measure, str] = {
     "neurons": "count",
     "conv1_neurons": "count",
     "macs": "count",
-    "largest_conv_share": "percent",
+    "largest_conv_percent": "percent",
     "torch_lrn_alpha": "number",
     "images_per_second": "images_per_second",
 }
@@ -103,7 +103,7 @@ class Remark:
 
 
 @value
-class Sheet:
+class MeasurementFile:
     """One data file of measurements that belong together."""
 
     about: str

@@ -21,7 +21,7 @@ TITLES: dict[Measure, str] = {
     "neurons": "neurons",
     "conv1_neurons": "neurons of conv1",
     "macs": "MACs",
-    "largest_conv_share": "largest conv, % of parameters",
+    "largest_conv_percent": "largest conv, % of parameters",
     "torch_lrn_alpha": "torch's LRN alpha",
     "images_per_second": "images/s",
 }

@@ -54,7 +54,7 @@ def _differences(numbers: list[Target], base: Measurement) -> list[Target]:
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
-    """An accuracy becomes the error it stands for, with as many digits."""
+    """An accuracy becomes an error with as many digits."""
     measure = cast(Measure, name.replace("_accuracy", "_error"))
     published = number if measure == name else round(100 - number, 6)
     return Target(

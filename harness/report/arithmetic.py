@@ -19,7 +19,7 @@ def neurons(spec: AlexNetSpec) -> int:
     return sum(channels * height * width for channels, height, width in shapes)
 
 
-def largest_conv_share(spec: AlexNetSpec) -> float:
+def largest_conv_percent(spec: AlexNetSpec) -> float:
     """Of the parameters, in percent."""
     return 100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
 
@@ -32,7 +32,7 @@ def crops_and_mirrors(spec: AlexNetSpec) -> int:
 COUNTS: dict[str, Callable[[AlexNetSpec], float]] = {
     "parameters": lambda spec: spec.parameters,
     "neurons": neurons,
-    "largest_conv_share": largest_conv_share,
+    "largest_conv_percent": largest_conv_percent,
     "crops_and_mirrors": crops_and_mirrors,
 }
 

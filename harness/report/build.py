@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.published.claims import article, paper_claims
 from harness.published.comparisons import compared_with
 from harness.published.history import history
-from harness.published.ledger import article, paper_claims
 from harness.records.store import RunRecord
 from harness.report.claims import claims_of, judge_over
 from harness.report.evidence import Evidence, gather

@@ -35,7 +35,7 @@ WIDEST_MARGIN = 0.005  # half a point
 # Standard deviation of the error of one published run. From the ten runs of run 145's network whose ten-view errors
 # the 2012 log gives: 145, 155-158, 160, 169, 170, 171 and 174 (S layers/layer-params-N.cfg), 40.42 to 41.37 % top-1 and
 # 18.04 to 19.04 % top-5. An upper bound of the chance in one run, since their schedules differ, too. No such series
-# is known of the other networks, so it stands for them as well.
+# is known of the other networks, so it is used for them as well.
 PUBLISHED_RUN_SD: dict[Metric, float] = {"top1_error": 0.0031, "top5_error": 0.0033}
 PUBLISHED_RUNS = 10
 

@@ -120,7 +120,7 @@ def test_largest_convolution_holds_more_than_the_paper_allows():
     largest = max(row.parameters for row in spec.rows if isinstance(row.layer, Conv))
     assert (
         round(100 * largest / spec.parameters, 2)
-        == NUMBERS["arithmetic.grouped_2gpu.conv_share/largest_conv_share"].published
+        == NUMBERS["arithmetic.grouped_2gpu.conv_share/largest_conv_percent"].published
     )
 
 

@@ -9,17 +9,17 @@ from importlib.resources import files
 import pytest
 
 from harness.errors import RecordError
+from harness.published.claims import article, paper_claims
 from harness.published.history import history, speeds
-from harness.published.ledger import article, paper_claims
-from harness.published.load import SHEETS, measurements, remarks, sources, text
-from harness.published.schema import ArticleClaim, PaperClaim, Sheet, Source, Speed
+from harness.published.load import MEASUREMENT_FILES, measurements, remarks, sources, text
+from harness.published.schema import ArticleClaim, MeasurementFile, PaperClaim, Source, Speed
 from harness.published.tables import tables
 from harness.published.targets import targets
 from harness.serialization import from_json
 from variants.catalog import CATALOG
 from variants.layers import BatchNorm, Conv
 
-FILES = {f"targets_{name}": Sheet for name in SHEETS} | {
+FILES = {f"targets_{name}": MeasurementFile for name in MEASUREMENT_FILES} | {
     "speeds": tuple[Speed, ...],
     "article": tuple[ArticleClaim, ...],
     "paper_claims": tuple[PaperClaim, ...],
@@ -41,9 +41,9 @@ def test_unknown_field_is_refused_with_its_place(name):
 
 def test_what_is_read_without_pydantic_is_what_the_strict_reader_reads():
     """`list` reads measurements and sources with plain json, to answer at once."""
-    sheets = [from_json(text(f"targets_{name}"), Sheet) for name in SHEETS]
-    assert tuple(measurements().values()) == tuple(item for sheet in sheets for item in sheet.measurements)
-    assert remarks() == [item for sheet in sheets for item in sheet.remarks]
+    read = [from_json(text(f"targets_{name}"), MeasurementFile) for name in MEASUREMENT_FILES]
+    assert tuple(measurements().values()) == tuple(item for one in read for item in one.measurements)
+    assert remarks() == [item for one in read for item in one.remarks]
     assert sources() == from_json(text("sources"), dict[str, Source])
 
 
@@ -58,7 +58,7 @@ def test_unknown_measure_is_refused():
     content = json.loads(text("targets_paper"))
     content["measurements"][0]["values"]["top2_error"] = 1.0
     with pytest.raises(RecordError, match="top2_error"):
-        from_json(json.dumps(content), Sheet)
+        from_json(json.dumps(content), MeasurementFile)
 
 
 def test_every_quantitative_claim_has_its_place():

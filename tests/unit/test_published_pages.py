@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness.published import pages
-from harness.published.ledger import article, paper_claims
+from harness.published.claims import article, paper_claims
 from harness.published.load import sources
 from harness.published.targets import targets
 

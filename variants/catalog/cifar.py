@@ -90,7 +90,7 @@ _LR = "the paper chose each net's learning rate for speed; .001 is a start for s
 
 
 def _figure_1(
-    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], remark: str
+    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], note: str
 ) -> Variant:
     """One net of figure 1's pair, without regularisation."""
     meaning, source, guess = reading
@@ -107,15 +107,13 @@ def _figure_1(
         geometries=("cifar",),
         recipe="cifar_2012",
         recipe_changes=_FIGURE_1,
-        readings=(guess, remark),
+        readings=(guess, note),
     )
 
 
 CIFAR_ROWS = (
     _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _LR),
-    _figure_1(
-        "cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, stands after pool1, which it commutes with"
-    ),
+    _figure_1("cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, follows pool1, which it commutes with"),
     _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _LR),
     _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _LR),
     Variant(

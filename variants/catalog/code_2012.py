@@ -32,7 +32,7 @@ CODE_ROWS = (
         recipe="code_2012",
         published=("run_145",),
         readings=(
-            "ReLU stands after pool1 and pool5, as in the file; it commutes with max pooling, but not with norm1",
+            "ReLU follows pool1 and pool5, as in the file; it commutes with max pooling, but not with norm1",
             "norms divide alpha by the window (layer.py:1183): 2e-5 a term across maps, 4e-5 a term within a map",
         ),
     ),

@@ -57,7 +57,7 @@ DERIVATIVE_ROWS = (
         spec=CAFFE_ALEXNET,
         recipe="caffe",
         published=("caffe.alexnet",),
-        readings=("Caffe groups convolutions but not norms, so its norms look across the columns' seam",),
+        readings=("Caffe groups convolutions but not norms, so its norms read maps of both columns",),
     ),
     Variant(
         name="caffenet",

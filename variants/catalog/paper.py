@@ -1,7 +1,11 @@
-"""The paper's network and the rows that test its claims. Every other family edits `PAPER`.
+"""The paper's network, layer by layer, and the rows that test the paper's claims. Read this file first.
 
-`PAPER` is Krizhevsky, Sutskever and Hinton (NIPS 2012), section 3.5, layer by layer. A row is `PAPER` with one edit. P
-is the paper, S the 2012 source code; `row.CITATIONS` spells these and the other short names out.
+`PAPER` is the network of Krizhevsky, Sutskever and Hinton (NIPS 2012), section 3.5. Every row below is `PAPER` with one
+edit, and so are most rows of the other files. A row says what it changes (`meaning`), where that is written (`source`),
+what the source expects of it (`expects`), and which published measurements it is judged by (`published`; `python -m
+harness show NAME` prints their numbers). `readings` are our choices where the sources leave something open.
+
+P is the paper, S the 2012 source code, ZF Zeiler and Fergus; `row.CITATIONS` has the full names.
 """
 
 from __future__ import annotations
@@ -12,34 +16,37 @@ from variants.layers import LRN, Activation, Conv, Dense, Dropout, Init, Pool
 from variants.spec import AlexNetSpec
 
 
-def _norm(name: str) -> LRN:
-    return LRN(name=name, size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=False, groups=2)
-
-
 def _relu(name: str) -> Activation:
     return Activation(name=name)
 
 
+def _norm(name: str) -> LRN:
+    """Response normalisation across 5 neighbouring maps of one column (sec. 3.3). alpha is not divided by 5."""
+    return LRN(name=name, size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=False, groups=2)
+
+
+# Weights start at N(0, .01) everywhere. Biases start at 0, and at 1 where `_BIAS_1` is set (sec. 5). Pools are 3x3 with
+# stride 2, so that their windows overlap (sec. 3.4). groups=2 keeps the two columns apart, one on each GPU (sec. 3.2).
 _BIAS_1 = Init(bias=1.0)
 
 PAPER = AlexNetSpec(
     input_size=224,
     layers=(
-        Conv(name="conv1", out=96, kernel=11, stride=4, rule="ceil"),  # 224 -> 55: the last window hangs over by 3
+        Conv(name="conv1", out=96, kernel=11, stride=4, rule="ceil"),  # 96 x 55 x 55; the last window hangs over by 3
         _relu("relu1"),
         _norm("norm1"),
-        Pool(name="pool1"),
-        Conv(name="conv2", out=256, kernel=5, padding=2, groups=2, init=_BIAS_1),
+        Pool(name="pool1"),  # 96 x 27 x 27
+        Conv(name="conv2", out=256, kernel=5, padding=2, groups=2, init=_BIAS_1),  # 256 x 27 x 27
         _relu("relu2"),
         _norm("norm2"),
-        Pool(name="pool2"),
-        Conv(name="conv3", out=384, kernel=3, padding=1),  # the one convolution that reads both columns
+        Pool(name="pool2"),  # 256 x 13 x 13
+        Conv(name="conv3", out=384, kernel=3, padding=1),  # 384 x 13 x 13; the one convolution that reads both columns
         _relu("relu3"),
-        Conv(name="conv4", out=384, kernel=3, padding=1, groups=2, init=_BIAS_1),
+        Conv(name="conv4", out=384, kernel=3, padding=1, groups=2, init=_BIAS_1),  # 384 x 13 x 13
         _relu("relu4"),
-        Conv(name="conv5", out=256, kernel=3, padding=1, groups=2, init=_BIAS_1),
+        Conv(name="conv5", out=256, kernel=3, padding=1, groups=2, init=_BIAS_1),  # 256 x 13 x 13
         _relu("relu5"),
-        Pool(name="pool5"),
+        Pool(name="pool5"),  # 256 x 6 x 6 = 9216 inputs of fc6
         Dense(name="fc6", out=4096, init=_BIAS_1),
         _relu("relu6"),
         Dropout(name="drop6"),
@@ -50,14 +57,13 @@ PAPER = AlexNetSpec(
     ),
 )
 
-
 PAPER_ROWS = (
     Variant(
         name="grouped_2gpu",
         family="paper",
         meaning="the paper's net: two columns, response norm per column",
         source="P sec. 3.5, fig. 2",
-        expects="the reference of every other row; 60,965,224 parameters, the paper's 60 million",
+        expects="the network that the other rows are compared with; 60,965,224 parameters, the paper's 60 million",
         spec=PAPER,
         published=("paper.t2.one_cnn",),
         readings=(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.published.load import measurements
 from harness.published.schema import Bound, Measure, Measurement, Protocol, Target
-from harness.published.targets import of_measurement
+from harness.published.targets import of_measurement, recipe_of
 from variants.catalog import CATALOG, Variant
 from variants.values import value
 
@@ -112,7 +112,7 @@ def _difference(row: Variant, item: Measurement) -> Difference | None:
         variant=row.name,
         recipe=item.recipe or row.recipe,
         versus=versus,
-        versus_recipe=(base.recipe if base else item.recipe) or CATALOG[versus].recipe,
+        versus_recipe=(recipe_of(base) if base else item.recipe) or CATALOG[versus].recipe,
         base=_errors_of(base) if base else None,
         base_net=base.net if base and base.variant is None else None,
         top1_points=top1,

@@ -32,7 +32,14 @@ def of_measurement(item: Measurement) -> list[Target]:
     """The numbers of one measurement, then its differences to each of its baselines."""
     numbers = [_absolute(item, *pair) for pair in item.values.items()]
     known = measurements()
-    return numbers + [found for base in item.baselines for found in _differences(numbers, known[base])]
+    return numbers + [found for base in item.baselines for found in _differences(item, numbers, known[base])]
+
+
+def recipe_of(item: Measurement) -> str | None:
+    """How the network was trained: a recipe of ours by name, or whose recipe it was; None where nothing says."""
+    from variants.catalog import CATALOG
+
+    return item.recipe or (CATALOG[item.variant].recipe if item.variant else None)
 
 
 @cache
@@ -48,9 +55,18 @@ def _all() -> tuple[Target, ...]:
     return (*made, *(_of_speed(speed) for speed in speeds()))
 
 
-def _differences(numbers: list[Target], base: Measurement) -> list[Target]:
+def _differences(item: Measurement, numbers: list[Target], base: Measurement) -> list[Target]:
     before = {target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())}
-    return [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+    note = "; ".join(part for part in (item.note, _other_recipe(item, base)) if part) or None
+    found = [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+    return [replace(one, note=note) for one in found]
+
+
+def _other_recipe(item: Measurement, base: Measurement) -> str | None:
+    ours, theirs = recipe_of(item), recipe_of(base)
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    return f"another recipe on each side: {ours} for {item.variant or item.id}, {theirs} for {base.variant or base.id}"
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:

@@ -92,14 +92,17 @@ def _not_run(claims: Sequence[Claim]) -> Table:
     """One row a pair of variants and source, top-1 and top-5 side by side."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for claim in claims:
-        where = (claim.variant, str(claim.versus), claim.data, claim.protocol or NONE, claim.source)
+        recipes = " / ".join(dict.fromkeys((claim.recipe, claim.versus_recipe)))
+        where = (claim.variant, str(claim.versus), recipes, claim.data, claim.protocol or NONE, claim.source)
         rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
-        caption="Published differences of error in points that no seed of these runs bears on.",
+        caption="Published differences of error in points that no seed of these runs bears on. Recipes: one for both "
+        "sides, or the variant's and the other's.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Against"),
             *(Column(heading=label, align="right") for label, _ in METRICS.values()),
+            Column(heading="Recipes", share=2),
             Column(heading="Images", share=2),
             Column(heading="Protocol"),
             Column(heading="Source", share=3),

@@ -67,3 +67,14 @@ def report(session: nox.Session) -> None:
     """Rebuild reports/<study>/ from the sealed records; arguments after -- go to `python -m harness report`."""
     install(session)
     python(session, "-m", "harness", "report", *session.posargs)
+
+
+@nox.session(venv_backend="venv")
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what is installed (needs the network), and the licences."""
+    packages = next((SHARED / "lib").glob("python*/site-packages"), None)
+    if packages is None:
+        session.error("nothing is installed yet; run: nox -s tests")
+    session.install("--quiet", "pip-audit", "pip-licenses")
+    session.run("pip-licenses", "--python", PYTHON, "--format", "markdown", "--order", "license")
+    session.run("pip-audit", "--path", str(packages), "--progress-spinner", "off")

@@ -1,4 +1,4 @@
-"""What tells two AlexNets apart, in the fields' words, from the specs themselves. Nothing here knows any row.
+"""How two AlexNets differ, field by field, from their descriptions alone. Nothing here knows any row.
 
 Layers are aligned by name. What makes no difference is not reported: an output rule that gives the same map either way,
 a std that the start doesn't use, the scale of a colour noise that is off.

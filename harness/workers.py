@@ -1,7 +1,8 @@
-"""Runs side by side in worker processes. A worker keeps torch and compiled loaders warm from run to run.
+"""Runs side by side in worker processes. A worker keeps torch and compiled loaders loaded from run to run.
 
-Two runs of one thread each beat one run of two threads on small nets, so a CPU of N cores gets N workers. A worker
-that dies takes one run with it, never the study: the run is reported as failed and a fresh worker takes over.
+Two runs of one thread each are faster than one run of two threads on small nets, so a CPU of N cores gets N workers. A
+GPU gets a worker of its own, which sees no other GPU. A worker that dies costs one run, never the study: the run is
+reported as failed and a new worker takes over.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -40,7 +41,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class Ended:
-    """Task `task` is over: `error` is None, or one sentence."""
+    """Task `task` has ended: `error` is None, or one sentence."""
 
     task: int
     error: str | None
@@ -55,27 +56,35 @@ class Work(Protocol):
     def __call__(self, task: Any, listen: Callable[[Event], None]) -> None: ...
 
 
+Environment = Mapping[str, str]
+
+
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    environment: Environment
     task: int | None = None
 
 
 def run_all(
-    tasks: Sequence[Any], work: Work, workers: int, may_start: Callable[[int], bool] = lambda task: True
+    tasks: Sequence[Any],
+    work: Work,
+    environments: Sequence[Environment],
+    may_start: Callable[[int], bool] = lambda task: True,
 ) -> Generator[News, None, None]:
-    """Do every task that `may_start` admits when its turn comes, in order, `workers` at a time.
+    """Do every task that `may_start` admits when its turn comes, in order, one worker for each environment.
 
+    environments: the variables that each worker gets besides this process's own, such as CUDA_VISIBLE_DEVICES.
     Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers, which seal
     their runs as interrupted, and waits for them.
     """
     queue = deque(range(len(tasks)))
-    staff = [_hire(work) for _ in range(min(workers, len(tasks)))]
+    pool = [_start_worker(work, environment) for environment in environments[: len(tasks)]]
     try:
-        for worker in staff:
-            yield from _assign(worker, queue, tasks, may_start)
-        while busy := [worker for worker in staff if worker.task is not None]:
+        for worker in pool:
+            yield from _give_next_task(worker, queue, tasks, may_start)
+        while busy := [worker for worker in pool if worker.task is not None]:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(worker for worker in busy if worker.pipe is pipe)
                 news = _read(worker)
@@ -83,30 +92,45 @@ def run_all(
                 if isinstance(news, Ended):
                     worker.task = None
                     if not worker.process.is_alive():
-                        staff[staff.index(worker)] = worker = _hire(work)
-                    yield from _assign(worker, queue, tasks, may_start)
+                        pool[pool.index(worker)] = worker = _start_worker(work, worker.environment)
+                    yield from _give_next_task(worker, queue, tasks, may_start)
     finally:
-        _dismiss(staff)
+        _stop_workers(pool)
 
 
-def _hire(work: Work) -> _Worker:
+def _start_worker(work: Work, environment: Environment) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=False)
-    with without_ctrl_c():
+    process = context.Process(target=work_until_closed, args=(theirs, work), daemon=False)
+    with without_ctrl_c(), _variables(environment):
         process.start()
     theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, environment)
 
 
-def _assign(
+@contextmanager
+def _variables(environment: Environment) -> Iterator[None]:
+    """The variables are set in this process for as long as the block lasts; a process started in it inherits them."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
+
+
+def _give_next_task(
     worker: _Worker, queue: deque[int], tasks: Sequence[Any], may_start: Callable[[int], bool]
 ) -> Iterator[News]:
     while queue:
         task = queue.popleft()
         if may_start(task):
             worker.task = task
-            with suppress(OSError):  # a worker that died meanwhile: _read tells
+            with suppress(OSError):  # a worker that died meanwhile: _read reports it
                 worker.pipe.send((task, tasks[task]))
             yield Started(task)
             return
@@ -122,30 +146,30 @@ def _read(worker: _Worker) -> News:
     return news
 
 
-def _dismiss(staff: Sequence[_Worker]) -> None:
-    for worker in staff:
+def _stop_workers(pool: Sequence[_Worker]) -> None:
+    for worker in pool:
         if worker.task is not None and worker.process.pid is not None and worker.process.is_alive():
             os.kill(worker.process.pid, signal.SIGTERM)
         worker.pipe.close()
-    for worker in staff:
+    for worker in pool:
         worker.process.join()
 
 
-def _serve(pipe: Connection, work: Work) -> None:
-    """A worker's life: take a task, do it, tell, until the pipe closes. SIGTERM interrupts; Ctrl-C is the parent's."""
+def work_until_closed(pipe: Connection, work: Work) -> None:
+    """What a worker runs: take a task, do it, report, until the pipe closes. SIGTERM interrupts; Ctrl-C does not."""
     try:
         with terminable():  # within the try: a signal may come at once
-            threading.Thread(target=_end_with_parent, daemon=True).start()
+            threading.Thread(target=_end_when_parent_ends, daemon=True).start()
             while True:
                 number, task = pipe.recv()
-                pipe.send(Ended(number, _attempt(work, task, _teller(pipe, number))))
+                pipe.send(Ended(number, _error_of(work, task, _sender(pipe, number))))
     except (EOFError, OSError, KeyboardInterrupt):
         return
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not raise while Python shuts down
 
 
-def _end_with_parent() -> None:
+def _end_when_parent_ends() -> None:
     """A study that is killed can't stop its workers; the next event may be minutes away."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -153,11 +177,11 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _teller(pipe: Connection, task: int) -> Callable[[Event], None]:
+def _sender(pipe: Connection, task: int) -> Callable[[Event], None]:
     return lambda event: pipe.send(Happened(task, event))
 
 
-def _attempt(work: Work, task: Any, listen: Callable[[Event], None]) -> str | None:
+def _error_of(work: Work, task: Any, listen: Callable[[Event], None]) -> str | None:
     try:
         work(task, listen)
     except HarnessError as error:

@@ -35,7 +35,7 @@ def list_(
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the variants: name, meaning, parameters, published effect."""
+    """List the variants: name, meaning, parameters, published difference or error."""
     if recipes:
         _list_recipes(pattern, as_json)
     else:
@@ -60,7 +60,9 @@ def show(
         typer.echo(f"{'reading':10} {reading}")
     typer.echo()
     _print_table(_layer_table(spec))
-    _print_citations(" ".join(text for _, text in _about(row, size)))
+    _print_citations(f"{row.source} {row.expects}")
+    for line in _sources_of(row):
+        typer.echo(line)
 
 
 def diff(
@@ -124,6 +126,8 @@ def _trained(name: str, asked: GeometryName | None) -> tuple[AlexNetSpec, Recipe
 
 
 def _list_variants(pattern: str | None, as_json: bool) -> None:
+    from harness.published.comparisons import differences, errors
+    from harness.published.words import short
     from variants.catalog import CATALOG, names
     from variants.plugins import register
 
@@ -138,27 +142,17 @@ def _list_variants(pattern: str | None, as_json: bool) -> None:
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before.family != row.family:
             table.add_section()
-        table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", _published(row), row.meaning)
+        published = short(differences(row), errors(row))
+        table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", published, row.meaning)
     _print_table(table)
     typer.echo("published: error in %, or +- points of top-1 / top-5 against a base; `show NAME` says whose and how")
 
 
-def _published(row: Variant) -> str:
-    """ "+1.4 / +1.2" points against a base, "40.7 / 18.2 %" where the row is one itself, or a dash."""
-    if row.effect:
-        return _pair(row.effect.top1_points, row.effect.top5_points, "+g")
-    if row.score:
-        return _pair(row.score.top1_percent, row.score.top5_percent, "g") + " %"
-    return "-"
-
-
-def _pair(top1: float | None, top5: float | None, form: str) -> str:
-    """As many digits as the source gives, one after the point at least."""
-    digits = ["?" if number is None else format(number, form) for number in (top1, top5)]
-    return " / ".join(text if "." in text or text == "?" else f"{text}.0" for text in digits)
-
-
 def _list_fields(row: Variant) -> dict[str, Any]:
+    """published_difference and published_error: the first of each that the row names, or null."""
+    from harness.published.comparisons import differences, errors
+
+    difference, error = next(iter(differences(row)), None), next(iter(errors(row)), None)
     return {
         "name": row.name,
         "family": row.family,
@@ -168,8 +162,8 @@ def _list_fields(row: Variant) -> dict[str, Any]:
         "geometries": row.geometries,
         "recipe": row.recipe,
         "recipe_changes": {path: _plain(new) for path, new in row.recipe_changes},
-        "published_effect": asdict(row.effect) if row.effect else None,
-        "published_error": asdict(row.score) if row.score else None,
+        "published_difference": asdict(difference) if difference else None,
+        "published_error": asdict(error) if error else None,
         "expects": row.expects,
         "source": row.source,
         "readings": row.readings,
@@ -185,22 +179,27 @@ def _show_fields(row: Variant, geometry: Geometry, spec: AlexNetSpec) -> dict[st
 
 
 def _about(row: Variant, geometry: Geometry) -> list[tuple[str, str]]:
-    lines = [
+    from harness.published.comparisons import differences, errors
+    from harness.published.words import about_difference, about_error
+
+    published = [("difference", about_difference(found)) for found in differences(row)]
+    published += [("error", [about_error(found)]) for found in errors(row)]
+    return [
         ("variant", f"{row.name} ({geometry}): {row.meaning}"),
         ("source", row.source),
         ("expects", row.expects),
         ("recipe", row.recipe + "".join(f", {path} = {new}" for path, new in row.recipe_changes)),
+        *((label if i == 0 else "", line) for label, lines in published for i, line in enumerate(lines)),
     ]
-    if row.effect:
-        effect = row.effect
-        lines.append(("effect", f"{_published(row)} points of top-1 / top-5 error against {effect.versus}"))
-        lines.append(("", f"{effect.data}, {effect.protocol or 'protocol not stated'}; {effect.source}"))
-        lines += [("", effect.note)] if effect.note else []
-    if row.score:
-        score = row.score
-        error = _pair(score.top1_percent, score.top5_percent, "g")
-        lines.append(("error", f"{error} % top-1 / top-5; {score.data}, {score.protocol}; {score.source}"))
-    return lines
+
+
+def _sources_of(row: Variant) -> list[str]:
+    """The full names of the sources that the published numbers of the row come from."""
+    from harness.published.comparisons import differences, errors
+    from harness.published.load import sources
+
+    used = dict.fromkeys([found.source for found in differences(row)] + [found.source for found in errors(row)])
+    return [f"{name}: {sources()[name].title} ({sources()[name].place})" for name in used]
 
 
 def _layer_table(spec: AlexNetSpec) -> Table:

@@ -35,13 +35,13 @@ def article(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     verdict: Annotated[str | None, typer.Option(help="Only claims that are true, false, partly or unclear.")] = None,
 ) -> None:
-    """The ledger of an article's 67 claims about AlexNet: verdict, evidence, and the variant that tests each."""
+    """An article's 67 claims about AlexNet: verdict, evidence, and the variant that tests each."""
     from harness.errors import unknown
-    from harness.published.ledger import article as ledger
+    from harness.published.claims import article as claims
 
     if verdict not in (None, *VERDICTS):
         raise unknown("verdict", str(verdict), VERDICTS, "python -m harness article --help")
-    found = [claim for claim in ledger() if verdict in (None, claim.verdict)]
+    found = [claim for claim in claims() if verdict in (None, claim.verdict)]
     if json:
         from harness.serialization import to_plain
 

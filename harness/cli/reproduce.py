@@ -11,8 +11,9 @@ from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
 from harness.data.loaders.factory import LoaderName
-from harness.errors import RunFailed
+from harness.errors import RunFailed, UsageError
 from harness.machine.env import usable_cores
+from harness.machine.gpus import visible_gpus
 from harness.machine.hardware import memory_limit_mib
 from harness.records.store import Store
 from harness.report.text import count
@@ -21,7 +22,7 @@ from harness.run import Placement, placement
 from harness.serialization import to_json
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, own_records, work
-from harness.workers import Ended, Happened, News, run_all
+from harness.workers import Ended, Environment, Happened, News, run_all
 
 RUN_MIB = 3000  # memory to set aside for a run on the CPU; mini runs were seen to peak at 1,650 MiB
 
@@ -32,11 +33,13 @@ def run_study(
     request: RunRequest,
     limit_s: float,
     where: Placement,
+    environments: Sequence[Environment],
     results: Path,
     out: Path,
 ) -> None:
     """Run what is missing of `study` and write its report. request: what all of its runs share.
 
+    where, environments: as study_placement gives them.
     Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed.
     """
     requests = study_requests(request, study.variants, range(study.seeds))
@@ -49,10 +52,10 @@ def run_study(
     todo = missing(list(specs), store)
     console.print(
         f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
-        f"{len(todo)} to do, {where.concurrent} at a time"
+        f"{len(todo)} to do, {len(environments)} at a time"
     )
     tasks = [Task(to_json(spec), specs[spec], where, results) for spec in todo]
-    failures = _run(todo, tasks, where.concurrent, limit_s) if todo else []
+    failures = _run(todo, tasks, environments, limit_s) if todo else []
     reports.write(name, own_records(list(specs), store), store.reference(name), out)
     if failures:
         raise RunFailed(
@@ -61,23 +64,38 @@ def run_study(
         )
 
 
-def study_placement(device: str, jobs: int | None, loader: LoaderName) -> Placement:
-    """Where the runs of a study compute, and how many of them at once. jobs: None is what cores and memory allow."""
+def study_placement(
+    device: str, jobs: int | None, loader: LoaderName, gpus: Sequence[str] | None = None
+) -> tuple[Placement, Sequence[Environment]]:
+    """How each run of a study computes, and the environment of each worker: one for each run at a time.
+
+    On GPUs every worker sees one of them ("cuda" and "auto": of all visible ones, "cuda:1": that one), so that this
+    process and the other workers hold no memory there. jobs: runs at a time on each GPU, or on the CPU; None is one on
+    a GPU, and on the CPU what cores and memory allow. gpus: their UUIDs, for tests.
+    """
+    gpus = visible_gpus() if gpus is None else gpus
+    kind, _, index = device.partition(":")
+    if kind in ("cuda", "auto") and gpus:
+        chosen = gpus if not index else gpus[int(index) : int(index) + 1] if index.isdecimal() else []
+        if not chosen:
+            raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
+        environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
+        workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run feeds the GPU
+        return Placement("cuda", usable_cores(), workers, loader, jobs or 1), environments
     where = placement(device, None, 1, loader)
-    if where.device != "cpu":
-        jobs = jobs or 1
-        return replace(where, concurrent=jobs, workers=max(1, usable_cores() // jobs - 1))  # one core feeds the GPU
     jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // RUN_MIB))
-    return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs)
+    return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs), [{} for _ in range(jobs)]
 
 
-def _run(todo: Sequence[RunSpec], tasks: Sequence[Task], workers: int, limit_s: float) -> list[str]:
+def _run(
+    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Environment], limit_s: float
+) -> list[str]:
     """Run what the time limit admits; returns a sentence for each run that failed."""
     budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
     failures: list[str] = []
     ended = 0
     with board() as bars:
-        for news in run_all(tasks, work, workers, budget.may_start):
+        for news in run_all(tasks, work, environments, budget.may_start):
             budget.observe(news)
             sentence = _show(bars, todo, news)
             ended += isinstance(news, Ended)

@@ -107,7 +107,7 @@ def reproduce(
     path: DataPath = None,
     loader: LoaderName = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs side by side; default: one a core, on a GPU one.")
+        int | None, typer.Option(min=1, help="Runs at a time; default: one for each core or GPU. On GPUs: for each.")
     ] = None,
     skip_bad_images: SkipBad = False,
     results: Results = Path("results"),
@@ -124,7 +124,8 @@ def reproduce(
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
-    run_study(study, wanted, request, minutes * 60, study_placement(device, jobs, loader), results, out)
+    where, environments = study_placement(device, jobs, loader)
+    run_study(study, wanted, request, minutes * 60, where, environments, results, out)
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from harness.published.schema import Speed
 
 
 def speeds() -> tuple[Speed, ...]:
-    """Every published speed, oldest first. Rates are images per second over all devices of the machine."""
+    """Every published speed, oldest first. Throughput is images per second over all devices of the machine."""
     rows: tuple[Speed, ...] = read("speeds", tuple[Speed, ...])
     return tuple(sorted(rows, key=lambda row: row.year))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from harness.published.claims import article, paper_claims
 from harness.published.history import speeds
-from harness.published.ledger import article, paper_claims
 from harness.published.load import remarks, sources
+from harness.published.schema import Speed
 from harness.published.tables import READ, Table, tables
 from harness.published.targets import targets
 from harness.variant_diff import Difference, Trained, differences
@@ -29,12 +30,12 @@ def targets_page() -> str:
     for family, title in (*FAMILIES.items(), (None, "Networks outside the catalogue")):
         made = tables(t for t in found if (family_of[t.variant] if t.variant else None) == family)
         parts += [f"## {title}", *(_table(table) for table in made)] if made else []
-    parts += ["## Said without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
+    parts += ["## Statements without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
     return "\n\n".join(parts) + "\n"
 
 
 def article_page() -> str:
-    """The ledger of the article's claims."""
+    """The article's claims, with verdict and evidence."""
     rows = [
         (
             str(claim.number),
@@ -60,8 +61,8 @@ def paper_claims_page() -> str:
 
 
 def diff_page(*pairs: tuple[str, str]) -> str:
-    """What tells each pair of rows apart, every one under its own recipe: network, recipe, evaluation protocol."""
-    parts = ["# What tells them apart", _DIFF]
+    """How the rows of each pair differ, every one under its own recipe: network, recipe, evaluation protocol."""
+    parts = ["# How variants differ", _DIFF]
     for a, b in pairs:
         parts += [f"## {_code(a)} and {_code(b)}", _differences(differences(_trained(a), _trained(b)), a, b)]
     return "\n\n".join(parts) + "\n"
@@ -91,13 +92,19 @@ def _speeds() -> str:
             speed.machine,
             speed.software,
             speed.net,
-            f"{speed.rate.images_per_second:,.0f}" + (f" to {speed.high.images_per_second:,.0f}" if speed.high else ""),
+            _range(speed),
             f"{speed.mode}, {speed.images} images; {speed.timed}",
             f"{speed.source}: {speed.section}{READ[speed.confidence]}",
         )
         for speed in speeds()
     ]
     return _grid(("year", "machine", "software", "network", "images/s", "timed", "source"), rows)
+
+
+def _range(speed: Speed) -> str:
+    """ "208 to 267", or one number."""
+    ends = (speed.throughput, *((speed.high,) if speed.high else ()))
+    return " to ".join(f"{end.images_per_second:,.0f}" for end in ends)
 
 
 def _remarks() -> str:

@@ -24,11 +24,12 @@ Measure: TypeAlias = Literal[
     "neurons",
     "conv1_neurons",
     "macs",
-    "largest_conv_share",
+    "largest_conv_percent",
     "torch_lrn_alpha",
     "images_per_second",
 ]
-Bound: TypeAlias = Literal["exact", "about", "more_than", "less_than"]
+# How a printed number is meant: "about 2 points", "over 1 point" (more_than), "not more than 1 %" (at_most).
+Bound: TypeAlias = Literal["equals", "about", "more_than", "less_than", "at_most"]
 Relation: TypeAlias = Literal["same", "same_change", "none"]
 Accuracy: TypeAlias = Literal["top1_accuracy", "top5_accuracy"]
 
@@ -36,14 +37,14 @@ UNITS: dict[Measure, str] = {
     "top1_error": "percent",
     "top5_error": "percent",
     "localisation_error": "percent",
-    "log_loss": "nats",
+    "log_loss": "log_loss",
     "iterations_ratio": "ratio",
     "training_hours": "hours",
     "parameters": "count",
     "neurons": "count",
     "conv1_neurons": "count",
     "macs": "count",
-    "largest_conv_share": "percent",
+    "largest_conv_percent": "percent",
     "torch_lrn_alpha": "number",
     "images_per_second": "images_per_second",
 }
@@ -63,16 +64,19 @@ class Measurement:
 
     variant: our catalogue's name, or None where no row of ours is or tests this network (`net` says what it is).
     relation: "same" is this very network; "same_change" is the same change made to another base network.
+    stands_for: of a base network that is no row: the row whose place it takes under a "same_change".
+    recipe: how it was trained: the name of one of our recipes, or whose recipe it was; None: as the row `variant` says.
     baselines: ids of measurements that this one is compared with; differences are then computed, never typed in.
     versus: catalogue name that printed differences refer to; `values` are then differences (this minus that).
-    bound: how an inexact statement is to be read ("over 1 point" is more_than 1).
     claims: handles of the quantitative claims stated here; one may be stated in several data files.
     """
 
     id: str
     variant: str | None
     relation: Relation
+    stands_for: str | None = None
     net: str
+    recipe: str | None = None
     values: dict[Measure | Accuracy, float]
     data: str
     split: Split
@@ -82,7 +86,7 @@ class Measurement:
     confidence: Confidence
     baselines: tuple[str, ...] = ()
     versus: str | None = None
-    bound: Bound = "exact"
+    bound: Bound = "equals"
     note: str | None = None
     claims: tuple[str, ...] = ()
 
@@ -99,7 +103,7 @@ class Remark:
 
 
 @value
-class Sheet:
+class MeasurementFile:
     """One data file of measurements that belong together."""
 
     about: str
@@ -108,8 +112,8 @@ class Sheet:
 
 
 @value
-class Rate:
-    """`images` trained on or evaluated in `seconds`, as published; a printed rate is so many images in 1 second."""
+class Throughput:
+    """`images` trained on or evaluated in `seconds`, as published; printed images per second have `seconds` = 1."""
 
     images: float
     seconds: float
@@ -123,7 +127,7 @@ class Rate:
 class Speed:
     """One published speed. `timed` says what the clock enclosed: without it a speed can't be compared.
 
-    high: upper end where the source gives a range; `rate` is then the lower end.
+    high: upper end where the source gives a range; `throughput` is then the lower end.
     headline: shown in the history strip; one or two for each generation of machine.
     """
 
@@ -138,8 +142,8 @@ class Speed:
     images: Literal["real", "synthetic"]
     batch: int | None  # per device
     precision: Literal["fp32", "fp16", "mixed", "not_stated"]
-    rate: Rate
-    high: Rate | None = None
+    throughput: Throughput
+    high: Throughput | None = None
     timed: str
     source: str
     section: str
@@ -179,8 +183,13 @@ class Target:
 
     @property
     def value(self) -> float:
-        """The number as the harness counts: errors, shares and their differences as fractions, the rest as it is."""
+        """The number as the harness counts: percentages and their differences as fractions, the rest as it is."""
         return round(self.published / 100, 8) if self.unit in ("percent", "points") else self.published
+
+    @property
+    def images(self) -> str:
+        """Data set and split, as "ILSVRC-2012 val"; the data set alone where the source names no split."""
+        return self.data if self.split == "none" else f"{self.data} {self.split}"
 
     @property
     def verified(self) -> bool:
@@ -209,24 +218,28 @@ class ArticleClaim:
 class ClaimTest:
     """A comparison that bears on a claim of the paper: `variant` minus (or over) `versus` in one measure and protocol.
 
+    target: id of the published number that it expects. `expected` and `bound` come from there and are not typed.
     expected: as printed, in percent, points or a plain number; None where only the sign is claimed.
-    relation: what the paper says of the measured number and `expected` (0 where expected is None).
+    bound: what the paper says of the measured number and `expected` (0 where expected is None).
     """
 
     variant: str
     versus: str | None
     measure: str
-    unit: Literal["percent", "points", "ratio", "nats", "count", "index", "images_per_second"]
+    unit: str
     protocol: Protocol
-    relation: Literal["equals", "about", "at_most", "more_than", "less_than"]
-    expected: float | None
-    high: float | None = None  # upper end of a range
+    target: str | None = None
+    bound: Bound = "equals"
+    expected: float | None = None
 
 
 @value
 class PaperClaim:
     """A quantitative claim of the 2012 paper and what it takes to decide it.
 
+    targets: ids of the published numbers that state the claim; `paper_claims()` makes a test of each.
+    tests: comparisons in measures that no published number has.
+    data: the images it is about; where `targets` say it, `paper_claims()` fills it in.
     decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside" is beyond one network.
     small_scale: what a small run can show, which is a direction and never the published size.
     """
@@ -235,9 +248,10 @@ class PaperClaim:
     id: str
     section: str
     statement: str
-    data: str
+    data: str = ""
     decided_by: Literal["arithmetic", "training", "outside"]
-    tests: tuple[ClaimTest, ...]
+    targets: tuple[str, ...] = ()
+    tests: tuple[ClaimTest, ...] = ()
     needs: str
     small_scale: str | None
     note: str | None = None

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.published.schema import Measure, Target
+from harness.published.schema import Bound, Measure, Target
 from variants.values import value
 
 TITLES: dict[Measure, str] = {
     "top1_error": "top-1",
     "top5_error": "top-5",
     "localisation_error": "localisation",
-    "log_loss": "loss (nats)",
+    "log_loss": "log loss",
     "iterations_ratio": "iterations, ratio",
     "training_hours": "hours",
     "parameters": "parameters",
     "neurons": "neurons",
     "conv1_neurons": "neurons of conv1",
     "macs": "MACs",
-    "largest_conv_share": "largest conv, % of parameters",
+    "largest_conv_percent": "largest conv, % of parameters",
     "torch_lrn_alpha": "torch's LRN alpha",
     "images_per_second": "images/s",
 }
@@ -34,7 +34,7 @@ PROTOCOLS = {
     "arithmetic": "from the layer table",
     "not_stated": "protocol not stated",
 }
-BOUNDS = {"exact": "", "about": "≈ ", "more_than": "> ", "less_than": "< "}
+BOUNDS: dict[Bound, str] = {"equals": "", "about": "≈ ", "more_than": "> ", "less_than": "< ", "at_most": "≤ "}
 READ = {"source": "", "secondary": " (second hand)", "computed": " (computed)", "memory": " (from memory)"}
 
 

@@ -23,27 +23,54 @@ def targets(variant: str | None = None) -> list[Target]:
     return [target for target in _all() if variant in (None, target.variant)]
 
 
+def target(name: str) -> Target:
+    """The published number of that id, such as "paper.lrn/top1_error"; KeyError where there is none."""
+    return _by_id()[name]
+
+
+def of_measurement(item: Measurement) -> list[Target]:
+    """The numbers of one measurement, then its differences to each of its baselines."""
+    numbers = [_absolute(item, *pair) for pair in item.values.items()]
+    known = measurements()
+    return numbers + [found for base in item.baselines for found in _differences(item, numbers, known[base])]
+
+
+def recipe_of(item: Measurement) -> str | None:
+    """How the network was trained: a recipe of ours by name, or whose recipe it was; None where nothing says."""
+    from variants.catalog import CATALOG
+
+    return item.recipe or (CATALOG[item.variant].recipe if item.variant else None)
+
+
+@cache
+def _by_id() -> dict[str, Target]:
+    return {found.id: found for found in _all()}
+
+
 @cache
 def _all() -> tuple[Target, ...]:
     from harness.published.history import speeds
 
-    known = {item.id: item for item in measurements()}
-    made = [target for item in known.values() for target in _of(item, known)]
+    made = [found for item in measurements().values() for found in of_measurement(item)]
     return (*made, *(_of_speed(speed) for speed in speeds()))
 
 
-def _of(item: Measurement, known: dict[str, Measurement]) -> list[Target]:
-    numbers = [_absolute(item, *pair) for pair in item.values.items()]
-    return numbers + [target for base in item.baselines for target in _differences(numbers, known[base])]
-
-
-def _differences(numbers: list[Target], base: Measurement) -> list[Target]:
+def _differences(item: Measurement, numbers: list[Target], base: Measurement) -> list[Target]:
     before = {target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())}
-    return [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+    note = "; ".join(part for part in (item.note, _other_recipe(item, base)) if part) or None
+    found = [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
+    return [replace(one, note=note) for one in found]
+
+
+def _other_recipe(item: Measurement, base: Measurement) -> str | None:
+    ours, theirs = recipe_of(item), recipe_of(base)
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    return f"another recipe on each side: {ours} for {item.variant or item.id}, {theirs} for {base.variant or base.id}"
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
-    """An accuracy becomes the error it stands for, with as many digits."""
+    """An accuracy becomes an error with as many digits."""
     measure = cast(Measure, name.replace("_accuracy", "_error"))
     published = number if measure == name else round(100 - number, 6)
     return Target(
@@ -69,15 +96,17 @@ def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Tar
 
 
 def _difference(now: Target, before: Target, base: Measurement) -> Target:
+    """`now` minus `before`, both as printed. A difference to an estimate has no more digits than the estimate."""
     versus = base.variant or base.id
+    digits = decimals(before.published) if before.bound == "about" else 6
     return replace(
         now,
         id=f"{now.id}-{base.id}",
-        published=round(now.published - before.published, 6),
+        published=round(now.published - before.published, digits),
         unit=_unit(now.measure, versus),
         versus=versus,
         confidence="computed" if now.verified and before.verified else now.confidence,
-        bound=now.bound if before.bound == "exact" else before.bound,
+        bound=now.bound if before.bound == "equals" else before.bound,
     )
 
 
@@ -88,7 +117,7 @@ def _of_speed(speed: Speed) -> Target:
         relation="same" if speed.variant else "none",
         net=f"{speed.net}; {speed.machine}; {speed.software}",
         measure="images_per_second",
-        published=round(speed.rate.images_per_second),
+        published=round(speed.throughput.images_per_second),
         unit="images_per_second",
         published_as="images_per_second",
         data=f"ILSVRC-2012 ({speed.images} images)",
@@ -99,9 +128,14 @@ def _of_speed(speed: Speed) -> Target:
         section=speed.section,
         place=sources()[speed.source].place,
         confidence=speed.confidence,
-        bound="exact",
+        bound="equals",
         note=f"timed: {speed.timed}" + (f"; {speed.note}" if speed.note else ""),
     )
+
+
+def decimals(number: float) -> int:
+    """Digits after the point, 1 at least."""
+    return max(len(repr(float(number)).partition(".")[2]), 1)
 
 
 def _unit(measure: Measure, versus: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Claims of the paper that the layer table settles without a run: counted from the spec, held to what is printed."""
+"""Claims of the paper that need no run: counted from the layer table and compared with what is printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def neurons(spec: AlexNetSpec) -> int:
     return sum(channels * height * width for channels, height, width in shapes)
 
 
-def largest_conv_share(spec: AlexNetSpec) -> float:
+def largest_conv_percent(spec: AlexNetSpec) -> float:
     """Of the parameters, in percent."""
     return 100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
 
@@ -32,19 +32,21 @@ def crops_and_mirrors(spec: AlexNetSpec) -> int:
 COUNTS: dict[str, Callable[[AlexNetSpec], float]] = {
     "parameters": lambda spec: spec.parameters,
     "neurons": neurons,
-    "largest_conv_share": largest_conv_share,
+    "largest_conv_percent": largest_conv_percent,
     "crops_and_mirrors": crops_and_mirrors,
 }
 
 
 def settle(test: ClaimTest, spec: AlexNetSpec) -> tuple[str, Verdict]:
-    """What is counted, as text, and whether the printed number stands."""
+    """What is counted, as text, and whether the printed number is right."""
     counted, printed = COUNTS[test.measure](spec), test.expected
     assert printed is not None  # arithmetic always has a number to meet
     holds = {
         "about": abs(counted - printed) <= ABOUT * printed,
         "equals": counted == printed,
         "at_most": counted <= printed,
-    }[test.relation]
+        "less_than": counted < printed,
+        "more_than": counted > printed,
+    }[test.bound]
     text = f"{counted:.2f} %" if test.unit == "percent" else f"{counted:,.0f}"
     return text, "reproduced" if holds else "contradicted"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.published.claims import article, paper_claims
+from harness.published.comparisons import compared_with
 from harness.published.history import history
-from harness.published.ledger import article, paper_claims
 from harness.records.store import RunRecord
 from harness.report.claims import claims_of, judge_over
 from harness.report.evidence import Evidence, gather
@@ -42,7 +43,7 @@ def material(
     study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], catalog: Mapping[str, Variant]
 ) -> Material:
     """Everything the sections are written from."""
-    versus = {name: row.effect.versus for name, row in catalog.items() if row.effect is not None}
+    versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
     evidence = gather(study, own, reference, list(catalog), versus)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
     claims = [claim for row in catalog.values() for claim in claims_of(row)]

@@ -4,8 +4,9 @@ The rule, readable off the tables: around the published difference lies a band o
 *Reproduced*: the whole 95 % interval over seeds lies in the band. *Contradicted*: the whole interval lies outside the
 band and outside the 95 % interval of the published value, which is itself of one run a side (PUBLISHED_RUN_SD). Outside
 the band alone: the size differs, but the published runs' own chance may explain it; that is inconclusive.
-*Inconclusive*: anything else; always with one seed; always on other images, at another size, under another protocol or
-on a shorter recipe than the claim's. Then only the direction seen is told, with what it would take to decide.
+*Inconclusive*: anything else; always with one seed; always on other images, at another size, under another protocol, on
+a shorter recipe than the claim's, or by one recipe where each side was published with its own (own_recipes.py). Then
+only the direction seen is reported, with what it would take to decide.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from harness.report.evidence import Comparison, Metric, Setting, SettingKey
+from harness.published.comparisons import differences
+from harness.published.schema import Bound
+from harness.report.evidence import METRICS, Comparison, Metric, Setting, SettingKey
+from harness.report.image_sets import image_obstacle
+from harness.report.own_recipes import Sides, pairs, recipe_obstacle
 from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect, single_run_half_width
 from harness.report.text import listed
-from harness.spec import DataSpec
 from variants.catalog import Variant
-from variants.catalog.row import Bound
 from variants.values import value
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
@@ -32,19 +35,17 @@ WIDEST_MARGIN = 0.005  # half a point
 # Standard deviation of the error of one published run. From the ten runs of run 145's network whose ten-view errors
 # the 2012 log gives: 145, 155-158, 160, 169, 170, 171 and 174 (S layers/layer-params-N.cfg), 40.42 to 41.37 % top-1 and
 # 18.04 to 19.04 % top-5. An upper bound of the chance in one run, since their schedules differ, too. No such series
-# is known of the other networks, so it stands for them as well.
+# is known of the other networks, so it is used for them as well.
 PUBLISHED_RUN_SD: dict[Metric, float] = {"top1_error": 0.0031, "top5_error": 0.0033}
 PUBLISHED_RUNS = 10
-
-# Splits told by what is in them, not by name: (classes, training images, validation images).
-SPLITS = {"ILSVRC-2012 val": (1000, 1_281_167, 50_000), "ILSVRC-2010 test": (1000, 1_261_406, 150_000)}
 
 
 @value
 class Claim:
     """A published difference, error of `variant` minus error of `versus`, or an error itself (versus None); a fraction.
 
-    relation: what is said of the truth and `effect`: that it equals it, or lies above or below it.
+    relation: what is said of the truth and `effect`: that it equals it, is about it, or lies above or below it.
+    recipe, versus_recipe: what each side was trained by when it was published; equal names for one recipe on both.
     """
 
     variant: str
@@ -55,6 +56,8 @@ class Claim:
     protocol: str | None  # None where the source leaves it open: no protocol of ours can then match
     source: str
     relation: Bound = "equals"
+    recipe: str = ""
+    versus_recipe: str = ""
 
     @property
     def margin(self) -> float:
@@ -65,9 +68,14 @@ class Claim:
         """What counts as the published value; open to one side where only a bound is claimed."""
         if self.relation == "more_than":
             return self.effect, inf
-        if self.relation == "less_than":
+        if self.relation in ("less_than", "at_most"):
             return -inf, self.effect
         return self.effect - self.margin, self.effect + self.margin
+
+    @property
+    def sides(self) -> Sides | None:
+        """Both rows with their recipes; None for an error itself."""
+        return None if self.versus is None else ((self.variant, self.recipe), (self.versus, self.versus_recipe))
 
     @property
     def published_half_width(self) -> float:
@@ -103,24 +111,23 @@ class Judgement:
 
 
 def claims_of(variant: Variant) -> tuple[Claim, ...]:
-    """The row's published differences, none to two."""
-    effect = variant.effect
-    if effect is None:
-        return ()
-    found: dict[Metric, float | None] = {"top1_error": effect.top1_points, "top5_error": effect.top5_points}
+    """The row's published differences: one claim for each difference and metric."""
     return tuple(
         Claim(
             variant=variant.name,
-            versus=effect.versus,
+            versus=found.versus,
             metric=metric,
-            effect=given / 100,
-            data=effect.data,
-            protocol=effect.protocol,
-            source=effect.source,
-            relation=effect.bound,
+            effect=round(points / 100, 8),
+            data=found.data,
+            protocol=None if found.protocol == "not_stated" else found.protocol,
+            source=f"{found.source}: {found.section}",
+            relation=found.bound,
+            recipe=found.recipe,
+            versus_recipe=found.versus_recipe,
         )
-        for metric, given in found.items()
-        if given is not None
+        for found in differences(variant)
+        for metric, points in zip(METRICS, (found.top1_points, found.top5_points), strict=True)
+        if points is not None
     )
 
 
@@ -134,9 +141,8 @@ def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float
 
     native_epochs: length of the recipe that the variant was published with.
     """
-    found = []
-    if not _same_images(claim.data, key.data):
-        found.append(f"published on {claim.data}, run on {key.data.name}")
+    images = image_obstacle(claim.data, key.data)
+    found = [images] if images else []
     if key.geometry == "mini":
         found.append("run at the mini geometry")
     if protocol != claim.protocol:
@@ -176,12 +182,18 @@ def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Jud
     nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.arms]
     guessing = [name for name in nets if setting.at_chance(name, protocol)]
     unlearnt = [f"{name} has learnt nothing: a seed is no better than chance" for name in guessing]
-    return judge(claim, seen, (*obstacles(claim, setting.key, protocol, native_epochs), *unlearnt))
+    recipes = recipe_obstacle(claim.sides, setting) if claim.sides else None
+    reasons = (*obstacles(claim, setting.key, protocol, native_epochs), *([recipes] if recipes else []), *unlearnt)
+    return judge(claim, seen, reasons)
 
 
 def judge_over(claim: Claim, settings: Sequence[Setting], native_epochs: float | None) -> Judgement:
-    """The verdict of the setting with the fewest obstacles among those that ran the pair."""
-    judged = [judge_in(claim, setting, native_epochs) for setting in settings]
+    """The verdict of the setting with the fewest obstacles among those that ran the pair.
+
+    Where each side was published with its own recipe, its runs lie in two settings, which are paired here.
+    """
+    paired = tuple(pairs(claim.sides, settings)) if claim.sides else ()
+    judged = [judge_in(claim, setting, native_epochs) for setting in (*paired, *settings)]
     ran = [judgement for judgement in judged if judgement.verdict != "not run"]
     return min(ran, key=lambda judgement: len(judgement.obstacles)) if ran else judge(claim, None, ())
 
@@ -209,13 +221,9 @@ def _direction(claim: Claim, seen: Comparison) -> Direction | None:
     return "same" if (seen.difference.mean > 0) == (claim.effect > 0) else "opposite"
 
 
-def _same_images(published: str, data: DataSpec) -> bool:
-    return SPLITS.get(published) == (data.classes, data.train_images, data.val_images)
-
-
 def _bears_on(claim: Claim, key: SettingKey) -> bool:
     """An error itself says nothing of other images or another size; a difference still has a direction."""
-    return _same_images(claim.data, key.data) and key.geometry != "mini"
+    return image_obstacle(claim.data, key.data) is None and key.geometry != "mini"
 
 
 def tally(judgements: Sequence[Judgement]) -> str:

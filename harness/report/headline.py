@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.published.comparisons import compared_with
 from harness.report.claims import Judgement
 from harness.report.evidence import Setting
 from harness.report.material import Material
@@ -47,11 +48,14 @@ def _row(given: Material, setting: Setting, variant: str, protocol: str) -> tupl
         *(NONE if mean is None else percent_with_interval(mean) for mean in means),
         NONE if found is None else points_with_interval(found.difference),
         NONE if verdict is None else published_points(verdict.claim.effect, verdict.claim.relation),
-        _verdict(variant == setting.base, verdict),
+        _verdict(given, variant, setting.base, verdict),
     )
 
 
-def _verdict(is_base: bool, verdict: Judgement | None) -> str:
-    if verdict is None:
-        return "the base" if is_base else "nothing published"
-    return verdict.verdict
+def _verdict(given: Material, variant: str, base: str, verdict: Judgement | None) -> str:
+    if verdict is not None:
+        return verdict.verdict
+    if variant == base:
+        return "the base"
+    versus = compared_with(given.catalog[variant]) if variant in given.catalog else None
+    return f"published against {versus}" if versus else "nothing published"

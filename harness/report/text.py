@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
+from harness.published.schema import Bound
+from harness.published.tables import BOUNDS
 from harness.report.stats import Estimate, Interval
 
 NONE = "—"
@@ -25,10 +26,9 @@ def points(difference: float | None, digits: int = 2) -> str:
     return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
 
 
-def published_points(difference: float, relation: Literal["equals", "more_than", "less_than"]) -> str:
+def published_points(difference: float, relation: Bound) -> str:
     """A published difference, `+1.4`; `> +1.0` where the source says "over 1 point"."""
-    sign = {"equals": "", "more_than": "> ", "less_than": "< "}[relation]
-    return f"{sign}{points(difference, 1)}"
+    return f"{BOUNDS[relation]}{points(difference, 1)}"
 
 
 def percent_with_interval(estimate: Estimate, unit: str = "") -> str:

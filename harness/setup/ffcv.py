@@ -27,6 +27,7 @@ from harness.setup.cache import cache_folder
 from harness.setup.steps import SetupError, Steps
 
 VERSION = "1.0.2"
+SDIST_SHA256 = "42766a487c8a659b543d070f24732c4b65aab8d96980f5792c63e91e55511f00"  # ffcv-1.0.2.tar.gz on PyPI
 # The dependency group `ffcv-needs` of pyproject.toml: what FFCV uses of its own long list.
 NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptools>=77")
 IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
@@ -89,9 +90,12 @@ class _Pip:
         self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
 
     def wheel(self, what: str, into: Path, **environ: str) -> Path:
-        """FFCV's sdist built into a wheel; pip's cache of wheels can't tell two ways of linking apart."""
+        """FFCV's sdist, by its checksum, built into a wheel; pip's cache of wheels doesn't know how one was linked."""
+        into.mkdir(exist_ok=True)
+        wanted = into / "requirements.txt"
+        wanted.write_text(f"ffcv=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
         flags = ["--no-deps", "--no-binary", "ffcv", "--no-build-isolation", "--no-cache-dir", "-w", str(into)]
-        command = [sys.executable, "-m", "pip", "wheel", *self.limits, *flags, f"ffcv=={VERSION}"]
+        command = [sys.executable, "-m", "pip", "wheel", "--require-hashes", *flags, "-r", str(wanted)]
         self.steps.run(what, command, environ=environ)
         return next(into.glob("ffcv-*.whl"))
 

@@ -40,12 +40,12 @@ def test_list_names_every_variant_within_80_columns() -> None:
 def test_list_as_json_has_what_programs_need() -> None:
     rows = json.loads(run("list", "--json"))
     assert [row["name"] for row in rows] == list(CATALOG)
-    assert all({"name", "meaning", "parameters", "macs", "published_effect", "source"} <= set(row) for row in rows)
+    assert all({"name", "meaning", "parameters", "macs", "published_difference", "source"} <= set(row) for row in rows)
     no_lrn = next(row for row in rows if row["name"] == "no_lrn")
     assert (no_lrn["parameters"], no_lrn["macs"]) == (60_965_224, 724_406_816)
     assert no_lrn["source"] == CATALOG["no_lrn"].source
-    assert no_lrn["published_effect"]["top1_points"] == 1.4
-    assert no_lrn["published_effect"]["protocol"] == "ten_view"
+    assert no_lrn["published_difference"]["top1_points"] == 1.4
+    assert no_lrn["published_difference"]["protocol"] == "ten_view"
 
 
 def test_list_takes_a_pattern() -> None:

@@ -14,7 +14,7 @@ import harness.cli.reproduce as reproduce_command
 from harness.data.prepare.job import prepare
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.workers import Ended, Started, _attempt
+from harness.workers import Ended, Started, _error_of
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
 
@@ -205,12 +205,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_sealed(
 def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
     call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workers of a study are other processes, so here the pool does its work in this one."""
+    """The workers of a study are other processes, so here the tasks are done in this one."""
 
-    def in_this_process(tasks: Any, work: Any, workers: int, may_start: Any) -> Any:
+    def in_this_process(tasks: Any, work: Any, environments: Any, may_start: Any) -> Any:
         for number, task in enumerate(tasks):
             yield Started(number)
-            yield Ended(number, _attempt(work, task, lambda event: None))
+            yield Ended(number, _error_of(work, task, lambda event: None))
 
     calls = iter(range(99))
 

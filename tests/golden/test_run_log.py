@@ -35,11 +35,11 @@ LOG = {
     "run_112": ("112", 1.6064990917001289, 0.37237829837731168, 0.16815557540767209),
     "run_conv94": ("inet-5layer-conv94-2gpu", None, 0.38107167346938753, 0.17608947619047613),
 }
-BY_ID = {item.id: item for item in measurements()}
+BY_ID = measurements()
 
 
 def test_every_measurement_of_a_run_is_checked_here_but_the_one_that_is_estimated():
-    runs = {item.id for item in measurements() if item.id.startswith("run_")}
+    runs = {name for name in measurements() if name.startswith("run_")}
     assert runs - set(LOG) == {"run_145.centre_estimate"}
 
 
@@ -63,7 +63,7 @@ def test_protocol_is_not_stated_where_the_log_is_silent(run):
     assert "names neither the images nor the views" in BY_ID[run].note
 
 
-def test_errors_of_run_112_are_shares_of_the_2010_test_images_but_two():
+def test_errors_of_run_112_are_fractions_of_the_2010_test_images_but_two():
     """Two of the 150,000 could not be read; the loader skips such images."""
     _, _, top1, top5 = LOG["run_112"]
     assert (top1, top5) == pytest.approx((55_856 / 149_998, 25_223 / 149_998), rel=1e-12)

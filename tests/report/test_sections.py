@@ -189,7 +189,7 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
     given = material("reproduce", Store(finished.root).records(), [], CATALOG)
     test = ClaimTest(
         variant="no_lrn", versus="grouped_2gpu", measure="iterations_to_converge", unit="ratio", protocol="training",
-        relation="about", expected=2.0,
+        bound="about", expected=2.0,
     )  # fmt: skip
     claim = PaperClaim(
         number=1, id="x", section="1", statement="s", data="ILSVRC", decided_by="training", tests=(test,), needs="n",

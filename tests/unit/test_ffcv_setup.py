@@ -200,3 +200,16 @@ def test_check_only_reports(capsys, monkeypatch):
     assert ffcv.main(["--check"]) == 1
     assert ffcv.main(["--check", "--optional"]) == 0
     assert capsys.readouterr().out == "not here\nnot here\n"
+
+
+def test_the_source_distribution_is_taken_by_its_checksum(tmp_path):
+    commands = []
+
+    class Recorder:
+        def run(self, what, command, **more):
+            commands.append(command)
+            (tmp_path / "wheel" / "ffcv-1.0.2-py3-none-any.whl").touch()
+
+    ffcv._Pip(Recorder(), None).wheel("building FFCV", tmp_path / "wheel")
+    assert "--require-hashes" in commands[0]
+    assert (tmp_path / "wheel" / "requirements.txt").read_text() == f"ffcv==1.0.2 --hash=sha256:{ffcv.SDIST_SHA256}\n"

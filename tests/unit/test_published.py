@@ -9,25 +9,21 @@ from importlib.resources import files
 import pytest
 
 from harness.errors import RecordError
+from harness.published.claims import article, paper_claims
 from harness.published.history import history, speeds
-from harness.published.ledger import article, paper_claims
-from harness.published.load import SHEETS, measurements, remarks, sources
-from harness.published.schema import ArticleClaim, PaperClaim, Sheet, Speed
+from harness.published.load import MEASUREMENT_FILES, measurements, remarks, sources, text
+from harness.published.schema import ArticleClaim, MeasurementFile, PaperClaim, Source, Speed
 from harness.published.tables import tables
 from harness.published.targets import targets
 from harness.serialization import from_json
 from variants.catalog import CATALOG
 from variants.layers import BatchNorm, Conv
 
-FILES = {f"targets_{name}": Sheet for name in SHEETS} | {
+FILES = {f"targets_{name}": MeasurementFile for name in MEASUREMENT_FILES} | {
     "speeds": tuple[Speed, ...],
     "article": tuple[ArticleClaim, ...],
     "paper_claims": tuple[PaperClaim, ...],
 }
-
-
-def text(name: str) -> str:
-    return files("harness.published").joinpath("data", f"{name}.json").read_text()
 
 
 def test_every_data_file_is_read_by_something():
@@ -43,10 +39,18 @@ def test_unknown_field_is_refused_with_its_place(name):
         from_json(json.dumps(content), FILES[name])
 
 
+def test_what_is_read_without_pydantic_is_what_the_strict_reader_reads():
+    """`list` reads measurements and sources with plain json, to answer at once."""
+    read = [from_json(text(f"targets_{name}"), MeasurementFile) for name in MEASUREMENT_FILES]
+    assert tuple(measurements().values()) == tuple(item for one in read for item in one.measurements)
+    assert remarks() == [item for one in read for item in one.remarks]
+    assert sources() == from_json(text("sources"), dict[str, Source])
+
+
 def test_number_in_quotes_is_refused():
     content = json.loads(text("speeds"))
-    content[0]["rate"]["seconds"] = "12"
-    with pytest.raises(RecordError, match=r"0\.rate\.seconds"):
+    content[0]["throughput"]["seconds"] = "12"
+    with pytest.raises(RecordError, match=r"0\.throughput\.seconds"):
         from_json(json.dumps(content), tuple[Speed, ...])
 
 
@@ -54,12 +58,12 @@ def test_unknown_measure_is_refused():
     content = json.loads(text("targets_paper"))
     content["measurements"][0]["values"]["top2_error"] = 1.0
     with pytest.raises(RecordError, match="top2_error"):
-        from_json(json.dumps(content), Sheet)
+        from_json(json.dumps(content), MeasurementFile)
 
 
 def test_every_quantitative_claim_has_its_place():
     """105 handles: paper, source code, Zeiler, caffenet128, derivatives, LRN, article, throughput, from memory."""
-    holders = (*measurements(), *remarks(), *speeds(), *article(), *paper_claims())
+    holders = (*measurements().values(), *remarks(), *speeds(), *article(), *paper_claims())
     handles = {handle for holder in holders for handle in holder.claims}
     counts = Counter(handle[0] for handle in handles)
     assert counts == {"P": 30, "S": 11, "Z": 7, "B": 26, "D": 7, "L": 3, "A": 10, "T": 9, "M": 2}
@@ -87,13 +91,31 @@ def test_every_variant_named_is_in_the_catalogue():
     assert named - {None} <= set(CATALOG)
 
 
+def test_a_claim_of_the_paper_has_the_numbers_of_the_target_it_names_and_repeats_none():
+    lrn = next(claim for claim in paper_claims() if claim.id == "lrn")
+    assert [(test.measure, test.versus, test.expected, test.bound) for test in lrn.tests] == [
+        ("top1_error", "grouped_2gpu", 1.4, "equals"),
+        ("top5_error", "grouped_2gpu", 1.2, "equals"),
+    ]
+    assert lrn.data == "ILSVRC-2012 val"
+    for claim in json.loads(text("paper_claims")):
+        for test in claim.get("tests", []):
+            assert ("target" in test) != ("expected" in test), claim["id"]
+            assert test["measure"] not in ("top1_error", "top5_error"), claim["id"]
+
+
+def test_a_network_that_stands_for_a_row_is_none_itself():
+    for item in measurements().values():
+        assert item.stands_for is None or (item.variant is None and item.stands_for in CATALOG)
+
+
 def test_every_source_named_is_described_and_every_one_described_is_named():
-    named = {item.source for item in (*measurements(), *speeds(), *remarks())}
+    named = {item.source for item in (*measurements().values(), *speeds(), *remarks())}
     assert named <= set(sources())
 
 
 def test_a_difference_never_crosses_data_sets_splits_or_protocols():
-    known = {item.id: item for item in measurements()}
+    known = measurements()
     for item in known.values():
         for base in (known[name] for name in item.baselines):
             assert (item.data, item.split, item.protocol) == (base.data, base.split, base.protocol), item.id

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness.published import pages
-from harness.published.ledger import article, paper_claims
+from harness.published.claims import article, paper_claims
 from harness.published.load import sources
 from harness.published.targets import targets
 
@@ -50,7 +50,7 @@ def test_targets_page_has_every_network_and_every_source():
     assert all(f"**{name}**" in page for name in sources())
 
 
-def test_diff_page_tells_the_rows_of_each_pair_apart():
+def test_diff_page_lists_how_the_rows_of_each_pair_differ():
     torchvision, code = grids(diff_page())
     assert "| network | conv1 | kernels | 96 | 64 |" in torchvision
     assert "`code_2012`" in code[0]

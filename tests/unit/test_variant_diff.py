@@ -85,7 +85,7 @@ def test_a_std_that_the_start_does_not_use_is_no_difference() -> None:
     assert network(torch, torch.but(conv1={"init": start})) == []
 
 
-def test_a_moved_norm_is_told_as_a_place() -> None:
+def test_a_moved_norm_is_reported_as_a_place() -> None:
     assert said(network(PAPER, PAPER.move("norm1", after="pool1"))) == {
         ("norm1", "place", "after relu1", "after pool1")
     }
@@ -115,7 +115,7 @@ def test_a_recipes_name_is_no_difference_and_evaluation_is_protocol() -> None:
     assert [one.part for one in recipe(paper, other)] == ["protocol"]
 
 
-def test_a_window_that_fits_under_one_rule_only_is_told_apart() -> None:
+def test_a_window_that_fits_under_one_rule_only_is_a_difference() -> None:
     tiny = AlexNetSpec(input_size=2, layers=(Pool(name="pool1", size=3, rule="ceil"), Dense(name="fc8", out=10)))
     padded = tiny.but(pool1={"size": 2, "rule": "floor"})
     assert said(network(tiny, padded)) == {

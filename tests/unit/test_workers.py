@@ -15,7 +15,9 @@ import psutil
 import pytest
 import worker_tasks
 
-from harness.workers import Ended, Happened, News, Started, _serve, run_all
+from harness.workers import Ended, Happened, News, Started, run_all, work_until_closed
+
+NONE = [{}]  # no variables
 
 
 def ended(found: list[News]) -> dict[int, str | None]:
@@ -23,7 +25,7 @@ def ended(found: list[News]) -> dict[int, str | None]:
 
 
 def test_one_worker_does_the_tasks_in_order_and_tells_all_of_each() -> None:
-    found = list(run_all(["a", "b", "c"], worker_tasks.tell_twice, 1))
+    found = list(run_all(["a", "b", "c"], worker_tasks.tell_twice, NONE * 1))
     assert found == [
         news
         for task in range(3)
@@ -34,7 +36,7 @@ def test_one_worker_does_the_tasks_in_order_and_tells_all_of_each() -> None:
 
 
 def test_tasks_start_in_order_however_many_workers() -> None:
-    found = list(run_all("abcde", worker_tasks.tell_twice, 3))
+    found = list(run_all("abcde", worker_tasks.tell_twice, NONE * 3))
     assert [news.task for news in found if isinstance(news, Started)] == [0, 1, 2, 3, 4]
     assert ended(found) == dict.fromkeys(range(5))
 
@@ -46,36 +48,36 @@ def test_a_task_that_may_not_start_is_passed_over_and_asked_about_once_in_its_tu
         asked.append(task)
         return task != 1
 
-    found = list(run_all("abc", worker_tasks.tell_twice, 1, may_start))
+    found = list(run_all("abc", worker_tasks.tell_twice, NONE * 1, may_start))
     assert list(ended(found)) == [0, 2]
     assert asked == [0, 1, 2]
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
-    assert list(run_all([], worker_tasks.tell_twice, 2)) == []
-    assert list(run_all("ab", worker_tasks.tell_twice, 2, lambda task: False)) == []
+    assert list(run_all([], worker_tasks.tell_twice, NONE * 2)) == []
+    assert list(run_all("ab", worker_tasks.tell_twice, NONE * 2, lambda task: False)) == []
 
 
 def test_a_task_that_fails_takes_no_other_with_it() -> None:
-    found = ended(list(run_all(["ok", "fail", "bug", "ok"], worker_tasks.by_word, 1)))
+    found = ended(list(run_all(["ok", "fail", "bug", "ok"], worker_tasks.by_word, NONE * 1)))
     assert found == {0: None, 1: "the loss is nan at step 3", 2: "ValueError: no such thing", 3: None}
 
 
 @pytest.mark.parametrize(("word", "code"), [("die", -9), ("stop", 0)])
 def test_a_worker_that_ends_costs_one_task_and_another_takes_over(word: str, code: int) -> None:
-    found = ended(list(run_all([word, "ok", word, "ok"], worker_tasks.by_word, 1)))
+    found = ended(list(run_all([word, "ok", word, "ok"], worker_tasks.by_word, NONE * 1)))
     assert [found[1], found[3]] == [None, None]
     assert found[0] == found[2] == f"its process ended with code {code} (out of memory, or killed)"
 
 
 def test_a_worker_that_dies_between_two_tasks_costs_one_at_most(tmp_path: Path) -> None:
-    found = ended(list(run_all([tmp_path] * 3, worker_tasks.with_a_late_death, 1)))
+    found = ended(list(run_all([tmp_path] * 3, worker_tasks.with_a_late_death, NONE * 1)))
     assert sorted(found) == [0, 1, 2]
     assert sum(error is not None for error in found.values()) <= 1
 
 
 def test_closing_the_iterator_interrupts_the_workers_and_waits_for_them(tmp_path: Path) -> None:
-    with closing(run_all([tmp_path] * 3, worker_tasks.until_stopped, 2)) as found:
+    with closing(run_all([tmp_path] * 3, worker_tasks.until_stopped, NONE * 2)) as found:
         while len([news for news in (next(found), next(found)) if isinstance(news, Happened)]) < 1:
             pass
     assert multiprocessing.active_children() == []
@@ -84,7 +86,7 @@ def test_closing_the_iterator_interrupts_the_workers_and_waits_for_them(tmp_path
 
 def test_an_exception_in_the_consumer_interrupts_the_workers_at_once(tmp_path: Path) -> None:
     try:
-        for news in run_all([tmp_path], worker_tasks.until_stopped, 1):
+        for news in run_all([tmp_path], worker_tasks.until_stopped, NONE * 1):
             assert isinstance(news, Started)
     except AssertionError:
         assert multiprocessing.active_children() == []
@@ -110,7 +112,7 @@ def lives_in(group: int, process: psutil.Process) -> bool:
 
 
 def test_sigint_passes_a_worker_by_even_while_it_starts() -> None:
-    found = run_all("ab", worker_tasks.tell_twice, 1)
+    found = run_all("ab", worker_tasks.tell_twice, NONE * 1)
     assert next(found) == Started(0)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
@@ -124,7 +126,7 @@ from pathlib import Path
 import worker_tasks
 from harness.workers import run_all
 if __name__ == "__main__":
-    for news in run_all([Path(sys.argv[1])] * 2, worker_tasks.until_stopped, 2):
+    for news in run_all([Path(sys.argv[1])] * 2, worker_tasks.until_stopped, [{}] * 2):
         print(type(news).__name__, flush=True)
 """
 
@@ -165,8 +167,18 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("harness.workers.signal.signal", at_once)
     try:
-        _serve(theirs, worker_tasks.tell_twice)
+        work_until_closed(theirs, worker_tasks.tell_twice)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # a second one must not raise while Python shuts down
     finally:
         real(signal.SIGTERM, before)
         ours.close()
+
+
+def test_each_worker_has_its_own_variables_and_this_process_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    two = [{"CUDA_VISIBLE_DEVICES": name} for name in ("GPU-a", "GPU-b")]
+    found = list(run_all(["die", "ok", "ok", "ok"], worker_tasks.device_as_error, two))
+    seen = [news.error for news in found if isinstance(news, Ended)]
+    assert len(seen) == 4
+    assert {error for error in seen if error and "its process ended" not in error} == {"GPU-a", "GPU-b"}
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -1,4 +1,4 @@
-"""What the worker processes of test_pool.py do; cheap to import, for spawn."""
+"""What the worker processes of test_workers.py do; cheap to import, for spawn."""
 
 from __future__ import annotations
 
@@ -51,3 +51,10 @@ def with_a_late_death(task: Path, listen: Listen) -> None:
             time.sleep(0.05)
             os.kill(pid, signal.SIGKILL)
             os._exit(0)
+
+
+def device_as_error(task: str, listen: Listen) -> None:
+    """Reports the device that this worker sees; "die" ends the process, whose successor must see the same one."""
+    by_word(task, listen)
+    time.sleep(0.3)  # so that the other worker has a turn
+    raise RunFailed(os.environ["CUDA_VISIBLE_DEVICES"])

@@ -15,12 +15,12 @@ from variants.catalog.code_2012 import CODE_ROWS
 from variants.catalog.derivatives import DERIVATIVE_ROWS
 from variants.catalog.ingredients import INGREDIENT_ROWS
 from variants.catalog.paper import PAPER, PAPER_ROWS
-from variants.catalog.row import Effect, Score, Variant
+from variants.catalog.row import Variant
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Recipe
 from variants.values import SpecError
 
-__all__ = ["CATALOG", "PAPER", "Effect", "Score", "Variant", "get", "names", "native_recipe", "own"]
+__all__ = ["CATALOG", "PAPER", "Variant", "get", "names", "native_recipe", "own"]
 
 FAMILIES = (PAPER_ROWS, CODE_ROWS, DERIVATIVE_ROWS, CIFAR_ROWS, ARTICLE_ROWS, INGREDIENT_ROWS)
 

@@ -1,4 +1,4 @@
-"""The article's net, as it describes AlexNet. Its mistaken ingredients, one by one, are in catalog_ingredients.py.
+"""The article's net, as it describes AlexNet. Its mistaken ingredients, one by one, are in ingredients.py.
 
 What the article leaves open is numbered A1-A13; each reading stands in `readings` and is a field somewhere, so that
 another reading is one edit away: `CATALOG["article"].spec.but(conv1={"separable": "no"})`.

@@ -1,6 +1,6 @@
-"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist at their own size only (geometry "cifar").
+"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist at their own size only.
 
-They were made for 32-pixel images, so there is no full size to shrink. K1 is cuda-convnet 1; see catalog.py.
+They were made for 32-pixel images, so there is no full size to shrink (geometry "cifar"). K1 is cuda-convnet 1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from variants.catalog.edits import each, named
-from variants.catalog.row import Effect, Score, Variant
+from variants.catalog.row import Variant
 from variants.layers import LRN, Activation, Conv, Dense, Init, Local, Pool, SpatialLRN
 from variants.recipes.recipe import ParamGroup
 from variants.recipes.rows import CIFAR_GROUPS, FAST_BIASES
@@ -90,11 +90,11 @@ _LR = "the paper chose each net's learning rate for speed; .001 is a start for s
 
 
 def _figure_1(
-    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], remark: str
+    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], note: str
 ) -> Variant:
     """One net of figure 1's pair, without regularisation."""
     meaning, source, guess = reading
-    mine, share, other = (
+    mine, fraction, other = (
         ("ReLUs", "a sixth of", "tanh needs") if function == "relu" else ("tanh", "six times", "ReLUs need")
     )
     return Variant(
@@ -102,20 +102,18 @@ def _figure_1(
         family="cifar",
         meaning=f"{meaning} with {mine}, unregularised",
         source=source,
-        expects=f"25 % training error in {share} the iterations that {other}",
+        expects=f"25 % training error in {fraction} the iterations that {other}",
         spec=each(net, named(net, Activation), function=function),
         geometries=("cifar",),
         recipe="cifar_2012",
         recipe_changes=_FIGURE_1,
-        readings=(guess, remark),
+        readings=(guess, note),
     )
 
 
 CIFAR_ROWS = (
     _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _LR),
-    _figure_1(
-        "cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, stands after pool1, which it commutes with"
-    ),
+    _figure_1("cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, follows pool1, which it commutes with"),
     _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _LR),
     _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _LR),
     Variant(
@@ -133,13 +131,7 @@ CIFAR_ROWS = (
             ("schedule.at_epochs", (120.0, 130.0)),
             ("groups", (FAST_BIASES, ParamGroup(layer="dense", weight_decay_factor=250.0))),  # .004 and 1
         ),
-        score=Score(
-            top1_percent=18.0,
-            top5_percent=None,
-            data="CIFAR-10 test",
-            protocol="centre",
-            source="K1 layers-18pct.cfg (its first line)",
-        ),
+        published=("cuda_convnet.18pct",),
         readings=("the file gives no last epoch: 10 are added after the second drop at 130",),
     ),
     Variant(
@@ -151,13 +143,7 @@ CIFAR_ROWS = (
         spec=NET_13,
         geometries=("cifar",),
         recipe="cifar_2012",
-        score=Score(
-            top1_percent=13.0,
-            top5_percent=None,
-            data="CIFAR-10 test",
-            protocol=None,
-            source="P sec. 3.3; K1 layer-params-conv-local-13pct.cfg (its first line)",
-        ),
+        published=("paper.cifar_no_lrn",),
         readings=(
             "S labels the same net 12 % (layer-params-conv-local-12pct.cfg); its weights' learning rate ended at 1e-5",
             "nine or ten views: K1 has ten since a2a6af8, S and K2 have nine; the paper doesn't say",
@@ -172,14 +158,7 @@ CIFAR_ROWS = (
         spec=NET_13.after("relu1", _norm("norm1", size=5)).after("relu2", _norm("norm2", size=5)),
         geometries=("cifar",),
         recipe="cifar_2012",
-        effect=Effect(
-            top1_points=-2.0,
-            top5_points=None,
-            versus="cifar_13pct",
-            data="CIFAR-10 test",
-            protocol=None,
-            source="P sec. 3.3",
-        ),
+        published=("paper.cifar_lrn",),
         readings=("the norms of the first revision of the 11 % file, which differs from the 13 % net in them alone",),
     ),
     Variant(
@@ -203,22 +182,7 @@ CIFAR_ROWS = (
         geometries=("cifar",),
         recipe="cifar_2012",
         recipe_changes=(("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),),  # .01
-        effect=Effect(
-            top1_points=-2.0,
-            top5_points=None,
-            versus="cifar_13pct",
-            data="CIFAR-10 test",
-            protocol=None,
-            source="K1 layer-params-conv-local-11pct.cfg and -13pct.cfg (their first lines)",
-            note="the released files differ in local3 and in fc10's decay, too",
-        ),
-        score=Score(
-            top1_percent=11.0,
-            top5_percent=None,
-            data="CIFAR-10 test",
-            protocol=None,
-            source="P sec. 3.3; K1 layer-params-conv-local-11pct.cfg (its first line)",
-        ),
+        published=("cuda_convnet.11pct",),
         readings=(
             "an earlier revision of the file (@ 3878e8f) differs from the 13 % net by two norms alone, 5 maps wide and "
             "before the pools (cifar_13pct_lrn); this row is the released one, 9 maps wide",

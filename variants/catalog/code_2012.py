@@ -1,4 +1,4 @@
-"""The 2012 source code's net (run 145) and the runs of its log, where they differ from the paper. See catalog.py.
+"""The 2012 source code's net (run 145) and the runs of its log, where they differ from the paper.
 
 S is the 2012 source code; each of its layers/layer-params-N.cfg ends with that run's log.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from variants.catalog.edits import each, named, ungroup, with_init
 from variants.catalog.paper import PAPER
-from variants.catalog.row import Effect, Score, Variant
+from variants.catalog.row import Variant
 from variants.layers import LRN, Pool, SpatialLRN
 from variants.recipes.recipe import LateChange
 
@@ -21,37 +21,18 @@ CODE = (
 DROPS_BY_HAND = "the log's own epochs of drops differ by a few; this row keeps run 145's"
 
 
-def _log(run: str, top1: float, top5: float, data: str = "ILSVRC-2012 val", note: str = "") -> Effect:
-    """A run of the log minus run 145, both with ten views, from the log's own digits."""
-    return Effect(
-        top1_points=top1,
-        top5_points=top5,
-        versus="code_2012",
-        data=data,
-        protocol="ten_view",
-        source=f"S layer-params-{run}.cfg (log at its end)",
-        note=note,
-    )
-
-
 CODE_ROWS = (
     Variant(
         name="code_2012",
         family="code_2012",
         meaning="run 145, the paper's numbers: norm before ReLU in layer 1, a third norm, std .03 in conv3-5",
         source="S layers-145.cfg, layer-params-145.cfg",
-        expects="the paper's 40.7 / 18.2 % (ten views)",
+        expects="the paper's errors of one net in table 2, which are this run's",
         spec=CODE,
         recipe="code_2012",
-        score=Score(
-            top1_percent=40.664,
-            top5_percent=18.21,
-            data="ILSVRC-2012 val",
-            protocol="ten_view",
-            source="S layer-params-145.cfg (log at its end)",
-        ),
+        published=("run_145",),
         readings=(
-            "ReLU stands after pool1 and pool5, as in the file; it commutes with max pooling, but not with norm1",
+            "ReLU follows pool1 and pool5, as in the file; it commutes with max pooling, but not with norm1",
             "norms divide alpha by the window (layer.py:1183): 2e-5 a term across maps, 4e-5 a term within a map",
         ),
     ),
@@ -60,10 +41,10 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 145-half: one column, conv5 and dense layers at full width",
         source="S layers-145-half.cfg",
-        expects="the paper's 1.7 / 1.2 points",
+        expects="the paper's gain from two GPUs",
         spec=ungroup(CODE).but(conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}),
         recipe="code_2012",
-        effect=_log("145-half", 1.695, 1.23, data="ILSVRC-2010 test", note="39.168 / 18.229 against 145-2010"),
+        published=("run_145-half",),
         readings=(DROPS_BY_HAND,),
     ),
     Variant(
@@ -71,7 +52,7 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 147: 2x2 pools, conv2 padded by 1 and conv5 by 0 to keep 13 and 6",
         source="S layers-147.cfg",
-        expects="the paper's .4 / .3 points",
+        expects="the paper's gain from overlap",
         spec=each(CODE, named(CODE, Pool), size=2).but(conv2={"padding": 1}, conv5={"padding": 0}),
         recipe="code_2012",
         recipe_changes=(
@@ -79,7 +60,7 @@ CODE_ROWS = (
             ("schedule.at_epochs", (23.0, 51.0, 79.0)),
             ("late_changes", (LateChange(at_epoch=79.0, layer="conv1", lr=0.0),)),
         ),
-        effect=_log("147", 0.394, 0.3, note="41.058 / 18.510"),
+        published=("run_147",),
         readings=(
             "the log never slows conv1 and freezes it at 79; colour noise isn't mentioned, so it stays on to the end",
             "the biases' learning rate ended at .002, not .02; it dropped after epoch 23, and the log doesn't say when",
@@ -90,10 +71,10 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 148: none of the three norms",
         source="S layers-148.cfg",
-        expects="the paper's 1.4 / 1.2 points",
+        expects="the paper's gain from normalisation",
         spec=CODE.without("norm1", "norm2", "rnorm2"),
         recipe="code_2012",
-        effect=_log("148", 1.37, 1.152, note="42.034 / 19.362"),
+        published=("run_148",),
         readings=(DROPS_BY_HAND,),
     ),
     Variant(
@@ -106,7 +87,7 @@ CODE_ROWS = (
             conv2={"out": 320}, conv3={"groups": 2}, fc6={"out": 8192, "groups": 2}, fc7={"out": 4096, "groups": 2}
         ),
         recipe="code_2012",
-        effect=_log("150", 1.164, 1.12, note="41.828 / 19.330"),
+        published=("run_150",),
         readings=(DROPS_BY_HAND,),
     ),
     Variant(
@@ -117,12 +98,6 @@ CODE_ROWS = (
         expects="no loss: of the three norms only the first matters; not in the paper",
         spec=CODE.without("norm2", "rnorm2"),
         recipe="code_2012_dexp",
-        effect=_log(
-            "167",
-            -0.176,
-            -0.092,
-            note="40.488 / 18.118; against run 170, whose learning rate falls to 4e-5 and not 1e-5: -.04 / +.07; "
-            "no logged run has all norms and this schedule",
-        ),
+        published=("run_167",),
     ),
 )

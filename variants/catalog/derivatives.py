@@ -7,12 +7,11 @@ from dataclasses import replace
 from variants.catalog.code_2012 import CODE
 from variants.catalog.edits import WITH_WEIGHTS, each, named, ungroup, with_init
 from variants.catalog.paper import PAPER
-from variants.catalog.row import Effect, Protocol, Score, Variant
+from variants.catalog.row import Variant
 from variants.layers import LRN, AdaptivePool, BatchNorm, Init, Pool
 from variants.spec import AlexNetSpec
 
 BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")  # whose biases start at 1 in the paper
-CENTRE_OF_145 = "run 145's centre error is derived: 42.6 / 19.7 %, its ten-view error + 1.94 / 1.49"
 
 _FROM_227 = replace(PAPER, input_size=227).but(conv1={"rule": "floor"})
 
@@ -48,34 +47,17 @@ ZFNET = (
 )
 
 
-def _val(top1: float, top5: float, versus: str, source: str, note: str, protocol: Protocol = "centre") -> Effect:
-    return Effect(
-        top1_points=top1,
-        top5_points=top5,
-        versus=versus,
-        data="ILSVRC-2012 val",
-        protocol=protocol,
-        source=source,
-        note=note,
-    )
-
-
-def _score(top1: float, top5: float, source: str, protocol: Protocol = "centre") -> Score:
-    return Score(top1_percent=top1, top5_percent=top5, data="ILSVRC-2012 val", protocol=protocol, source=source)
-
-
 DERIVATIVE_ROWS = (
     Variant(
         name="caffe_alexnet",
         family="derivative",
         meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, norm with k = 1 across both columns",
         source="CF models/bvlc_alexnet/train_val.prototxt",
-        expects="the paper's error within .3 points",
+        expects="nearly the error of run 145 on the centre crop",
         spec=CAFFE_ALEXNET,
         recipe="caffe",
-        effect=_val(0.3, 0.1, "grouped_2gpu", "CF models/bvlc_alexnet/readme.md", CENTRE_OF_145),
-        score=_score(42.9, 19.8, "CF models/bvlc_alexnet/readme.md (snapshot 360,000)"),
-        readings=("Caffe groups convolutions but not norms, so its norms look across the columns' seam",),
+        published=("caffe.alexnet",),
+        readings=("Caffe groups convolutions but not norms, so its norms read maps of both columns",),
     ),
     Variant(
         name="caffenet",
@@ -85,21 +67,17 @@ DERIVATIVE_ROWS = (
         expects="the same error as caffe_alexnet, with smaller maps to normalise",
         spec=with_init(CAFFE_ALEXNET, BIASED, bias=1.0).move("norm1", after="pool1").move("norm2", after="pool2"),
         recipe="caffe",
-        effect=_val(
-            -0.3, -0.2, "caffe_alexnet", "CF readme.md of both models", "57.4 / 80.4 against 57.1 / 80.2 % right"
-        ),
-        score=_score(42.6, 19.6, "CF models/bvlc_reference_caffenet/readme.md (snapshot 310,000)"),
+        published=("caffe.caffenet",),
     ),
     Variant(
         name="one_weird_trick",
         family="derivative",
         meaning="torchvision's alexnet: no columns, no norms, dropout before fc6 and fc7",
         source="arXiv 1404.5997; torchvision models/alexnet.py",
-        expects="about one point more error than the paper's net",
+        expects="about one point more error than run 145 on the centre crop",
         spec=ONE_WEIRD_TRICK,
         recipe="torchvision",
-        effect=_val(0.9, 1.2, "grouped_2gpu", "torchvision AlexNet_Weights.IMAGENET1K_V1", CENTRE_OF_145),
-        score=_score(43.478, 20.934, "torchvision AlexNet_Weights.IMAGENET1K_V1"),
+        published=("torchvision.alexnet",),
         readings=("torchvision's widths, order and start; the net of arXiv 1404.5997 itself is owt_2014",),
     ),
     Variant(
@@ -112,8 +90,7 @@ DERIVATIVE_ROWS = (
             conv1={"out": 64}, conv2={"out": 192}, conv4={"out": 256}
         ),
         recipe="owt_2014",
-        effect=_val(-0.24, -0.06, "code_2012", "K2 wiki TrainingExample", "40.42 / 18.15 against run 145", "ten_view"),
-        score=_score(40.42, 18.15, "K2 wiki TrainingExample", "ten_view"),
+        published=("owt_2014.ten_view",),
     ),
     Variant(
         name="alexnet_bn",
@@ -123,8 +100,7 @@ DERIVATIVE_ROWS = (
         expects="lower error than Caffe's AlexNet",
         spec=_batch_normalised(),
         recipe="cvgj",
-        effect=_val(-2.7, -1.5, "caffe_alexnet", "cvjena/cnn-models@a0ade4d README", "39.9 / 18.1 against 42.6 / 19.6"),
-        score=_score(39.9, 18.1, "cvjena/cnn-models@a0ade4d README"),
+        published=("cvjena.alexnet_bn",),
         readings=("only the data's batch norm has scale and shift; the others leave them out",),
     ),
     Variant(
@@ -136,14 +112,7 @@ DERIVATIVE_ROWS = (
         spec=with_init(ungroup(PAPER), BIASED, bias=0.0).but(
             conv1={"out": 64, "rule": "floor"}, conv3={"out": 256}, conv4={"out": 256}
         ),
-        effect=_val(
-            -1.5,
-            -0.8,
-            "caffe_alexnet",
-            "MatConvNet doc/site/docs/pretrained.md",
-            "41.1 / 18.8 against its import's 42.6 / 19.6",
-        ),
-        score=_score(41.1, 18.8, "MatConvNet doc/site/docs/pretrained.md"),
+        published=("matconvnet.vgg_f",),
         readings=(
             "conv1 gives 54 positions by the floor rule; pools by the ceil rule bring them to 27, 13 and 6",
             "trained by the paper's recipe here; start values and biases are our choice",
@@ -156,9 +125,7 @@ DERIVATIVE_ROWS = (
         source="ZF fig. 3, sec. 3; table 3 (our model)",
         expects="lower error: a finer stem keeps more of the image",
         spec=ZFNET,
-        effect=_val(
-            -2.1, -1.6, "grouped_2gpu", "ZF table 3", "38.4 / 16.5 against their replica's 40.5 / 18.1", "ten_view"
-        ),
+        published=("zf.zfnet",),
         readings=(
             "the stem is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); norm constants are the paper's",
             "trained by the paper's recipe here; theirs had ten fixed crops and clipped kernels of large norm",

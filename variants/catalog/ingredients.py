@@ -1,6 +1,6 @@
-"""Each mistaken ingredient of the article alone on the paper's net: what if the article were right? See catalog.py.
+"""Each mistaken ingredient of the article alone on the paper's net: what if the article were right?
 
-The numbers of ambiguities (A1-A13) are those of catalog_article.py; claims are numbered as in the article's ledger.
+Ambiguities are numbered as in article.py (A1-A13), claims as `python -m harness article` lists them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from math import sqrt
 
 from variants.catalog.edits import WITH_WEIGHTS, each, named, with_init
 from variants.catalog.paper import PAPER
-from variants.catalog.row import Changes, Effect, Variant, at_128_pixels
+from variants.catalog.row import Changes, Variant
 from variants.layers import AdaptivePool, BatchNorm, Conv, Inception, SpatialLRN
 from variants.recipes.recipe import EverySteps
 from variants.spec import AlexNetSpec
@@ -37,7 +37,7 @@ def _one(
     spec: AlexNetSpec = PAPER,
     *,
     changes: Changes = (),
-    effect: Effect | None = None,
+    published: tuple[str, ...] = (),
     readings: tuple[str, ...] = (),
 ) -> Variant:
     """One ingredient of the article on the paper's net."""
@@ -49,7 +49,7 @@ def _one(
         expects=expects,
         spec=spec,
         recipe_changes=changes,
-        effect=effect,
+        published=published,
         readings=readings,
     )
 
@@ -67,9 +67,9 @@ INGREDIENT_ROWS = (
         "batch_norm",
         "batch norm between every convolution and its ReLU",
         "claims 14, 53, 54",
-        "somewhat lower error; more where it follows the ReLU (CB batchnorm: .499 against .471)",
+        "somewhat lower error; lower still where it follows the ReLU (CB batchnorm)",
         _batch_norm(),
-        effect=at_128_pixels(-0.7, "CB batchnorm: before ReLU with scale and shift .478 against .471"),
+        published=("caffenet128.batch_norm.before_affine",),
         readings=("response norms stay; the convolutions' biases stay, though batch norm subtracts them",),
     ),
     _one(
@@ -117,15 +117,7 @@ INGREDIENT_ROWS = (
         "claim 41",
         "slightly higher error",
         PAPER.move("norm1", after="pool1"),
-        effect=Effect(
-            top1_points=0.11,
-            top5_points=0.14,
-            versus="grouped_2gpu",
-            data="ILSVRC-2012 val",
-            protocol="ten_view",
-            source="S layer-params-120-2012.cfg, layer-params-131.cfg (logs at their ends)",
-            note="run 120 against 131, older nets with a low-resolution input beside; 41.044 / 18.714, 40.934 / 18.574",
-        ),
+        published=("run_120",),
         readings=("the second norm stays before pool2, which the claim allows; caffenet has both after their pools",),
     ),
     _one(
@@ -168,7 +160,7 @@ INGREDIENT_ROWS = (
         "claim 33",
         "hardly any difference",
         changes=(("nesterov", True),),
-        effect=at_128_pixels(-0.2, "CB Solvers: .473 against .471"),
+        published=("caffenet128.nesterov",),
     ),
     _one(
         "inverse_sqrt_rate",
@@ -190,7 +182,7 @@ INGREDIENT_ROWS = (
         "rotate_scale_crop",
         "recipe: rotation, scaling and crops in place of mirrors and colour noise",
         "claims 22-25",
-        "higher error: CB has +2.3 points for 5 degrees of rotation, +.9 for several scales",
+        "higher error, as CB has for 5 degrees of rotation and for several scales",
         changes=(
             ("augmentation.rotate_degrees", 15.0),
             ("augmentation.scale", (0.5, 1.0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.published.comparisons import compared_with
 from harness.report.claims import Judgement, claims_of, evaluated_under, judge_in
 from harness.report.evidence import METRICS, PAPER_NET, Comparison, Metric, Setting
 from harness.report.material import Material, in_setting
@@ -40,9 +41,9 @@ def pairs(given: Material, setting: Setting) -> Iterator[tuple[str, str]]:
         if name != setting.base:
             yield name, setting.base
     for name in setting.arms:
-        effect = given.catalog[name].effect if name in given.catalog else None
-        if effect is not None and effect.versus not in (setting.base, name) and effect.versus in setting.arms:
-            yield name, effect.versus
+        versus = compared_with(given.catalog[name]) if name in given.catalog else None
+        if versus is not None and versus not in (setting.base, name) and versus in setting.arms:
+            yield name, versus
 
 
 def judged(given: Material, setting: Setting, variant: str, versus: str, metric: Metric) -> Judgement | None:

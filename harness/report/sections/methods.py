@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.report.image_sets import CHECKED
 from harness.report.material import Material
 from harness.report.model import Bullets, Section
 
@@ -10,11 +11,10 @@ IMAGES = {
     "10,000 to test on), shown to the nets as three equal colour channels. It is small enough for any machine to "
     "train on in minutes.",
     "cifar10": "cifar10 is 60,000 colour pictures of 32x32 pixels in ten classes, 50,000 to train on and 10,000 to "
-    "test on.",
+    f"test on. {CHECKED}",
     "synthetic": "synthetic is drawn by a seeded generator: it exercises the machinery and says nothing about "
     "photographs.",
-    "imagenet": "imagenet is whatever folder was named so; it counts as ILSVRC only if its classes and images number "
-    "the same.",
+    "imagenet": f"imagenet is whatever folder was named so. {CHECKED}",
 }
 NOT_IMAGENET = (
     "Errors on these images are not ImageNet's and can't be set beside the paper's 40.7 and 18.2 %. The paper chose "

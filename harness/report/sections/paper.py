@@ -12,14 +12,6 @@ from harness.report.material import Material
 from harness.report.model import Block, Column, Paragraph, Section, Table
 from harness.report.text import NONE, points_with_interval, published_points
 
-RELATIONS = {
-    "equals": "equals",
-    "about": "equals",
-    "more_than": "more_than",
-    "less_than": "less_than",
-    "at_most": "less_than",
-}
-
 
 def section(given: Material) -> Section:
     """The paper's table of claims, then every other published difference that no run bears on."""
@@ -83,11 +75,11 @@ def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
                     variant=test.variant,
                     versus=test.versus,
                     metric=metric,
-                    effect=test.expected / 100,
+                    effect=round(test.expected / 100, 8),
                     data=claim.data,
                     protocol=None if test.protocol == "not_stated" else test.protocol,
                     source=claim.section,
-                    relation=RELATIONS[test.relation],  # type: ignore[arg-type]
+                    relation=test.bound,
                 )
             )
 
@@ -100,14 +92,17 @@ def _not_run(claims: Sequence[Claim]) -> Table:
     """One row a pair of variants and source, top-1 and top-5 side by side."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for claim in claims:
-        where = (claim.variant, str(claim.versus), claim.data, claim.protocol or NONE, claim.source)
+        recipes = " / ".join(dict.fromkeys((claim.recipe, claim.versus_recipe)))
+        where = (claim.variant, str(claim.versus), recipes, claim.data, claim.protocol or NONE, claim.source)
         rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
-        caption="Published differences of error in points that no seed of these runs bears on.",
+        caption="Published differences of error in points that no seed of these runs bears on. Recipes: one for both "
+        "sides, or the variant's and the other's.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Against"),
             *(Column(heading=label, align="right") for label, _ in METRICS.values()),
+            Column(heading="Recipes", share=2),
             Column(heading="Images", share=2),
             Column(heading="Protocol"),
             Column(heading="Source", share=3),

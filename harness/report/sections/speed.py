@@ -177,5 +177,5 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
 
 
 def _rate(speed: Speed) -> str:
-    low = number(speed.rate.images_per_second)
+    low = number(speed.throughput.images_per_second)
     return low if speed.high is None else f"{low} to {number(speed.high.images_per_second)}"

@@ -1,0 +1,67 @@
+"""Published differences between networks that were trained by different recipes, and the runs that can decide them.
+
+torchvision's net against the 2012 net, say, is a difference of network and recipe. Runs of both networks by one recipe
+measure something else. Only runs of each side by the recipe it was published with can decide such a claim, and those
+lie in two settings. Recipes are compared by their contents, so that a changed recipe of the same name does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from harness.records.store import RunRecord
+from harness.report.evidence import Setting
+from variants.catalog import CATALOG, native_recipe
+from variants.recipes.recipe import Evaluation, Recipe
+
+Runs = Mapping[int, RunRecord]
+Sides = tuple[tuple[str, str], tuple[str, str]]  # (variant, name of its recipe) of either side
+
+
+def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
+    """Why the runs of `setting` can't decide a difference between these sides, as a clause; None where they can."""
+    (_, recipe), (_, versus_recipe) = sides
+    if recipe == versus_recipe:
+        return None
+    foreign = [name for variant, name in sides if _published_recipe(variant, name) is None]
+    if foreign:
+        return f"published with a recipe that the harness does not have ({', '.join(foreign)})"
+    if all(_as_published(setting.arms.get(variant, {}), variant, name) for variant, name in sides):
+        return None
+    return f"published with another recipe on each side ({recipe}, {versus_recipe}); these runs used one"
+
+
+def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
+    """Settings made of two: each side's runs by its own recipe, on the same images, geometry, device and precision."""
+    (variant, recipe), (versus, versus_recipe) = sides
+    if recipe == versus_recipe:
+        return
+    for ours in settings:
+        for theirs in settings:
+            left, right = ours.arms.get(variant, {}), theirs.arms.get(versus, {})
+            comparable = ours is not theirs and _conditions(ours) == _conditions(theirs)
+            if comparable and _as_published(left, variant, recipe) and _as_published(right, versus, versus_recipe):
+                yield Setting(key=ours.key, arms={variant: left, versus: right}, base=versus)
+
+
+def _conditions(setting: Setting) -> tuple[object, ...]:
+    """What has to be equal on both sides; store_size belongs to the recipe."""
+    key = setting.key
+    return replace(key.data, store_size=0), key.geometry, key.device, key.precision
+
+
+def _as_published(runs: Runs, variant: str, recipe: str) -> bool:
+    published = _published_recipe(variant, recipe)
+    return bool(runs) and all(_training(run.spec.recipe) == published for run in runs.values())
+
+
+def _published_recipe(variant: str, recipe: str) -> Recipe | None:
+    """The contents of the recipe that the side was published with; None where it is none of ours."""
+    row = CATALOG.get(variant)
+    return _training(native_recipe(row)) if row is not None and row.recipe == recipe else None
+
+
+def _training(recipe: Recipe) -> Recipe:
+    """The recipe without its name and without how it evaluates, which the protocol of a claim settles."""
+    return replace(recipe, name="", evaluation=Evaluation())

@@ -36,6 +36,8 @@ def run_study(
     environments: Sequence[Environment],
     results: Path,
     out: Path,
+    checkpoint_s: float,
+    fresh: bool,
 ) -> None:
     """Run what is missing of `study` and write its report. request: what all of its runs share.
 
@@ -54,7 +56,7 @@ def run_study(
         f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
         f"{len(todo)} to do, {len(environments)} at a time"
     )
-    tasks = [Task(to_json(spec), specs[spec], where, results) for spec in todo]
+    tasks = [Task(to_json(spec), specs[spec], where, results, checkpoint_s, fresh) for spec in todo]
     failures = _run(todo, tasks, environments, limit_s) if todo else []
     reports.write(name, own_records(list(specs), store), store.reference(name), out)
     if failures:

@@ -110,6 +110,8 @@ def reproduce(
         int | None, typer.Option(min=1, help="Runs at a time; default: one for each core or GPU. On GPUs: for each.")
     ] = None,
     skip_bad_images: SkipBad = False,
+    checkpoint_minutes: Minutes = 10,
+    fresh: Fresh = False,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
 ) -> None:
@@ -125,7 +127,7 @@ def reproduce(
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
     where, environments = study_placement(device, jobs, loader)
-    run_study(study, wanted, request, minutes * 60, where, environments, results, out)
+    run_study(study, wanted, request, minutes * 60, where, environments, results, out, 60 * checkpoint_minutes, fresh)
 
 
 def evaluate(

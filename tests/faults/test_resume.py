@@ -1,0 +1,129 @@
+"""A run that is killed at any moment goes on by the same command, and ends as the run that never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.checkpoint import FOLDER
+from harness.events import RunResumed, StepsDone
+from harness.records.store import RunRecord, Store
+
+ROOT = Path(__file__).parents[2]
+RUN = ("run", "--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--threads", "1", "--set", "epochs=4")
+
+
+def start(results: Path, *more: str) -> subprocess.Popen[str]:
+    """A run of 125 steps in windows of 20, with a checkpoint after each."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(results.parent / "cache")}
+    words = [*RUN, "--results", str(results), "--checkpoint-minutes", "0", *more]
+    command = [sys.executable, "-m", "harness", *words]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, float]:
+    """The run that never stopped, and how long it took."""
+    results, began = tmp_path_factory.mktemp("whole") / "results", time.monotonic()
+    finish(start(results))
+    (record,) = Store(results).records()
+    assert not list((results / FOLDER).glob("*"))  # sealed: no checkpoint is left
+    return record, time.monotonic() - began
+
+
+def losses(record: RunRecord) -> list[float]:
+    return [loss for event in record.events() if isinstance(event, StepsDone) for loss in event.losses]
+
+
+def equal(one: RunRecord, other: RunRecord) -> None:
+    assert losses(one) == losses(other)
+    for protocol in one.summary.results:
+        assert one.summary.results[protocol] == other.summary.results[protocol]
+        assert np.array_equal(one.correct(protocol, 1), other.correct(protocol, 1))
+    assert np.array_equal(one.array("conv1"), other.array("conv1"))
+    assert (one.summary.steps, one.summary.images_seen) == (other.summary.steps, other.summary.images_seen)
+
+
+def finished(results: Path) -> RunRecord:
+    (record,) = [record for record in Store(results).records() if record.summary.status == "ok"]
+    return record
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_killed_at_random_moments_it_ends_as_the_run_that_never_stopped(
+    tmp_path: Path, whole: tuple[RunRecord, float], number: int
+) -> None:
+    record, length_s = whole
+    chance = random.Random(number)
+    results = tmp_path / "results"
+    for _ in range(2):
+        process = start(results)
+        time.sleep(chance.uniform(0.3, 1.0) * length_s)
+        process.kill()
+        process.communicate()
+    if not any(sealed.summary.status == "ok" for sealed in Store(results).records()):
+        finish(start(results))
+    equal(finished(results), record)
+    assert not list((results / FOLDER).glob("*/*"))
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_its_last_step_and_goes_on_from_there(
+    tmp_path: Path, whole: tuple[RunRecord, float], ending: signal.Signals
+) -> None:
+    results = tmp_path / "results"
+    process = start(results)
+    while not list(results.glob(f"{FOLDER}/*/*.safetensors")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(ending)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (stopped,) = Store(results).records()
+    assert stopped.summary.status == "interrupted"
+    assert f"stopped by {ending.name} after {stopped.summary.steps} steps" in str(stopped.summary.status_reason)
+    finish(start(results))
+    record = finished(results)
+    (resumed,) = [event for event in record.events() if isinstance(event, RunResumed)]
+    assert (resumed.step, resumed.run_id) == (stopped.summary.steps, stopped.run_id)
+    equal(record, whole[0])
+
+
+def test_fresh_starts_anew(tmp_path: Path, whole: tuple[RunRecord, float]) -> None:
+    results = tmp_path / "results"
+    process = start(results)
+    while not list(results.glob(f"{FOLDER}/*/*.safetensors")):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    finish(start(results, "--fresh"))
+    record = finished(results)
+    assert not any(isinstance(event, RunResumed) for event in record.events())
+    equal(record, whole[0])
+
+
+def test_a_full_disk_leaves_the_run_going_and_says_so(tmp_path: Path) -> None:
+    """A file where the folder of the checkpoints ought to be refuses as a full disk does."""
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / FOLDER).write_text("")
+    out, said = start(results).communicate(timeout=300)
+    assert out.startswith("no_lrn: top-1 error ")
+    assert "no checkpoint at step 20: can't write" in said
+    (summary,) = results.glob("2*/summary.json")
+    assert json.loads(summary.read_text())["status"] == "ok"

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,16 @@ from safetensors import SafetensorError
 
 from harness.data.augment.transforms import Pixels, train_view
 from harness.data.base import CropRule, Loader, Prepared, Progress, silent
-from harness.data.loaders.factory import LoaderName, open_loader
+from harness.data.loaders.factory import open_loader
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event
 from harness.machine.env import describe, usable_cores
+from harness.placement import LoaderName, Placement
 from harness.precision import float32_precision
-from harness.probes.host import HostProbe
-from harness.probes.nvml import open_nvml
 from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
+from harness.probes.table import open_probes
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
@@ -38,20 +37,6 @@ Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where and how a run computes; recorded in env.json, outside the digest.
-
-    threads: torch's intra-op threads. workers: the loader's. concurrent: runs at once on this machine.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    workers: int = 1
-    loader: LoaderName = "auto"
-    concurrent: int = 1
-
-
 def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
     """The placement for the command line's options. Raises UsageError for a device that can't be used."""
     if device == "auto":
@@ -62,7 +47,7 @@ def placement(device: str, threads: int | None, workers: int, loader: LoaderName
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
-    return Placement(device, threads or usable_cores(), workers, loader)
+    return Placement(device=device, threads=threads or usable_cores(), workers=workers, loader=loader)
 
 
 def execute(
@@ -82,7 +67,7 @@ def execute(
     reset_peak_gpu_memory(device)
     with (
         float32_precision(recipe.precision),
-        store.open(spec, describe(store.root) | {"placement": asdict(where)}, clock=time.perf_counter) as writer,
+        store.open(spec, describe(store.root, where), clock=time.perf_counter) as writer,
     ):
         loader, val_loader = open_loaders(spec, prepared, where)
         for sentence in writer.swept:
@@ -97,7 +82,7 @@ def execute(
             for take in (writer.event, summary.event, listen):
                 take(event)
 
-        with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
+        with Sampler(open_probes(where.device), writer.sample, writer.elapsed) as sampler:
             with closing(train(model, loader, val_loader, pixels, recipe, device)) as events:
                 for event in events:
                     report(event)

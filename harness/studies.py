@@ -10,9 +10,10 @@ from typing import Any
 from harness.errors import unknown
 from harness.events import Event
 from harness.machine.env import machine_id
+from harness.placement import Placement
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, prepare_for
-from harness.run import Placement, execute
+from harness.run import execute
 from harness.serialization import from_json
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
@@ -113,5 +114,5 @@ def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
 def own_records(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
     """What this machine sealed of those runs, however they ended, by run_id. What was copied here is not its own."""
     digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
-    sealed = [record for record in store.records() if record.env.get("machine_id") == here]
+    sealed = [record for record in store.records() if record.env.machine_id == here]
     return [record for record in sealed if record.spec.digest in digests]

@@ -10,15 +10,15 @@ from pathlib import Path
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
-from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
 from harness.machine.env import usable_cores
 from harness.machine.gpus import visible_gpus
 from harness.machine.hardware import memory_limit_mib
+from harness.placement import LoaderName, Placement
 from harness.records.store import Store
 from harness.report.text import count
 from harness.resolve import RunRequest, check_request, run_spec, study_requests
-from harness.run import Placement, placement
+from harness.run import placement
 from harness.serialization import to_json
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, own_records, work
@@ -81,7 +81,10 @@ def study_placement(
             raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
         environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
         workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run feeds the GPU
-        return Placement("cuda", usable_cores(), workers, loader, jobs or 1), environments
+        where = Placement(
+            device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1
+        )
+        return where, environments
     where = placement(device, None, 1, loader)
     jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // RUN_MIB))
     return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs), [{} for _ in range(jobs)]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness.machine.env import version
 from harness.machine.hardware import cpu, disk_free_mib
-from harness.probes.devices import Unavailable
+from harness.probes.base import Unavailable
 from harness.probes.nvml import connect
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder
@@ -59,8 +59,8 @@ def python() -> Finding:
 def processor() -> Finding:
     """Cores and memory that this process may use."""
     found = cpu()
-    cores, gib = found["cores_usable"], found["memory_mib"] / 1024
-    return Finding("CPU", "ok", f"{found['model']}, {cores} usable cores, {gib:.1f} GiB memory")
+    gib = found.memory_mib / 1024
+    return Finding("CPU", "ok", f"{found.model}, {found.cores_usable} usable cores, {gib:.1f} GiB memory")
 
 
 def libraries() -> Finding:
@@ -103,13 +103,11 @@ def gpu_probe(nvml: Any = None) -> Finding:
         probe = connect(nvml=nvml)
     except Unavailable as reason:
         return Finding("NVML", "absent", f"absent ({reason}), fine: GPU fields stay null")
-    try:
-        told = probe.describe()
-        names = ", ".join(str(device["name"]) for device in told)
-        unread = sorted({field for device in told for field in device["missing"]})
-        return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
-    finally:
-        probe.close()
+    with probe:
+        gpus = probe.gpus()
+    names = ", ".join(str(gpu.name) for gpu in gpus)
+    unread = sorted({field for gpu in gpus for field in gpu.missing})
+    return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
 
 
 def loader() -> Finding:

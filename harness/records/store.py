@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RecordError
+from harness.machine.environment import Environment
 from harness.records.files import writing
 from harness.records.locks import guarded, is_held, take
-from harness.records.record import RUN_ID, RunRecord, read_document, read_spec, read_summary, schema_version
+from harness.records.record import RUN_ID, RunRecord, read_environment, read_spec, read_summary
 from harness.records.verify import verify
 from harness.records.writer import Writer, seal_folder
 from harness.signals import Terminated, terminable
@@ -49,7 +49,7 @@ class Store:
     def open(
         self,
         spec: RunSpec,
-        env: dict[str, Any],
+        env: Environment,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
@@ -79,7 +79,7 @@ class Store:
             return
 
     def _begin(
-        self, spec: RunSpec, env: dict[str, Any], clock: Callable[[], float], now: Callable[[], datetime]
+        self, spec: RunSpec, env: Environment, clock: Callable[[], float], now: Callable[[], datetime]
     ) -> tuple[Writer, int]:
         self.make()
         with guarded(self._open / "guard.lock"):
@@ -156,7 +156,7 @@ class Store:
                 record = RunRecord.load(path)
             except RecordError:
                 continue
-            if record.env.get("machine_id") == machine_id and record.summary.status == "ok":
+            if record.env.machine_id == machine_id and record.summary.status == "ok":
                 found.add(record.spec.digest)
         return found
 
@@ -170,14 +170,14 @@ def record_folders(root: Path) -> list[Path]:
 def _put_away(folder: Path, now: Callable[[], datetime]) -> str:
     """Seals a killed run's folder if something happened in it, else removes it. Returns what was done."""
     try:
-        env = read_document(folder / "env.json")
-        spec = read_spec(folder, env)
+        env = read_environment(folder)
+        spec = read_spec(folder, env.schema_version)
     except RecordError:
         return _remove(folder)
     try:
         status = read_summary(folder).status
     except RecordError:
-        return _seal_killed(folder, spec, schema_version(env), now)
+        return _seal_killed(folder, spec, env.schema_version, now)
     seal_folder(folder, None)
     return f"{folder.name} was killed while it was being sealed; it is sealed now as {status}"
 

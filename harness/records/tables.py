@@ -16,7 +16,7 @@ from harness.serialization import to_plain
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     """One row a run and protocol, with every number of the summary; a run without result has one, protocol None.
 
-    speed_key: what must be equal before two speeds may be compared (env.bench_key), as one line of text.
+    speed_key: what must be equal before two speeds may be compared (machine.env.bench_key), as one line of text.
     """
     rows = []
     for record in records:
@@ -88,7 +88,7 @@ def _machine(record: RunRecord) -> dict[str, Any]:
     env, spec = record.env, record.spec
     key = bench_key(env, spec, loader=record.summary.loader)
     return {
-        "machine_id": env.get("machine_id"),
+        "machine_id": env.machine_id,
         "device": spec.device,
         "device_name": key["device"],
         "speed_key": ", ".join(f"{name}={part}" for name, part in key.items() if part is not None),

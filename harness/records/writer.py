@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from harness.errors import RecordError
 from harness.events import Event, StepsDone
+from harness.machine.environment import SCHEMA_VERSION, Environment
 from harness.probes.base import Sample
 from harness.records import schema_1
 from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_whole, writing
 from harness.records.lines import LineWriter, read_lines
 from harness.records.record import Stamped, bits_name, sealed_digest
-from harness.records.schema import SCHEMA_VERSION, Status, Summary
-from harness.serialization import from_json, to_json
+from harness.records.schema import Status, Summary
+from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -61,10 +62,10 @@ class Writer:
         self._summary: Summary | None = None
         self._schema_version = SCHEMA_VERSION
 
-    def begin(self, env: dict[str, Any]) -> None:
-        """What can be told before the first step."""
+    def begin(self, env: Environment) -> None:
+        """Write what is known before the first step."""
         write_whole(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
-        write_whole(self.folder / "env.json", document({"schema_version": SCHEMA_VERSION, **env}))
+        write_whole(self.folder / "env.json", document(to_plain(env)))
 
     def elapsed(self) -> float:
         return self._clock() - self._zero

@@ -37,7 +37,7 @@ def test_the_last_line_of_a_run_tells_errors_and_record(call: Any, words: tuple[
     assert match[1] == loader
     (record,) = Store(Path("results")).records()
     assert record.path == Path(match[2])
-    assert (record.summary.loader, record.env["placement"]["loader"]) == (loader, loader)
+    assert (record.summary.loader, record.env.placement.loader) == (loader, loader)
 
 
 def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_mend_it(

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 
 from harness.cli.app import main
 from harness.data.prepare.job import prepare
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.run import Placement, evaluate_weights, execute
+from harness.run import evaluate_weights, execute
 from variants.catalog import CATALOG
 from variants.modules.alexnet import build
 

@@ -16,9 +16,10 @@ import torch
 from harness.data.loaders.factory import LoaderName
 from harness.data.prepare.job import prepare
 from harness.events import StepsDone
+from harness.placement import Placement
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, run_spec
-from harness.run import Placement, execute
+from harness.run import execute
 from variants.recipes.recipe import Augmentation, Evaluation
 
 ROOT = Path(__file__).parents[2]

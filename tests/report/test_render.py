@@ -157,7 +157,7 @@ def test_the_readme_table_stands_between_its_markers_with_one_row_a_variant(mode
 
 def test_a_data_set_named_like_markup_goes_through(study: Study, tmp_path: Path):
     data = replace(study.spec("grouped_2gpu", 0).data, name="#evil|<b>")
-    env = {**ENV, "cpu": {**ENV["cpu"], "model": "$x$ `y`"}}
+    env = replace(ENV, cpu=replace(ENV.cpu, model="$x$ `y`"))
     study.run(study.spec("grouped_2gpu", 0, data=data), 0.2, env)
     write_report(build("reproduce", Store(study.root).records()), tmp_path)
     assert "<b>" not in (tmp_path / "report.md").read_text()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from study_records import ENV, ERRORS, Study
 
+from harness.machine.environment import UsedGpu
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.records.store import Store
 from harness.report.build import build, material
@@ -89,7 +90,7 @@ def test_a_machine_without_gpu_has_no_gpu_columns_and_the_reason_below(model: Re
 
 
 def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Study):
-    env = {**ENV, "gpus": [{"name": "NVIDIA H100"}], "driver": "560.35"}
+    env = replace(ENV, used_gpus=(UsedGpu(name="NVIDIA H100", uuid="GPU-1"),), driver="560.35")
     study.run(study.spec("grouped_2gpu", 0, device="cuda"), 0.16, env)
     model = build("reproduce", Store(study.root).records())
     speed = tables(section(model, "Speed"))[0]
@@ -103,7 +104,7 @@ def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Stu
 
 def test_speeds_of_two_machines_stand_in_two_tables(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
-    study.run(study.spec("grouped_2gpu", 1), 0.16, {**ENV, "cpu": {**ENV["cpu"], "model": "another"}})
+    study.run(study.spec("grouped_2gpu", 1), 0.16, replace(ENV, cpu=replace(ENV.cpu, model="another")))
     speed = section(build("reproduce", Store(study.root).records()), "Speed")
     assert [len(table.rows) for table in tables(speed) if table.caption.startswith("Training speed")] == [1, 1]
 

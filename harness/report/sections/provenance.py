@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
+from harness.machine.environment import Environment
 from harness.records.files import SUMS, read_whole
 from harness.records.record import TEXT_LIMIT
 from harness.records.store import RunRecord
@@ -71,16 +71,16 @@ def _versions(records: Sequence[RunRecord]) -> tuple[Block, ...]:
     )
 
 
-def _environment(env: dict[str, Any]) -> dict[str, str]:
-    source = env.get("source") or {}
-    state = " with changes that the record holds" if source.get("dirty") else ""
+def _environment(env: Environment) -> dict[str, str]:
+    source = env.source
+    state = " with changes that the record holds" if source is not None and source.dirty else ""
     known = {
-        "commit": f"{short(source.get('commit'))}{state}" if source else NONE,
-        "harness": env.get("harness"),
-        "python": env.get("python"),
-        **(env.get("packages") or {}),
-        "system": env.get("os"),
-        "GPU driver": env.get("driver"),
+        "commit": f"{short(source.commit)}{state}" if source is not None else NONE,
+        "harness": env.harness,
+        "python": env.python,
+        **env.packages,
+        "system": env.os,
+        "GPU driver": env.driver,
     }
     return {name: str(held) for name, held in known.items() if held is not None}
 
@@ -104,7 +104,7 @@ def _records(records: Sequence[RunRecord]) -> tuple[Block, ...]:
                     record.summary.status,
                     short(record.summary.spec_digest),
                     short(checksum(record)),
-                    short((record.env.get("source") or {}).get("commit")),
+                    short(record.env.source.commit) if record.env.source else NONE,
                 )
                 for record in records
             ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from harness.records.store import RunRecord
 from harness.report.evidence import Setting
@@ -45,12 +44,11 @@ def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
 
 def machine(record: RunRecord) -> str:
     """The devices that computed, in words."""
-    cpu: dict[str, Any] = record.env.get("cpu") or {}
-    cores = f"{cpu.get('model', 'unknown processor')}, {count(int(cpu.get('cores_usable', 1)), 'usable core')}"
+    cpu = record.env.cpu
+    cores = f"{cpu.model}, {count(cpu.cores_usable, 'usable core')}"
     if record.spec.device == "cpu":
         return cores
-    gpus: Sequence[dict[str, Any]] = record.env.get("gpus") or ()
-    names = [str(gpu.get("name") or "unnamed GPU") for gpu in gpus] or ["a GPU that NVML did not name"]
+    names = [gpu.name for gpu in record.env.used_gpus or ()] or ["a GPU that the record does not name"]
     return f"{' + '.join(names)} ({cores})"
 
 

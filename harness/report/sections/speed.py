@@ -38,8 +38,7 @@ def section(given: Material) -> Section:
 
 def key_of(record: RunRecord) -> dict[str, Any]:
     """What must be equal for two speeds to be compared, runs at once on the machine included."""
-    key = bench_key(record.env, record.spec, loader=record.summary.loader)
-    return key | {"runs_at_once": (record.env.get("placement") or {}).get("concurrent")}
+    return bench_key(record.env, record.spec, loader=record.summary.loader)
 
 
 def _by_key(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import RecordError
+from harness.errors import AlreadyRunning, RecordError
+from harness.files import LockHeldError, is_locked, take_lock
 from harness.machine.environment import Environment
 from harness.records.files import writing
-from harness.records.locks import guarded, is_held, take
 from harness.records.record import RUN_ID, RunRecord, read_environment, read_spec, read_summary
 from harness.records.verify import verify
 from harness.records.writer import Writer, seal_folder
@@ -75,15 +75,26 @@ class Store:
         """Raises RecordError where nothing can be written: better known before data is prepared than after."""
         with writing(self._open):
             self._open.mkdir(parents=True, exist_ok=True)
-        with guarded(self._open / "guard.lock"):
+        with self._guard():
             return
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Wait for the lock under which runs begin; it is held for moments only."""
+        path = self._open / "guard.lock"
+        with writing(path):
+            handle = take_lock(path, wait=True)
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def _begin(
         self, spec: RunSpec, env: Environment, clock: Callable[[], float], now: Callable[[], datetime]
     ) -> tuple[Writer, int]:
         self.make()
-        with guarded(self._open / "guard.lock"):
-            lock = take(self._open / f"{spec.digest}.lock")
+        with self._guard():
+            lock = _take(self._open / f"{spec.digest}.lock")
             try:
                 swept = self._sweep(spec.digest, now)
                 writer = Writer(self._new_folder(spec, now()), spec, clock=clock, now=now, swept=swept)
@@ -113,10 +124,11 @@ class Store:
         for lock in self._open.glob("*.lock"):
             if lock.name in ("guard.lock", f"{own_digest}.lock"):
                 continue
-            if is_held(lock):
-                living.add(lock.name[:8])
-            else:
-                lock.unlink()
+            with writing(lock):
+                if is_locked(lock):
+                    living.add(lock.name[:8])
+                else:
+                    lock.unlink()
         told = []
         for folder in sorted(path for path in self._open.iterdir() if path.is_dir()):
             match = RUN_ID.fullmatch(folder.name)
@@ -159,6 +171,18 @@ class Store:
             if record.env.machine_id == machine_id and record.summary.status == "ok":
                 found.add(record.spec.digest)
         return found
+
+
+def _take(path: Path) -> int:
+    """The handle of a run's lock. Raises AlreadyRunning where a living process has it."""
+    try:
+        with writing(path):
+            return take_lock(path, wait=False)
+    except LockHeldError as held:
+        holder = held.holder or "another"
+        raise AlreadyRunning(
+            f"the same run is going on in process {holder}; wait for it to end, or stop it with: kill {holder}"
+        ) from None
 
 
 def record_folders(root: Path) -> list[Path]:

@@ -232,3 +232,12 @@ def test_a_sigterm_that_python_drops_in_a_callback_comes_again(capfd: pytest.Cap
     assert passed == ["the callback"]
     assert reference() is None
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_temporary_file_of_a_killed_writer_is_not_sealed_with_the_record(tmp_path: Path) -> None:
+    folder = tmp_path / ".open"
+    with Store(tmp_path).open(SPEC, ENV) as writer:
+        writer.event(STEPS)
+        (folder / writer.run_id / ".probes.json.1.tmp").write_text("{")
+        sealed = writer.seal(summary_of(writer))
+    assert not [path for path in sealed.iterdir() if path.name.startswith(".")]

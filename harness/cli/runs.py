@@ -101,7 +101,8 @@ def reproduce(
     """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
 
     from harness.cli.reproduce import run_study, study_placement
-    from harness.resolve import RunRequest
+    from harness.memory import largest_run_mib
+    from harness.resolve import RunRequest, study_requests
     from harness.studies import study_named
 
     if not isfinite(minutes):
@@ -109,7 +110,8 @@ def reproduce(
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
-    where, environments = study_placement(device, jobs, loader)
+    largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
+    where, environments = study_placement(device, jobs, loader, run_mib=largest)
     run_study(study, wanted, request, minutes * 60, where, environments, results, out)
 
 

@@ -141,6 +141,10 @@ class NvmlProbe(Probe):
         """The devices, for env.json."""
         return tuple(self._gpu(device) for device in self._devices)
 
+    def readable_uuids(self) -> list[str]:
+        """The UUIDs of the devices that NVML can read."""
+        return [device.uuid for device in self._devices if device.unreadable is None]
+
     def _gpu(self, device: Device) -> Gpu:
         nvml, missing = self._nvml, dict[str, str]()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_nvml import ANSWERS, FakeNvml, Gpu
 
+from harness.machine.gpus import visible_gpus
 from harness.probes.base import Unavailable
 from harness.probes.devices import choose
 from harness.probes.nvml import FIELDS, LostError, connect, open_nvml, throttle_words
@@ -181,6 +182,7 @@ def test_one_unreadable_gpu_hides_no_other_and_moves_none() -> None:
     (only,) = open_nvml("cuda:1", environ={}, nvml=nvml).sample(0.0)
     assert only.device == "GPU-bbbb-2"
     assert [gpu.name for gpu in connect({}, nvml=nvml).gpus()] == [None, "NVIDIA Test GPU"]
+    assert visible_gpus({}, nvml=nvml) == ["GPU-bbbb-2"]
     assert chosen_from(nvml, "1") == ["GPU-bbbb-2"]
     with pytest.raises(Unavailable, match="NVML can't read GPU 0: GPU is lost"):
         open_nvml("cuda:0", environ={}, nvml=nvml)

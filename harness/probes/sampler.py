@@ -19,7 +19,7 @@ class Sampler:
 
     sink: takes each sample, from the probes' threads, never two at once and never after the block. If it raises,
     sampling ends: a run that can't be watched still runs. clock: seconds, the zero of the samples' `t_s`
-    (Writer.elapsed). A probe whose first call fails tells so once, in a sample with `available` null and the reason.
+    (Writer.elapsed). A probe whose first call fails reports it once, in a sample with `available` null and the reason.
     """
 
     def __init__(

@@ -98,7 +98,7 @@ class _Watched:
         return max((float(values.max()) for _, values in self._of(field)), default=None)
 
     def throttled(self) -> dict[str, float]:
-        """Seconds of training in which each reason held, a sample standing until the next; devices add up."""
+        """Seconds of training in which each reason held, each sample counting until the next; devices add up."""
         held: dict[str, float] = defaultdict(float)
         for times, masks in self._of("throttle_mask"):
             seconds = np.diff(self._trained_s(times))
@@ -150,7 +150,7 @@ def _counter(series: Series, at: Floats) -> Floats:
 
 
 def _integral(series: Series, at: Floats) -> Floats:
-    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading stands."""
+    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading counts."""
     times, values = series
     every = np.unique(np.concatenate([times, at]))
     rates = np.interp(every, times, values)

@@ -100,7 +100,7 @@ def parse_sums(text: str) -> dict[str, str]:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cuts what stands after the last line's end: the line a killed process was writing.
+    """Cuts what comes after the last line's end: the line a killed process was writing.
 
     A file without a torn line is only read: it may be read-only already, which stops everybody but root.
     """

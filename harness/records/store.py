@@ -29,7 +29,7 @@ def utc_now() -> datetime:
 
 
 def run_id_of(spec: RunSpec, when: datetime) -> str:
-    """A name that sorts by time and tells at a glance what ran; the last 8 digits begin the spec's digest."""
+    """A name that sorts by time and says what ran; the last 8 digits begin the spec's digest."""
     parts = (spec.variant, spec.geometry, spec.data.name, f"s{spec.seed}")
     plain = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts)
     return f"{when:%Y%m%dT%H%M%SZ}-{plain}-{spec.digest[:8]}"
@@ -129,13 +129,13 @@ class Store:
                     living.add(lock.name[:8])
                 else:
                     lock.unlink()
-        told = []
+        done = []
         for folder in sorted(path for path in self._open.iterdir() if path.is_dir()):
             match = RUN_ID.fullmatch(folder.name)
             digest = match["digest"] if match else ""
             if digest not in living or digest == own_digest[:8]:
-                told.append(_put_away(folder, now))
-        return tuple(told)
+                done.append(_put_away(folder, now))
+        return tuple(done)
 
     def records(self) -> list[RunRecord]:
         """The sealed records directly under the folder, by run_id; those under reference/ came with the clone.

@@ -85,7 +85,7 @@ class Writer:
             yield from_json(line, Sample)
 
     def probes(self, report: dict[str, Any]) -> None:
-        """What the sampler tells at the end (probes.json)."""
+        """What the sampler reports at the end (probes.json)."""
         write_file(self.folder / "probes.json", document(report))
 
     def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:

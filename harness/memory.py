@@ -27,7 +27,7 @@ def run_mib(net: AlexNetSpec, batch_size: int) -> int:
 
     Measured peaks (resident memory, one thread, float32) of grouped_2gpu:
     mini, batch 64: 802 MiB on synthetic images and 1,650 MiB with FFCV; the estimate is 1,759 MiB.
-    Full size, batch 128, 10 classes, synthetic images, 20 steps with a validation: 2,455 MiB; the estimate is 3,816.
+    Full size, batch 128, 10 classes, synthetic images, 32 steps with validations: 2,455 MiB; the estimate is 3,816.
     A data set larger than memory adds pages that the system takes back when it needs them; they are left out.
     """
     outputs = sorted((prod(row.output) for row in net.rows), reverse=True)

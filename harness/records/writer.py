@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,9 @@ from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
-UNFINISHED = {  # null in every record whose run gave no result
-    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_gpu_mib",
-    "gpu_utilisation", "gpu_energy_j", "cpu_utilisation",
-}  # fmt: skip
+UNFINISHED = {  # null in every record whose run gave no result: all that may be null but the reason of its status
+    field.name for field in fields(Summary) if "None" in str(field.type) and field.name != "status_reason"
+}
 
 
 class Writer:

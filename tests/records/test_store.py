@@ -289,3 +289,12 @@ def test_a_summary_field_added_with_a_default_leaves_sealed_records_readable(tmp
 
     text = (write_run(tmp_path) / "summary.json").read_bytes()
     assert from_json(text, Wider).disk_temperature_c is None
+
+
+def test_a_run_without_result_has_a_reason_for_each_null(tmp_path: Path) -> None:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
+        path = writer.fail("failed", "for the test")
+    summary = RunRecord.load(path).summary
+    nulls = {name for name, number in vars(summary).items() if number is None}
+    assert nulls == set(summary.missing)
+    assert set(summary.missing.values()) == {"for the test"}

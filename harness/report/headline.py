@@ -6,9 +6,9 @@ from harness.published.comparisons import compared_with
 from harness.report.claims import Judgement
 from harness.report.evidence import Setting
 from harness.report.material import Material
-from harness.report.model import Column, Table
 from harness.report.sections.differences import judged, seen
 from harness.report.text import NONE, percent_with_interval, points_with_interval, published_points
+from harness.tables import Column, Table
 
 
 def headline(given: Material) -> Table | None:

@@ -1,13 +1,13 @@
-"""The report before it has a look: sections of plain text, tables of finished strings, figures as bytes.
+"""The report as a value: sections of plain text, tables of finished strings, figures as bytes.
 
-Markdown and PDF are two thin views of this one value, so they can't disagree. No string here is markup.
+Markdown and PDF are written from this one value, so they can't disagree. No string here is markup.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from harness.tables import Table
 from variants.values import value
 
 
@@ -34,40 +34,6 @@ class Commands:
 
     kind: Literal["commands"] = "commands"
     lines: tuple[str, ...]
-
-
-@value
-class Column:
-    """Columns with a `share` hold prose and divide the width that the others leave, in proportion."""
-
-    heading: str
-    align: Literal["left", "right"] = "left"
-    share: int = 0
-
-
-@value
-class Table:
-    """Every row has one finished string a column; `notes` stand below the table."""
-
-    kind: Literal["table"] = "table"
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: {row}")
-
-    def without_empty(self, empty: str) -> Table:
-        """The same without the columns in which every cell is `empty`."""
-        kept = [i for i in range(len(self.columns)) if any(row[i] != empty for row in self.rows)]
-        return replace(
-            self,
-            columns=tuple(self.columns[i] for i in kept),
-            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
-        )
 
 
 @value

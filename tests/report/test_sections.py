@@ -14,12 +14,13 @@ from harness.records.store import Store
 from harness.report.build import build, material
 from harness.report.evidence import gather
 from harness.report.markdown import report_markdown
-from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section, Table
+from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section
 from harness.report.sections import paper
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import held_up_by
 from harness.report.sections.training import columns_of
 from harness.report.text import NONE, count, listed, number, percent, points, published_points, short
+from harness.tables import Table
 from variants.catalog import CATALOG
 
 

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Literal
 
 from harness.report.material import Material
-from harness.report.model import Column, Paragraph, Section, Table
+from harness.report.model import Paragraph, Section
 from harness.report.text import NONE, listed
+from harness.tables import Column, Table
 
 VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "partly", "false", "unclear")
 

@@ -8,9 +8,10 @@ from harness.published.comparisons import compared_with
 from harness.report.claims import Judgement, claims_of, evaluated_under, judge_in
 from harness.report.evidence import METRICS, PAPER_NET, Comparison, Metric, Setting
 from harness.report.material import Material, in_setting
-from harness.report.model import Block, Bullets, Column, Paragraph, Section, Table
+from harness.report.model import Block, Bullets, Paragraph, Section
 from harness.report.stats import MOST_SEEDS
 from harness.report.text import NONE, number, points_between, points_with_interval, published_points
+from harness.tables import Column, Table
 
 DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "none seen", None: NONE}
 

@@ -7,9 +7,10 @@ import pandas as pd
 from harness.report import figures
 from harness.report.evidence import METRICS, Setting
 from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Figure, Paragraph, Section, Table
+from harness.report.model import Block, Figure, Paragraph, Section
 from harness.report.stats import Interval, finite_test_set
 from harness.report.text import NONE, percent, percent_with_interval
+from harness.tables import Column, Table
 
 PROTOCOLS = {
     "centre": "the centre crop",

@@ -9,8 +9,9 @@ from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, Verdict, tally
 from harness.report.evidence import METRICS, Metric
 from harness.report.material import Material
-from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.text import NONE, points_with_interval, published_points
+from harness.tables import Column, Table
 
 
 def section(given: Material) -> Section:

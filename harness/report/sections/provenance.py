@@ -10,8 +10,9 @@ from harness.records.files import SUMS, read_whole
 from harness.records.record import TEXT_LIMIT
 from harness.records.store import RunRecord
 from harness.report.material import Material
-from harness.report.model import Block, Column, Commands, Paragraph, Section, Table
+from harness.report.model import Block, Commands, Paragraph, Section
 from harness.report.text import NONE, count, listed, short
+from harness.tables import Column, Table
 
 
 def section(given: Material) -> Section:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from harness.report.material import Material
-from harness.report.model import Block, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.sections.errors import error_table
 from harness.report.sections.setup import machine
 from harness.report.text import count, listed
+from harness.tables import Table
 
 
 def section(given: Material) -> Section:

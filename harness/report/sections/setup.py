@@ -8,8 +8,9 @@ from typing import Any
 from harness.records.store import RunRecord
 from harness.report.evidence import Setting
 from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.text import count, listed, number, start_command
+from harness.tables import Column, Table
 
 
 def section(given: Material) -> Section:

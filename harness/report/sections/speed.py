@@ -16,8 +16,9 @@ from harness.records.tables import telemetry_table
 from harness.report import figures
 from harness.report.evidence import Setting
 from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Figure, Section, Table
+from harness.report.model import Block, Figure, Section
 from harness.report.text import NONE, number, percent
+from harness.tables import Column, Table
 
 GPU_FIELD, CPU_FIELD = "kernel_running_fraction", "cpu_utilisation"  # of telemetry
 MOST_TRACES = 10  # variants: more lines can't be told apart

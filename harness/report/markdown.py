@@ -24,8 +24,8 @@ def report_markdown(model: ReportModel) -> str:
 
 
 def readme_table(model: ReportModel) -> str:
-    """The headline table between the markers that README keeps it in."""
-    body = "No finished run yet." if model.headline is None else _with_notes(model.headline)
+    """The table of results between the markers that README keeps it in."""
+    body = "No finished run yet." if model.results_table is None else _with_notes(model.results_table)
     return f"{BEGIN}\n{body}\n{END}"
 
 

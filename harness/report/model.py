@@ -70,13 +70,16 @@ class Source:
 
 @value
 class ReportModel:
-    """`found` are the sentences for whoever reads nothing else; the last lines of the command print them too."""
+    """`findings` are the sentences at the top of the report; the last lines of the command print them, too.
+
+    results_table: the table of README.md; None without finished runs.
+    """
 
     study: str
     title: str
-    found: tuple[str, ...]
+    findings: tuple[str, ...]
     sections: tuple[Section, ...]
-    headline: Table | None  # the table of README's first screen; None without finished runs
+    results_table: Table | None
     sources: tuple[Source, ...]
 
     @property

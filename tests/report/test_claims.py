@@ -189,7 +189,7 @@ def test_a_net_that_learnt_nothing_decides_nothing_and_is_named(study: Study):
     setting = evidence(study).settings[0]
     assert [setting.at_chance(name, "centre") for name in setting.arms] == [True, False]
     assert any("grouped_2gpu has learnt nothing" in reason for reason in judge_in(LRN, setting, 90).obstacles)
-    text = " ".join(build("test", Store(study.root).records()).found)
+    text = " ".join(build("test", Store(study.root).records()).findings)
     assert "No better than chance, in one seed at least: grouped_2gpu" in text
     assert "ignificantly different" not in text
 

@@ -46,7 +46,7 @@ NASTY = (
 def odd(text: str) -> ReportModel:
     made = Table(caption=text, columns=(Column(heading=text), Column(heading="b", share=1)), rows=((text, text),))
     section = Section(title=text, blocks=(Paragraph(text=text), made))
-    return ReportModel(study="s", title=text, found=(text,), sections=(section,), headline=made, sources=())
+    return ReportModel(study="s", title=text, findings=(text,), sections=(section,), results_table=made, sources=())
 
 
 def test_another_process_place_zone_locale_style_and_order_give_the_same_bytes(
@@ -73,7 +73,7 @@ def test_strings_of_users_can_bring_no_markup_into_the_pdf():
 
 def test_strings_of_users_can_bring_no_markup_into_the_markdown():
     """Rendered by a Markdown library with GitHub's tables and strike-through: no tag but the table's own, no loss."""
-    text = f"{plain(NASTY)}\n\n{table_grid(odd(NASTY).headline)}\n"  # type: ignore[arg-type]
+    text = f"{plain(NASTY)}\n\n{table_grid(odd(NASTY).results_table)}\n"  # type: ignore[arg-type]
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     assert re.findall(r"<(?!/|p>|table>|thead>|tbody>|tr>|th[ >]|td[ >])[^>]*>", page) == []
     assert html.unescape(page).count(NASTY) == 4  # the paragraph, a heading and two cells

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, Verdict, tally
+from harness.report.data import ReportData
 from harness.report.evidence import METRICS, Metric
-from harness.report.material import Material
 from harness.report.model import Block, Paragraph, Section
 from harness.report.text import NONE, points_with_interval, published_points
 from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(given: ReportData) -> Section:
     """The paper's table of claims, then every other published difference that no run bears on."""
     blocks: list[Block] = [_table(given)] if given.paper else []
     if given.judgements:
@@ -25,7 +25,7 @@ def section(given: Material) -> Section:
     return Section(title="What is published, claim by claim", blocks=tuple(blocks))
 
 
-def _table(given: Material) -> Table:
+def _table(given: ReportData) -> Table:
     return Table(
         caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on; what was "
         "measured here may be on others.",
@@ -45,7 +45,7 @@ def _table(given: Material) -> Table:
     )
 
 
-def _settled(given: Material, claim: PaperClaim) -> tuple[str, str]:
+def _settled(given: ReportData, claim: PaperClaim) -> tuple[str, str]:
     """What was measured, and the verdict: of several tests, the one shared by all or inconclusive."""
     if claim.decided_by == "outside":
         return NONE, "not run"
@@ -67,7 +67,7 @@ def _seen(judgement: Judgement) -> str | None:
     return f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
 
 
-def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
+def _judgements(given: ReportData, claim: PaperClaim) -> Iterator[Judgement]:
     for test in claim.tests:
         metric = _metric(test)
         if metric is not None and test.expected is not None:

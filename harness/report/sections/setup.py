@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.records.store import RunRecord
+from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.material import Material, in_setting
 from harness.report.model import Block, Paragraph, Section
 from harness.report.text import count, listed, number, start_command
 from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """One table a setting; a plain sentence where nothing finished yet."""
-    settings, blocks = given.evidence.settings, list[Block]()
+    settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks:
-        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(given.evidence.study)}"))
+        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
     return Section(title="What was run on what", blocks=tuple(blocks))
 
 

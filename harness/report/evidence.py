@@ -74,31 +74,31 @@ class Comparison:
 class Setting:
     """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order.
 
-    base: the variant that the others are compared with, one of `arms`. Every comparison is computed once and kept.
+    base: the variant that the others are compared with, one of `runs`. Every comparison is computed once and kept.
     """
 
     key: SettingKey
-    arms: Mapping[str, Mapping[int, RunRecord]]
+    runs: Mapping[str, Mapping[int, RunRecord]]
     base: str
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def records(self) -> Iterator[RunRecord]:
-        for seeds in self.arms.values():
+        for seeds in self.runs.values():
             yield from seeds.values()
 
     def first(self, most: int) -> tuple[str, ...]:
         """At most so many variants, for a plot: the base, then the catalogue's order."""
-        return tuple(sorted(self.arms, key=lambda name: name != self.base)[:most])
+        return tuple(sorted(self.runs, key=lambda name: name != self.base)[:most])
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """In the order in which the records name them, centre first."""
-        seen = {name: None for record in self.records() for name in record.summary.results}
-        return tuple(sorted(seen, key=lambda name: (name != "centre", name)))
+        known = {name: None for record in self.records() for name in record.summary.results}
+        return tuple(sorted(known, key=lambda name: (name != "centre", name)))
 
     def errors(self, variant: str, protocol: str, metric: AnyMetric) -> dict[int, float]:
         """Error by seed, as fractions; without the runs that have none, such as of boxes."""
-        results = {seed: record.summary.results.get(protocol) for seed, record in self.arms[variant].items()}
+        results = {seed: record.summary.results.get(protocol) for seed, record in self.runs[variant].items()}
         found = {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
         return {seed: error for seed, error in found.items() if error is not None}
 
@@ -127,7 +127,7 @@ class Setting:
         return self._kept[asked]
 
     def _compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
-        if variant not in self.arms or (versus is not None and versus not in self.arms):
+        if variant not in self.runs or (versus is not None and versus not in self.runs):
             return None
         if versus is None:
             difference, images = self.error(variant, protocol, metric), None
@@ -146,7 +146,7 @@ class Setting:
         shared, k = sorted(errors[0].keys() & errors[1].keys()), METRICS[metric][1]
         if len(shared) < 2:
             return None
-        ours, theirs = ([self.arms[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
+        ours, theirs = ([self.runs[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
         return over_images(ours, theirs)
 
 
@@ -199,33 +199,33 @@ def _settings(
     finished = [record for record in records if record.summary.status == "ok"]
     made = []
     for key, group in _grouped(finished, lambda run: _key(run.spec, catalog.get(run.spec.variant))).items():
-        arms = {}
+        by_variant = {}
         for variant, runs in sorted(_grouped(group, lambda run: run.spec.variant).items(), key=_in(order)):
-            arms[variant], left = _arm(runs)
+            by_variant[variant], left = _one_run_per_seed(runs)
             aside += left
-        made.append(Setting(key, arms, _base(list(arms), versus)))
+        made.append(Setting(key, by_variant, _base(list(by_variant), versus)))
     made.sort(key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing))
     aside.sort(key=lambda item: item.record.summary.run_id)
     return tuple(made), tuple(aside)
 
 
-def _base(arms: Sequence[str], versus: Mapping[str, str]) -> str:
-    """The paper's net where it ran, else the first arm that another is published against, else the first arm."""
-    named = [versus[name] for name in arms if versus.get(name, name) != name]
-    return next((name for name in (PAPER_NET, *named) if name in arms), arms[0])
+def _base(variants: Sequence[str], versus: Mapping[str, str]) -> str:
+    """The paper's net where it ran, else the first variant that another is published against, else the first."""
+    named = [versus[name] for name in variants if versus.get(name, name) != name]
+    return next((name for name in (PAPER_NET, *named) if name in variants), variants[0])
 
 
-def _arm(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
+def _one_run_per_seed(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
     """One run a seed, all of the contents that the latest run had."""
-    current, arm, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
+    current, kept, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
     for run in runs:
         if _contents(run) != current:
             left.append(SetAside(run, "the variant or its recipe was another when this ran"))
-        elif run.spec.seed in arm:
+        elif run.spec.seed in kept:
             left.append(SetAside(run, f"repeats seed {run.spec.seed}, which counts once"))
         else:
-            arm[run.spec.seed] = run
-    return dict(sorted(arm.items())), left
+            kept[run.spec.seed] = run
+    return dict(sorted(kept.items())), left
 
 
 def _why_unfinished(record: RunRecord) -> str:

@@ -154,12 +154,12 @@ def _panel(height_in: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _lines(data: Frame, x: str, y: str, ax: Axes, **look: Any) -> None:
+def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
     names = list(dict.fromkeys(data["variant"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
     dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
-    sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **look)
+    sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 
 
 DASHES: Sequence[Any] = ("", (4, 1.5), (1, 1), (3, 1, 1, 1))

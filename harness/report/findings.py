@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.report.claims import tally
+from harness.report.claims import verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, Setting
 from harness.report.frames import estimate_of, images_of, rows_of
@@ -19,7 +19,7 @@ def findings(report: ReportData) -> tuple[str, ...]:
     if not evidence.settings:
         return (_nothing(evidence), *_failures(evidence))
     setting = evidence.settings[0]
-    verdicts = f"Published differences: {tally(report.judgements)}. {_undecided(report)}".strip()
+    verdicts = f"Published differences: {verdict_counts(report.judgements)}. {_undecided(report)}".strip()
     return (
         _finished(setting),
         _lowest(report, setting),
@@ -35,7 +35,7 @@ def _finished(setting: Setting) -> str:
     records, key = list(setting.records()), setting.key
     machines = listed(sorted({machine(record) for record in records}))
     return (
-        f"{count(len(records), 'run')} of {count(len(setting.arms), 'variant')} finished on {key.data.name} "
+        f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on {key.data.name} "
         f"({key.geometry} geometry, {key.length}) on {machines}."
     )
 

@@ -116,7 +116,7 @@ def _rows(
         "epochs": key.epochs, "device": key.device,
     }  # fmt: skip
     for protocol in setting.protocols:
-        for variant in setting.arms:
+        for variant in setting.runs:
             for metric in ERROR_METRICS:
                 if errors := setting.errors(variant, protocol, metric):
                     yield {**names, **_error(setting, variant, metric, protocol, errors)}
@@ -127,8 +127,8 @@ def _rows(
             claim = claims.get((versus, metric))
             main = evaluated_under(claim, setting) if claim else setting.protocols[0]
             for protocol in setting.protocols:
-                judged = claim if claim and protocol == main else None
-                row = _difference(setting, variant, versus, metric, protocol, judged, epochs.get(variant))
+                tested_claim = claim if claim and protocol == main else None
+                row = _difference(setting, variant, versus, metric, protocol, tested_claim, epochs.get(variant))
                 if row:
                     tested = (versus, metric, protocol) == (setting.base, "top1_error", setting.protocols[0])
                     p_value = p_values.get(variant, nan) if tested else nan
@@ -137,12 +137,12 @@ def _rows(
 
 def pairs(setting: Setting, catalog: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
     """(variant, versus): every variant and the base, then what is published against another variant."""
-    for name in setting.arms:
+    for name in setting.runs:
         if name != setting.base:
             yield name, setting.base
-    for name in setting.arms:
+    for name in setting.runs:
         versus = compared_with(catalog[name]) if name in catalog else None
-        if versus is not None and versus not in (setting.base, name) and versus in setting.arms:
+        if versus is not None and versus not in (setting.base, name) and versus in setting.runs:
             yield name, versus
 
 
@@ -160,7 +160,7 @@ def _error(
     """A variant's own error. Its interval over images is Wilson's, of the lowest seed's network alone."""
     estimate, first = setting.error(variant, protocol, metric), min(errors)
     assert estimate is not None
-    images = setting.arms[variant][first].summary.results[protocol].images
+    images = setting.runs[variant][first].summary.results[protocol].images
     return {
         "variant": variant,
         "versus": None,
@@ -228,7 +228,7 @@ def _dunnett(setting: Setting) -> dict[str, float]:
     Empty where no two variants have two seeds, or the base is no better than chance.
     """
     protocol, base = setting.protocols[0], setting.base
-    by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.arms}
+    by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.runs}
     tested = [name for name, errors in by_seed.items() if len(errors) > 1]
     others = [name for name in tested if name != base]
     if base not in tested or not others or setting.at_chance(base, protocol):

@@ -38,7 +38,7 @@ class Commands:
 
 @value
 class Figure:
-    """`file` is its name under figures/; `alt` says in words what is to be seen."""
+    """`file` is its name under figures/; `alt` says in words what the picture shows."""
 
     kind: Literal["figure"] = "figure"
     file: str
@@ -52,7 +52,7 @@ Block: TypeAlias = Paragraph | Bullets | Commands | Table | Figure
 
 @value
 class Section:
-    """One heading and what stands under it."""
+    """One heading and its blocks."""
 
     title: str
     blocks: tuple[Block, ...]

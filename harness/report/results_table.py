@@ -56,7 +56,7 @@ def _rows(report: ReportData, setting: Setting, protocol: str) -> list[tuple[str
             *(by_variant.get(name, NONE) for by_variant in errors.values()),
             *_difference(to_base.get(name), _unpublished(report, name, setting.base)),
         )
-        for name, seeds in setting.arms.items()
+        for name, seeds in setting.runs.items()
     ]
 
 

@@ -33,7 +33,7 @@ def test_a_variant_that_changes_its_recipe_is_compared_with_the_base(study: Stud
     study.run(study.spec("grouped_2gpu", 0, recipe=MINI), 0.16)
     study.run(study.spec(variant, 0, recipe=own(variant)), 0.2)
     (setting,) = evidence(study).settings
-    assert list(setting.arms) == ["grouped_2gpu", variant]
+    assert list(setting.runs) == ["grouped_2gpu", variant]
     assert setting.key.recipe == "mini"
 
 
@@ -43,7 +43,7 @@ def test_runs_with_another_learning_rate_are_another_setting_and_its_label_names
     changed = replace(own(variant), lr=0.02)
     study.run(study.spec(variant, 0, recipe=changed, overrides=("lr=0.02",)), 0.2)
     plain, other = evidence(study).settings
-    assert [list(plain.arms), list(other.arms)] == [["grouped_2gpu"], [variant]]
+    assert [list(plain.runs), list(other.runs)] == [["grouped_2gpu"], [variant]]
     assert other.key.label.startswith("fashion_mnist, mini geometry, recipe mini, lr 0.02 for ")
     assert "recipe mini, lr 0.02" in report_markdown(build("test", Store(study.root).records()))
 
@@ -53,7 +53,7 @@ def test_a_variant_with_an_override_of_its_own_change_is_never_pooled_with_the_b
     study.run(study.spec("grouped_2gpu", 0, recipe=MINI), 0.16)
     study.run(study.spec("no_weight_decay", 0, recipe=MINI, overrides=("weight_decay=0.0005",)), 0.2)
     settings = evidence(study).settings
-    assert [len(setting.arms) for setting in settings] == [1, 1]
+    assert [len(setting.runs) for setting in settings] == [1, 1]
     assert any("without the variant's own weight_decay" in setting.key.label for setting in settings)
 
 

@@ -16,7 +16,7 @@ VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "
 def section(report: ReportData) -> Section:
     """One row a statement, in the article's order."""
     counts = Counter(claim.verdict for claim in report.article)
-    ran = {name for setting in report.evidence.settings for name in setting.arms}
+    ran = {name for setting in report.evidence.settings for name in setting.runs}
     numbers = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
     intro = (
         f"A widely read article makes {len(report.article)} statements about this network that can be checked: "

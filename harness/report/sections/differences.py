@@ -79,7 +79,7 @@ def _obstacles(report: ReportData, place: int) -> Sequence[Block]:
     rows = rows[["variant", "obstacles"]].explode("obstacles").dropna().drop_duplicates()
     if rows.empty:
         return ()
-    order = {name: i for i, name in enumerate(report.evidence.settings[place - 1].arms)}
+    order = {name: i for i, name in enumerate(report.evidence.settings[place - 1].runs)}
     rows = rows.sort_values("variant", key=lambda names: names.map(order), kind="stable")
     items = tuple(
         f"{obstacle} ({', '.join(variants)})" for obstacle, variants in rows.groupby("obstacles", sort=False)["variant"]

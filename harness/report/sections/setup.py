@@ -34,7 +34,7 @@ def _table(setting: Setting) -> Table:
 def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
     key, records = setting.key, list(setting.records())
     data = key.data
-    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.arms.items()])
+    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.runs.items()])
     stored = f"stored as {data.store_size}x{data.store_size} {data.store_format}"
     yield "images", f"{data.name}: {data.classes} classes, {stored}"
     yield "", f"{number(data.train_images)} to train on, {number(data.val_images)} to validate on"

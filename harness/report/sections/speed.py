@@ -119,7 +119,7 @@ def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> t
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     """The GPU where there is one, else the CPU; the lowest seed of each variant."""
-    readings = telemetry_table(next(iter(setting.arms[name].values())) for name in setting.first(MOST_TRACES))
+    readings = telemetry_table(next(iter(setting.runs[name].values())) for name in setting.first(MOST_TRACES))
     if readings.empty:
         return ()
     on_gpu = bool((readings["field"] == GPU_FIELD).any())

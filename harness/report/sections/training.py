@@ -42,16 +42,16 @@ def _curves(setting: Setting, place: int) -> Figure:
 
 def _shown(setting: Setting) -> Iterator[RunRecord]:
     for name in setting.first(MOST_CURVES):
-        yield from setting.arms[name].values()
+        yield from setting.runs[name].values()
 
 
 def _of(setting: Setting, most: int) -> str:
     """Says that a plot shows some of the variants only."""
-    return f"; {most} of {len(setting.arms)} variants" if len(setting.arms) > most else ""
+    return f"; {most} of {len(setting.runs)} variants" if len(setting.runs) > most else ""
 
 
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
-    first = {name: next(iter(setting.arms[name].values())) for name in setting.first(MOST_KERNELS)}
+    first = {name: next(iter(setting.runs[name].values())) for name in setting.first(MOST_KERNELS)}
     kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
     if not kernels:
         return ()

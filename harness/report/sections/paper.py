@@ -53,9 +53,8 @@ def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
         found = [settle(test, report.catalog[test.variant].spec) for test in claim.tests]
         return ", ".join(text for text, _ in found), _shared({verdict for _, verdict in found})
     judgements = list(_judgements(report, claim))
-    return ", ".join(filter(None, map(_difference, judgements))) or NONE, _shared(
-        {judgement.verdict for judgement in judgements}
-    )
+    measured = ", ".join(filter(None, map(_difference, judgements))) or NONE
+    return measured, _shared({judgement.verdict for judgement in judgements})
 
 
 def _shared(verdicts: set[Verdict]) -> str:

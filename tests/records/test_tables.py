@@ -58,7 +58,7 @@ def test_runs_have_a_row_for_each_protocol_and_one_without_result(tmp_path: Path
     assert (first["variant"], first["geometry"], first["recipe"], first["seed"]) == ("tiny", "mini", "mini", 0)
     assert first["top1_error"] == pytest.approx(4 / 9)
     assert first["images_per_second"] == 40.0
-    assert "precision=fp32" in first["speed_key"]
+    assert "precision fp32" in first["bench_key"]
     assert table["top1_error"].isna().tolist() == [False, True]
 
 

@@ -20,13 +20,13 @@ from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import RunRecord, Store
 from harness.spec import DataSpec, RunSpec
 from variants.catalog import CATALOG
-from variants.recipes.recipe import FixedDrops, Recipe
+from variants.recipes import RECIPES, apply
 
 IMAGES = 2000
 DATA = DataSpec(
     name="fashion_mnist", listing="ab" * 32, classes=10, train_images=4000, val_images=IMAGES, store_size=36
 )
-RECIPE = Recipe(name="mini", epochs=1.0, schedule=FixedDrops(at_epochs=(0.8,)), store_size=36)
+RECIPE = replace(RECIPES["mini"].recipe, epochs=1.0)
 ERRORS = {"grouped_2gpu": 0.160, "single_gpu": 0.175, "no_lrn": 0.215}
 ENV = Environment(
     machine_id="0123456789abcdef0123456789abcdef",
@@ -78,7 +78,8 @@ class Study:
 
     def spec(self, variant: str, seed: int, **changes: Any) -> RunSpec:
         net = CATALOG[variant].spec.with_classes(changes.get("data", DATA).classes)
-        made = RunSpec(variant=variant, geometry="mini", net=net, recipe=RECIPE, data=DATA, seed=seed)
+        recipe = apply(RECIPE, CATALOG[variant].recipe_changes)
+        made = RunSpec(variant=variant, geometry="mini", net=net, recipe=recipe, data=DATA, seed=seed)
         return replace(made, **changes)
 
     def run(

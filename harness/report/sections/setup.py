@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.records.store import RunRecord
+from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.text import count, listed, number, start_command
+from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """One table a setting; a plain sentence where nothing finished yet."""
-    settings, blocks = given.evidence.settings, list[Block]()
+    settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks:
-        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(given.evidence.study)}"))
+        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
     return Section(title="What was run on what", blocks=tuple(blocks))
 
 
@@ -32,7 +33,7 @@ def _table(setting: Setting) -> Table:
 def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
     key, records = setting.key, list(setting.records())
     data = key.data
-    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.arms.items()])
+    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.runs.items()])
     stored = f"stored as {data.store_size}x{data.store_size} {data.store_format}"
     yield "images", f"{data.name}: {data.classes} classes, {stored}"
     yield "", f"{number(data.train_images)} to train on, {number(data.val_images)} to validate on"

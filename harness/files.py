@@ -1,0 +1,92 @@
+"""Files that are there whole or not at all, and locks that end with their process. One writer and one lock for all.
+
+OSErrors pass: each caller turns them into an error of its own, with a sentence for its user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, named `path` once the block has ended: written to a temporary name, fsync, rename.
+
+    An exception in the block leaves what was there before. A reader never sees a part. A process that is killed
+    leaves the temporary file; `remove_temporary_files` removes it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed writers left in `folder`. Call it under a lock that every writer there holds."""
+    for pattern in (".*.tmp", ".*.partial"):  # .partial: .beton files of version 0.1.0
+        for left in folder.glob(pattern):
+            left.unlink()
+
+
+class LockHeldError(Exception):
+    """Another process holds the lock. `holder` is its process id, or "" where it wrote none."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+def take_lock(path: Path, *, wait: bool) -> int:
+    """The file handle that holds the lock `path`; closing it frees the lock, and so does the end of the process.
+
+    The file is made where it is missing, and holds the process id of the last holder. wait=False raises
+    LockHeldError where another has the lock. A child process does not inherit the lock.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise LockHeldError(holder) from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock `path` during the block, waiting for it."""
+    handle = take_lock(path, wait=True)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock; takes it for a moment where none does."""
+    try:
+        os.close(take_lock(path, wait=False))
+    except LockHeldError:
+        return True
+    return False

@@ -40,9 +40,13 @@ def take(path: Path) -> int:
         raise AlreadyRunning(
             f"the same run is going on in process {holder}; wait for it to end, or stop it with: kill {holder}"
         ) from None
-    with writing(path):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+    try:
+        with writing(path):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+    except BaseException:  # a full disk: without this the lock would be held until the process ends
+        os.close(handle)
+        raise
     return handle
 
 

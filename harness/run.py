@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from harness.data.augment.transforms import Pixels, train_view
-from harness.data.base import CropRule, Loader, Prepared, Progress, silent
+from harness.data.augment.transforms import ImageTransform, train_crop
+from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
+from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event
@@ -75,7 +76,7 @@ def execute(
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
         model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
         model = model.to(memory_format=torch.channels_last)
-        pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
+        pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
         summary = SummaryBuilder(spec, writer.elapsed)
 
         def report(event: Event) -> None:
@@ -114,7 +115,12 @@ def execute(
 
 
 def _final_evaluation(
-    spec: RunSpec, model: AlexNet, loader: Loader, pixels: Pixels, device: torch.device, progress: Progress = silent
+    spec: RunSpec,
+    model: AlexNet,
+    loader: Loader,
+    pixels: ImageTransform,
+    device: torch.device,
+    progress: Progress = silent,
 ) -> dict[str, ImageResults]:
     """Every protocol of the recipe in one pass; boxes are scored where the network and the data have them."""
     return evaluate(
@@ -131,30 +137,20 @@ def _final_evaluation(
 
 def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
     """Training crops in random order, and whole stored images of the validation set in the order of the split."""
-    train = open_loader(
-        prepared,
-        "train",
+    settings = LoaderSettings(
         batch_size=spec.recipe.batch_size,
-        view=train_view(spec.recipe, spec.net.input_size),
+        crop=train_crop(spec.recipe, spec.net.input_size),
         seed=spec.seed,
         shuffle=True,
         workers=where.workers,
-        loader=where.loader,
     )
+    train = open_loader(prepared, "train", settings, where.loader)
     return train, _validation_loader(spec, prepared, where)
 
 
 def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Loader:
-    return open_loader(
-        prepared,
-        "val",
-        batch_size=EVALUATION_BATCH,
-        view=CropRule(),
-        seed=spec.seed,
-        shuffle=False,
-        workers=where.workers,
-        loader=where.loader,
-    )
+    settings = LoaderSettings(batch_size=EVALUATION_BATCH, seed=spec.seed, workers=where.workers)
+    return open_loader(prepared, "val", settings, where.loader)
 
 
 def evaluate_weights(
@@ -169,7 +165,7 @@ def evaluate_weights(
     except WeightsError as error:
         raise UsageError(str(error)) from error
     model = model.to(device).to(memory_format=torch.channels_last)
-    pixels = Pixels(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
+    pixels = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
     with float32_precision(spec.recipe.precision):
         found = _final_evaluation(spec, model, _validation_loader(spec, prepared, where), pixels, device, progress)
     return {name: results.result() for name, results in found.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.data.prepare.job import open_prepared
 from harness.errors import unknown
 from harness.events import Event
 from harness.machine.env import machine_id
@@ -67,18 +68,24 @@ def study_named(name: str, **changes: Any) -> Study:
 
 @dataclass(frozen=True)
 class Task:
-    """One run for a worker process: the spec as JSON, and the request from which the worker reopens the data."""
+    """One run for a worker process: the spec as JSON, and the folder of its prepared data.
+
+    prepared: None where images are made in memory; the worker makes them anew from `request`.
+    """
 
     spec: str
     request: RunRequest
     placement: Placement
     results: Path
+    prepared: Path | None = None
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
-    """What a worker does: reopen the prepared data (nothing is written again) and execute the run."""
+    """What a worker does: open the prepared data, without listing its source again, and execute the run."""
     spec = from_json(task.spec, RunSpec)
-    execute(spec, prepare_for(task.request, task.placement.loader), Store(task.results), task.placement, listen)
+    request, folder = task.request, task.prepared
+    prepared = prepare_for(request, task.placement.loader) if folder is None else open_prepared(folder)
+    execute(spec, prepared, Store(task.results), task.placement, listen)
 
 
 @dataclass

@@ -68,7 +68,7 @@ def descriptions() -> dict[str, str]:
     """One sentence per data set, from the row of its source."""
     from harness.data.sources import SOURCES
 
-    return {name: source.meaning.partition(";")[0] for name, source in SOURCES.items()}
+    return {name: source.description.partition(";")[0] for name, source in SOURCES.items()}
 
 
 def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], out: Path) -> None:

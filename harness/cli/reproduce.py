@@ -52,7 +52,7 @@ def run_study(
         f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
         f"{len(todo)} to do, {len(environments)} at a time"
     )
-    tasks = [Task(to_json(spec), specs[spec], where, results) for spec in todo]
+    tasks = [Task(to_json(spec), specs[spec], where, results, prepared.folder) for spec in todo]
     failures = _run(todo, tasks, environments, limit_s) if todo else []
     reports.write(name, own_records(list(specs), store), store.reference(name), out)
     if failures:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_limits
 from harness.errors import UsageError
+from harness.placement import LoaderName as LoaderChoice
 
 if TYPE_CHECKING:
     from harness.records.store import RunRecord
@@ -19,9 +21,7 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="A row of `python -m h
 Data = Annotated[str, typer.Option(help="A row of `python -m harness data list`.")]
 DataPath = Annotated[Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
-LoaderName = Annotated[
-    Literal["auto", "ffcv", "folder"], typer.Option("--loader", help="auto is ffcv where it works, else folder.")
-]
+LoaderName = Annotated[LoaderChoice, typer.Option("--loader", help="auto is ffcv where it works, else folder.")]
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
 Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads of a run.")]
@@ -46,6 +46,10 @@ def run(
     threads: Threads = None,
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     save_weights: Annotated[Path | None, typer.Option(help="Write the trained weights to this .safetensors.")] = None,
     results: Results = Path("results"),
 ) -> None:
@@ -56,7 +60,8 @@ def run(
     from harness.resolve import RunRequest, check_request, run_spec
     from harness.run import execute, placement, weights_place
 
-    request = RunRequest(variant, recipe, data, seed, path, None, skip_bad_images, tuple(set_))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(variant, recipe, data, seed, path, *stored)
     check_request(request)
     where = placement(device, threads, workers, loader)
     if save_weights is not None:
@@ -95,6 +100,10 @@ def reproduce(
         int | None, typer.Option(min=1, help="Runs at a time; default: one for each core or GPU. On GPUs: for each.")
     ] = None,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
 ) -> None:
@@ -109,7 +118,8 @@ def reproduce(
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
     run_study(study, wanted, request, minutes * 60, where, environments, results, out)
@@ -126,6 +136,10 @@ def evaluate(
     loader: LoaderName = "auto",
     threads: Threads = None,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
@@ -135,7 +149,8 @@ def evaluate(
     from harness.run import evaluate_weights, placement
     from harness.serialization import to_plain
 
-    request = RunRequest(variant, recipe, data, 0, path, None, skip_bad_images, tuple(set_))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(variant, recipe, data, 0, path, *stored)
     check_request(request)
     where = placement(device, threads, 1, loader)
     prepared = load(request, loader)

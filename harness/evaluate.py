@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, Pixels, Protocol
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, Protocol
 from harness.data.base import Batch, Loader
 from harness.errors import RunFailed
 from harness.events import Evaluated
@@ -52,7 +52,7 @@ class ImageResults:
 def evaluate(
     model: AlexNet,
     loader: Loader,
-    pixels: Pixels,
+    pixels: ImageTransform,
     protocols: Sequence[Protocol],
     device: torch.device,
     precision: Precision,
@@ -113,7 +113,7 @@ Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: Pixels, protocols: Sequence[Protocol]
+    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[Protocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.base import Prepared, Progress, silent
-from harness.data.loaders.factory import LoaderName
+from harness.data.base import Prepared
+from harness.data.names import StoreFormat
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
+from harness.data.progress import Progress, silent
 from harness.data.sources import SOURCES
 from harness.errors import UsageError, unknown
 from harness.overrides import override
+from harness.placement import LoaderName
 from harness.spec import RunSpec
 from variants.catalog import CATALOG, Variant, own
 from variants.geometry import spec_for
@@ -26,7 +29,8 @@ from variants.values import SpecError
 class RunRequest:
     """What a user asks for. variant and recipe: a name, or the path of an own one, `package.module:NAME`.
 
-    path: where the source lies, if it needs one. limits: images of each split to take. overrides: such as "lr=0.02".
+    path: where the source is, if it needs one. limits: images of each split to take. overrides: such as "lr=0.02".
+    store_format, jpeg_quality: how the images are stored; see harness.data.prepare.
     """
 
     variant: str
@@ -37,6 +41,8 @@ class RunRequest:
     limits: tuple[int, int] | None = None
     skip_bad_images: bool = False
     overrides: tuple[str, ...] = ()
+    store_format: StoreFormat = "raw"
+    jpeg_quality: int | None = None
 
 
 def variant_named(name: str) -> Variant:
@@ -102,11 +108,16 @@ def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
 def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Progress = silent) -> Prepared:
     """The data set that `request` asks for, stored at the recipe's size."""
     _, recipe, _ = check_request(request)
+    settings = StoreSettings(
+        store_size=recipe.store_size,
+        store_format=request.store_format,
+        jpeg_quality=request.jpeg_quality,
+        limit=request.limits,
+    )
     return prepare(
         request.data,
+        settings,
         path=request.path,
-        store_size=recipe.store_size,
-        limit=request.limits,
         skip_bad_images=request.skip_bad_images,
         loader=loader,
         progress=progress,

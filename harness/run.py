@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,18 +15,19 @@ import torch
 from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoints, Resumed
-from harness.data.augment.transforms import Pixels, train_view
-from harness.data.base import CropRule, Loader, Prepared, Progress, silent
-from harness.data.loaders.factory import LoaderName, open_loader
+from harness.data.augment.transforms import ImageTransform, train_crop
+from harness.data.base import Loader, LoaderSettings, Prepared
+from harness.data.loaders.factory import open_loader
+from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.machine.env import describe, usable_cores
+from harness.placement import LoaderName, Placement
 from harness.precision import float32_precision
-from harness.probes.host import HostProbe
-from harness.probes.nvml import open_nvml
 from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
+from harness.probes.table import open_probes
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
 from harness.records.writer import Writer
@@ -43,20 +43,6 @@ EVALUATION_BATCH = 250
 CHECKPOINT_S = 600.0
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where and how a run computes; recorded in env.json, outside the digest.
-
-    threads: torch's intra-op threads. workers: the loader's. concurrent: runs at once on this machine.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    workers: int = 1
-    loader: LoaderName = "auto"
-    concurrent: int = 1
-
-
 def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
     """The placement for the command line's options. Raises UsageError for a device that can't be used."""
     if device == "auto":
@@ -67,7 +53,7 @@ def placement(device: str, threads: int | None, workers: int, loader: LoaderName
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
-    return Placement(device, threads or usable_cores(), workers, loader)
+    return Placement(device=device, threads=threads or usable_cores(), workers=workers, loader=loader)
 
 
 def execute(
@@ -91,7 +77,7 @@ def execute(
     reset_peak_gpu_memory(device)
     with (
         float32_precision(recipe.precision),
-        store.open(spec, describe(store.root) | {"placement": asdict(where)}, clock=time.perf_counter) as writer,
+        store.open(spec, describe(store.root, where), clock=time.perf_counter) as writer,
     ):
         loader, val_loader = open_loaders(spec, prepared, where)
         for sentence in writer.swept:
@@ -99,7 +85,7 @@ def execute(
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
         model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
         model = model.to(memory_format=torch.channels_last)
-        pixels = Pixels(prepared, recipe, spec.net.input_size, spec.seed, device)
+        pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
         summary = SummaryBuilder(spec, writer.elapsed)
         state, steps = TrainState.start(model, recipe), total_steps(recipe, loader)
         checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
@@ -114,7 +100,7 @@ def execute(
             writer.continue_from(found_checkpoint.past)
             summary.continue_from([stamped.event for stamped in found_checkpoint.past])
             report(_resumed(found_checkpoint, loader))
-        with Sampler([HostProbe(), *open_nvml(where.device)], writer.sample, writer.elapsed) as sampler:
+        with Sampler(open_probes(where.device), writer.sample, writer.elapsed) as sampler:
             with (
                 stop_requests() as stop,
                 closing(train(state, loader, val_loader, pixels, recipe, device, stop=stop)) as events,
@@ -171,7 +157,12 @@ def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer
 
 
 def _final_evaluation(
-    spec: RunSpec, model: AlexNet, loader: Loader, pixels: Pixels, device: torch.device, progress: Progress = silent
+    spec: RunSpec,
+    model: AlexNet,
+    loader: Loader,
+    pixels: ImageTransform,
+    device: torch.device,
+    progress: Progress = silent,
 ) -> dict[str, ImageResults]:
     """Every protocol of the recipe in one pass; boxes are scored where the network and the data have them."""
     return evaluate(
@@ -188,30 +179,20 @@ def _final_evaluation(
 
 def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
     """Training crops in random order, and whole stored images of the validation set in the order of the split."""
-    train = open_loader(
-        prepared,
-        "train",
+    settings = LoaderSettings(
         batch_size=spec.recipe.batch_size,
-        view=train_view(spec.recipe, spec.net.input_size),
+        crop=train_crop(spec.recipe, spec.net.input_size),
         seed=spec.seed,
         shuffle=True,
         workers=where.workers,
-        loader=where.loader,
     )
+    train = open_loader(prepared, "train", settings, where.loader)
     return train, _validation_loader(spec, prepared, where)
 
 
 def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Loader:
-    return open_loader(
-        prepared,
-        "val",
-        batch_size=EVALUATION_BATCH,
-        view=CropRule(),
-        seed=spec.seed,
-        shuffle=False,
-        workers=where.workers,
-        loader=where.loader,
-    )
+    settings = LoaderSettings(batch_size=EVALUATION_BATCH, seed=spec.seed, workers=where.workers)
+    return open_loader(prepared, "val", settings, where.loader)
 
 
 def evaluate_weights(
@@ -226,7 +207,7 @@ def evaluate_weights(
     except WeightsError as error:
         raise UsageError(str(error)) from error
     model = model.to(device).to(memory_format=torch.channels_last)
-    pixels = Pixels(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
+    pixels = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
     with float32_precision(spec.recipe.precision):
         found = _final_evaluation(spec, model, _validation_loader(spec, prepared, where), pixels, device, progress)
     return {name: results.result() for name, results in found.items()}

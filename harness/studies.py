@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.data.prepare.job import open_prepared
 from harness.errors import unknown
 from harness.events import Event
 from harness.machine.env import machine_id
+from harness.placement import Placement
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, prepare_for
-from harness.run import Placement, execute
+from harness.run import execute
 from harness.serialization import from_json
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
@@ -66,22 +68,28 @@ def study_named(name: str, **changes: Any) -> Study:
 
 @dataclass(frozen=True)
 class Task:
-    """One run for a worker process: the spec as JSON, and the request from which the worker reopens the data."""
+    """One run for a worker process: the spec as JSON, and the folder of its prepared data.
+
+    prepared: None where images are made in memory; the worker makes them anew from `request`.
+    """
 
     spec: str
     request: RunRequest
     placement: Placement
     results: Path
-    checkpoint_s: float
-    fresh: bool
+    prepared: Path | None = None
+    checkpoint_s: float = 600.0
+    fresh: bool = False
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
-    """What a worker does: reopen the prepared data (nothing is written again) and execute the run."""
+    """What a worker does: open the prepared data, without listing its source again, and execute the run."""
     spec = from_json(task.spec, RunSpec)
+    request, folder = task.request, task.prepared
+    prepared = prepare_for(request, task.placement.loader) if folder is None else open_prepared(folder)
     execute(
         spec,
-        prepare_for(task.request, task.placement.loader),
+        prepared,
         Store(task.results),
         task.placement,
         listen,
@@ -123,5 +131,5 @@ def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
 def own_records(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
     """What this machine sealed of those runs, however they ended, by run_id. What was copied here is not its own."""
     digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
-    sealed = [record for record in store.records() if record.env.get("machine_id") == here]
+    sealed = [record for record in store.records() if record.env.machine_id == here]
     return [record for record in sealed if record.spec.digest in digests]

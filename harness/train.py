@@ -16,7 +16,7 @@ from itertools import islice
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from harness.data.augment.transforms import Pixels
+from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.errors import RunFailed
 from harness.evaluate import evaluate, evaluated
@@ -70,7 +70,7 @@ def train(
     state: TrainState,
     loader: Loader,
     val_loader: Loader,
-    pixels: Pixels,
+    pixels: ImageTransform,
     recipe: Recipe,
     device: torch.device,
     clock: Clock = time.perf_counter,

@@ -1,34 +1,38 @@
-"""`harness data list` and `harness data prepare NAME`: which data sets there are, and writing one into the cache."""
+"""`harness data list`, `prepare` and `sort`: which data sets there are, and writing one into the cache."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from harness.cli.progress import counting
+from harness.data.names import StoreFormat
 from harness.errors import UsageError
+from harness.placement import LoaderName
 
-app = typer.Typer(help="List data sets, and prepare one for training.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from harness.data.prepare.manifest import Manifest
 
-
-class Format(StrEnum):
-    """How pixels are stored."""
-
-    raw = "raw"
-    jpeg = "jpeg"
+app = typer.Typer(help="List data sets, prepare one for training, sort validation images.", no_args_is_help=True)
 
 
-class LoaderName(StrEnum):
-    """Which loader to prepare for."""
+Format = Annotated[
+    StoreFormat, typer.Option("--format", help="raw is fastest and exact; jpeg is 5-10 times smaller and needs FFCV.")
+]
+JpegQuality = Annotated[int | None, typer.Option(min=1, max=95, help="With --format jpeg; 90 if left out.")]
+LimitTrain = Annotated[int | None, typer.Option(min=1, help="Take only so many training images, balanced by class.")]
+LimitVal = Annotated[int | None, typer.Option(min=1, help="The same for validation; give both.")]
 
-    auto = "auto"
-    ffcv = "ffcv"
-    folder = "folder"
+
+def both_limits(train: int | None, val: int | None) -> tuple[int, int] | None:
+    """The two limits as one value. Raises UsageError where only one is given."""
+    if (train is None) != (val is None):
+        raise UsageError("a limit was given for one split only; give both --limit-train and --limit-val")
+    return None if train is None or val is None else (train, val)
 
 
 @app.command("list")
@@ -42,49 +46,78 @@ def list_() -> None:
     for source in SOURCES.values():
         classes = "its own" if source.classes is None else str(source.classes)
         needs = "--path" if source.needs_path else ""
-        table.add_row(source.name, classes, "yes" if source.boxes else "", needs, source.meaning)
+        table.add_row(source.name, classes, "yes" if source.boxes else "", needs, source.description)
     Console(highlight=False).print(table)
 
 
 @app.command("prepare")
 def prepare(
     name: Annotated[str, typer.Argument(help="A row of `python -m harness data list`.")],
-    path: Annotated[Path | None, typer.Option(help="Where the source lies, if it doesn't come by itself.")] = None,
-    size: Annotated[
-        int, typer.Option(min=1, max=4096, help="Side of the stored square: 36 for mini, 256 for full.")
-    ] = 36,
-    format_: Annotated[
-        Format, typer.Option("--format", help="raw is fastest; jpeg is 5-10 times smaller.")
-    ] = Format.raw,
-    jpeg_quality: Annotated[int | None, typer.Option(min=1, max=95, help="With --format jpeg; 90 if left out.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the source is, if it is not fetched on its own.")] = None,
+    size: Annotated[int, typer.Option(min=1, max=4096, help="Side of the stored image: 36 mini, 256 full size.")] = 36,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Writer processes; one for each core if left out.")] = None,
-    loader: Annotated[LoaderName, typer.Option(help="auto: FFCV where it works.")] = LoaderName.auto,
-    skip_bad_images: Annotated[bool, typer.Option("--skip-bad-images", help="Leave out what is no image.")] = False,
-    limit_train: Annotated[int | None, typer.Option(min=1, help="Take only so many, balanced by class.")] = None,
-    limit_val: Annotated[int | None, typer.Option(min=1, help="The same for validation; give both.")] = None,
+    loader: Annotated[LoaderName, typer.Option(help="auto: FFCV where it works.")] = "auto",
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Leave unreadable images out; later commands remember it.")
+    ] = False,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
 ) -> None:
-    """Check a data set and write it into the cache (HARNESS_CACHE), once."""
-    if (limit_train is None) != (limit_val is None):
-        raise UsageError("a limit was given for one split only; give both --limit-train and --limit-val")
+    """Check a data set and write it into the cache (HARNESS_CACHE), once. The last line is the digest of its images."""
+    limit = both_limits(limit_train, limit_val)
     from harness.data.prepare.job import prepare as prepare_
+    from harness.data.prepare.manifest import StoreSettings
 
+    settings = StoreSettings(store_size=size, store_format=format_, jpeg_quality=jpeg_quality, limit=limit)
     with counting() as progress:
         prepared = prepare_(
             name,
+            settings,
             path=path,
-            store_size=size,
-            store_format=format_.value,
-            jpeg_quality=jpeg_quality,
             workers=workers,
-            loader=loader.value,
+            loader=loader,
             skip_bad_images=skip_bad_images,
-            limit=None if limit_train is None or limit_val is None else (limit_train, limit_val),
             progress=progress,
         )
-    spec, skipped = prepared.spec, len(prepared.manifest.get("skipped", ()))
-    left_out = f", {skipped} bad left out" if skipped else ""
-    where = "made in memory" if spec.name == "synthetic" else str(prepared.folder)
-    typer.echo(
-        f"{spec.name}: {spec.train_images:,} training and {spec.val_images:,} validation images, "
-        f"{spec.classes} classes, {spec.store_size}x{spec.store_size} {spec.store_format}{left_out}: {where}"
-    )
+    spec = prepared.spec
+    for note in notes(prepared.manifest):
+        typer.echo(note)
+    side, where = spec.store_size, prepared.folder or "made in memory"
+    typer.echo(f"{counts(prepared.manifest)}, {spec.classes} classes, {side}x{side} {spec.store_format}: {where}")
+    typer.echo(f"digest of the images: {spec.listing}")
+
+
+@app.command("sort")
+def sort(
+    folder: Annotated[Path, typer.Argument(help="The folder of the images, such as val/.")],
+    labels: Annotated[
+        Path, typer.Option(help="LOC_val_solution.csv, Annotations/CLS-LOC/val, the ILSVRC devkit, or image,class.")
+    ],
+) -> None:
+    """Move images that are in one folder into a folder for each class."""
+    from harness.data.sources.val_labels import sort_images
+
+    images, classes = sort_images(folder, labels)
+    typer.echo(f"{images:,} images are now in {classes:,} class folders of {folder}")
+
+
+def counts(manifest: Manifest) -> str:
+    """The data set and its numbers of images."""
+    spec = manifest.spec
+    return f"{spec.name}: {spec.train_images:,} training and {spec.val_images:,} validation images"
+
+
+def notes(manifest: Manifest) -> list[str]:
+    """What a user should know of a prepared data set, one line each; usually nothing."""
+    found, name = [], manifest.spec.name
+    if manifest.source.path and manifest.source.contents:
+        found.append(f"{name}: these images are {manifest.source.contents}")
+    if manifest.left_out:
+        found.append(
+            f"{name}: {manifest.left_out} unreadable images are left out, since it was prepared with --skip-bad-images"
+        )
+    if ignored := sum(manifest.ignored.values()):
+        found.append(f"{name}: {ignored} files are ignored, since they have no image suffix")
+    return found

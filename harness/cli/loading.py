@@ -1,10 +1,12 @@
-"""Data for a command: prepared with bars, and a plain sentence where FFCV can't load it."""
+"""Data for a command: prepared with bars, and a plain sentence for each thing a user should know about it."""
 
 from __future__ import annotations
 
+from harness.cli.data import counts, notes
 from harness.cli.progress import console, counting
 from harness.data.base import Prepared
-from harness.data.loaders.factory import LoaderName, choose_loader
+from harness.data.loaders.factory import choose_loader
+from harness.placement import LoaderName
 from harness.resolve import RunRequest, prepare_for
 
 
@@ -12,6 +14,13 @@ def load(request: RunRequest, loader: LoaderName) -> Prepared:
     """The data set `request` asks for, ready for the loader that this machine can use."""
     choice = choose_loader(loader)
     if loader == "auto" and choice.name != "ffcv":
-        console.print(f"torchvision's folder loader takes FFCV's place: {choice.reason}", soft_wrap=True)
+        console.print(f"the folder loader is used instead of FFCV: {choice.reason}", soft_wrap=True)
     with counting() as progress:
-        return prepare_for(request, loader, progress)
+        prepared = prepare_for(request, loader, progress)
+    manifest = prepared.manifest
+    if request.path is None and manifest.source.path is not None:
+        source, folder = manifest.source.path, prepared.folder
+        console.print(f"{counts(manifest)} of {source}, as prepared in {folder}", soft_wrap=True)
+    for note in notes(manifest):
+        console.print(note, soft_wrap=True)
+    return prepared

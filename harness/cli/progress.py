@@ -5,28 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from harness.data import progress as data
 from harness.events import Evaluated, Event, StepsDone, TrainingStarted
 
 PLAIN_EVERY_S = 15.0
-
-
-class Counting(Protocol):
-    """harness.data.base.Progress, said again here because importing it would load torch."""
-
-    def __call__(self, what: str, done: int, total: int | None) -> None: ...
 
 
 console = Console(stderr=True, highlight=False)  # sys.stderr, whatever it is at the time of printing
 
 
 @contextmanager
-def counting() -> Iterator[Counting]:
-    """Bars for downloads, conversion and the like: yields a harness.data.base.Progress."""
+def counting() -> Iterator[data.Progress]:
+    """Bars for downloads, conversion and the like."""
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.published.schema import ArticleClaim, Target
-    from harness.published.tables import Table
+    from harness.tables import Table
 
 VERDICTS = ("true", "false", "partly", "unclear")
 
@@ -92,10 +92,10 @@ def _print_table(console: Console, table: Table, *, with_variant: bool) -> None:
     from rich.table import Table as Grid
 
     start = 0 if with_variant else 1
-    grid = Grid(title=escape(table.title), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for head in table.columns[start:]:
-        words = head in ("variant", "network", "what", "minus", "source")
-        grid.add_column(escape(head), justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    grid = Grid(title=escape(table.caption), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[start:]:
+        numbers = column.align == "right"
+        grid.add_column(escape(column.heading), justify=column.align, no_wrap=numbers, overflow="fold")
     for row in table.rows:
         grid.add_row(*(escape(cell) for cell in row[start:]))
     console.print(grid)

@@ -43,7 +43,7 @@ def verify_report(
     from harness.records.store import Store
     from harness.report.check import check_report, read_manifest
 
-    problems = check_report(folder, Store(results))
+    problems = check_report(folder, Store(results), descriptions())
     for problem in problems:
         typer.echo(problem)
     if problems:
@@ -64,6 +64,13 @@ def of_study(name: str, store: Store) -> list[RunRecord]:
     ]
 
 
+def descriptions() -> dict[str, str]:
+    """One sentence per data set, from the row of its source."""
+    from harness.data.sources import SOURCES
+
+    return {name: source.description.partition(";")[0] for name, source in SOURCES.items()}
+
+
 def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], out: Path) -> None:
     """Writes reports/<study>/ and says where it is and what was found. Also the end of `reproduce`."""
     from harness.report.build import build
@@ -71,9 +78,9 @@ def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], 
     from variants.plugins import register
 
     register()
-    model = build(study, own, reference)
+    model = build(study, own, reference, descriptions=descriptions())
     paths = write_report(model, out / study)
     typer.echo("")
-    for sentence in model.found:
+    for sentence in model.findings:
         typer.echo(f"* {sentence}")
     typer.echo(f"report: {paths[0]} and {paths[1]}")

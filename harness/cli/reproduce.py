@@ -10,21 +10,19 @@ from pathlib import Path
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
-from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
 from harness.machine.env import usable_cores
 from harness.machine.gpus import visible_gpus
 from harness.machine.hardware import memory_limit_mib
+from harness.placement import LoaderName, Placement
 from harness.records.store import Store
 from harness.report.text import count
 from harness.resolve import RunRequest, check_request, run_spec, study_requests
-from harness.run import Placement, placement
+from harness.run import placement
 from harness.serialization import to_json
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, own_records, work
 from harness.workers import Ended, Environment, Happened, News, run_all
-
-RUN_MIB = 3000  # memory to set aside for a run on the CPU; mini runs were seen to peak at 1,650 MiB
 
 
 def run_study(
@@ -56,7 +54,7 @@ def run_study(
         f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
         f"{len(todo)} to do, {len(environments)} at a time"
     )
-    tasks = [Task(to_json(spec), specs[spec], where, results, checkpoint_s, fresh) for spec in todo]
+    tasks = [Task(to_json(spec), specs[spec], where, results, prepared.folder, checkpoint_s, fresh) for spec in todo]
     failures = _run(todo, tasks, environments, limit_s) if todo else []
     reports.write(name, own_records(list(specs), store), store.reference(name), out)
     if failures:
@@ -67,13 +65,14 @@ def run_study(
 
 
 def study_placement(
-    device: str, jobs: int | None, loader: LoaderName, gpus: Sequence[str] | None = None
+    device: str, jobs: int | None, loader: LoaderName, gpus: Sequence[str] | None = None, *, run_mib: int
 ) -> tuple[Placement, Sequence[Environment]]:
     """How each run of a study computes, and the environment of each worker: one for each run at a time.
 
     On GPUs every worker sees one of them ("cuda" and "auto": of all visible ones, "cuda:1": that one), so that this
     process and the other workers hold no memory there. jobs: runs at a time on each GPU, or on the CPU; None is one on
     a GPU, and on the CPU what cores and memory allow. gpus: their UUIDs, for tests.
+    run_mib: memory of the largest run (harness.memory).
     """
     gpus = visible_gpus() if gpus is None else gpus
     kind, _, index = device.partition(":")
@@ -83,9 +82,10 @@ def study_placement(
             raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
         environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
         workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run feeds the GPU
-        return Placement("cuda", usable_cores(), workers, loader, jobs or 1), environments
+        where = Placement(device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1)
+        return where, environments
     where = placement(device, None, 1, loader)
-    jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // RUN_MIB))
+    jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // run_mib))
     return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs), [{} for _ in range(jobs)]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_limits
 from harness.errors import UsageError
+from harness.placement import LoaderName as LoaderChoice
 
 if TYPE_CHECKING:
     from harness.records.store import RunRecord
@@ -19,9 +21,7 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="A row of `python -m h
 Data = Annotated[str, typer.Option(help="A row of `python -m harness data list`.")]
 DataPath = Annotated[Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
-LoaderName = Annotated[
-    Literal["auto", "ffcv", "folder"], typer.Option("--loader", help="auto is ffcv where it works, else folder.")
-]
+LoaderName = Annotated[LoaderChoice, typer.Option("--loader", help="auto is ffcv where it works, else folder.")]
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
 Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads of a run.")]
@@ -50,6 +50,10 @@ def run(
     threads: Threads = None,
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     save_weights: Annotated[Path | None, typer.Option(help="Write the trained weights to this .safetensors.")] = None,
     checkpoint_minutes: Minutes = 10,
     fresh: Fresh = False,
@@ -62,7 +66,8 @@ def run(
     from harness.resolve import RunRequest, check_request, run_spec
     from harness.run import execute, placement, weights_place
 
-    request = RunRequest(variant, recipe, data, seed, path, None, skip_bad_images, tuple(set_))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(variant, recipe, data, seed, path, *stored)
     check_request(request)
     where = placement(device, threads, workers, loader)
     if save_weights is not None:
@@ -110,6 +115,10 @@ def reproduce(
         int | None, typer.Option(min=1, help="Runs at a time; default: one for each core or GPU. On GPUs: for each.")
     ] = None,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     checkpoint_minutes: Minutes = 10,
     fresh: Fresh = False,
     results: Results = Path("results"),
@@ -118,15 +127,18 @@ def reproduce(
     """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
 
     from harness.cli.reproduce import run_study, study_placement
-    from harness.resolve import RunRequest
+    from harness.memory import largest_run_mib
+    from harness.resolve import RunRequest, study_requests
     from harness.studies import study_named
 
     if not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, None, skip_bad_images, tuple(set_))
-    where, environments = study_placement(device, jobs, loader)
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
+    largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
+    where, environments = study_placement(device, jobs, loader, run_mib=largest)
     run_study(study, wanted, request, minutes * 60, where, environments, results, out, 60 * checkpoint_minutes, fresh)
 
 
@@ -141,6 +153,10 @@ def evaluate(
     loader: LoaderName = "auto",
     threads: Threads = None,
     skip_bad_images: SkipBad = False,
+    format_: Format = "raw",
+    jpeg_quality: JpegQuality = None,
+    limit_train: LimitTrain = None,
+    limit_val: LimitVal = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
@@ -150,7 +166,8 @@ def evaluate(
     from harness.run import evaluate_weights, placement
     from harness.serialization import to_plain
 
-    request = RunRequest(variant, recipe, data, 0, path, None, skip_bad_images, tuple(set_))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    request = RunRequest(variant, recipe, data, 0, path, *stored)
     check_request(request)
     where = placement(device, threads, 1, loader)
     prepared = load(request, loader)

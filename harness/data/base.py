@@ -1,4 +1,4 @@
-"""What every loader promises, so that training can't tell one from another: same order, same crops, owned tensors."""
+"""What every loader promises: the same order, the same crops, owned tensors. Training is the same with each of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,42 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.data.prepare.manifest import Manifest
 from harness.spec import DataSpec
 from variants.values import value
 
-Split = Literal["train", "val"]
+
+@value
+class CropRule:
+    """Which crop of the stored image a loader delivers.
+
+    size: side of the crop in pixels, None for the whole image. position: where it is. mirror: flip left-right half
+    the time. images_per_draw: this many consecutive images of the epoch's order share one draw.
+    """
+
+    size: int | None = None
+    position: Literal["random", "centre"] = "centre"
+    mirror: bool = False
+    images_per_draw: int = 1
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of a batch: top row, left column (int64), whether the image is mirrored (bool); (N,) each."""
+
+    ys: NDArray[np.int64]
+    xs: NDArray[np.int64]
+    flips: NDArray[np.bool_]
+
+    def __getitem__(self, part: slice) -> Crops:
+        """The crops of a part of the batch."""
+        return Crops(ys=self.ys[part], xs=self.xs[part], flips=self.flips[part])
 
 
 @dataclass(frozen=True)
@@ -23,27 +49,30 @@ class Batch:
     """One batch, owned by whoever holds it (never a view of a loader's ring).
 
     images: uint8, (N, 3, S, S), RGB 0-255. labels, indices: int64, (N,); an index is the image's place in its split.
-    boxes: float32, (N, 4), x, y, width, height as shares of the stored square; None without boxes.
+    boxes: float32, (N, 4), x, y, width, height as fractions of the stored image; None without boxes.
+    crops: where these crops are in the stored images, as the loader drew them; None only in tests.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
     boxes: torch.Tensor | None = None
+    crops: Crops | None = None
 
 
 @value
-class CropRule:
-    """What part of the stored square a loader delivers.
+class LoaderSettings:
+    """How a loader goes through one split.
 
-    crop: side of the crop, None for the whole square. place: where it is cut. mirror: flip left-right half the time.
-    images_per_draw: this many consecutive images of the epoch's order share one draw.
+    batch_size: images; the last batch holds the rest. seed: order and crops follow from it.
+    shuffle: a new order each epoch, else by index. workers: threads (FFCV) or processes (folder).
     """
 
-    crop: int | None = None
-    place: Literal["random", "centre"] = "centre"
-    mirror: bool = False
-    images_per_draw: int = 1
+    batch_size: int
+    crop: CropRule = CropRule()
+    seed: int = 0
+    shuffle: bool = False
+    workers: int = 1
 
 
 @value
@@ -68,30 +97,24 @@ class Loader(Protocol):
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]: ...
 
 
-class Progress(Protocol):
-    """Called as work goes on: `what` is a short label, `done` of `total` items (None where unknown)."""
-
-    def __call__(self, what: str, done: int, total: int | None) -> None: ...
-
-
-def silent(what: str, done: int, total: int | None) -> None:
-    """The Progress that says nothing."""
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A data set ready to load: where its files are, what is in it, and the statistics the paper's recipe needs.
 
+    folder: where its files are; None where images are made in memory.
     mean: float32, (3, S, S), the training set's mean image (0-255). std: float32 (3,), per channel.
     eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the training pixels' RGB covariance; vectors are columns.
-    manifest: what manifest.json says (source, counts per class, digest of the listing, write settings, versions).
+    manifest: what manifest.json says: which images, source, counts per class, settings, versions.
     """
 
-    spec: DataSpec
-    classes: tuple[str, ...]
-    folder: Path
+    folder: Path | None
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     eigenvalues: NDArray[np.float32]
     eigenvectors: NDArray[np.float32]
-    manifest: dict[str, Any]
+    manifest: Manifest
+
+    @property
+    def spec(self) -> DataSpec:
+        """Which images, by content."""
+        return self.manifest.spec

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness.machine.env import version
 from harness.machine.hardware import cpu, disk_free_mib
-from harness.probes.devices import Unavailable
+from harness.probes.base import Unavailable
 from harness.probes.nvml import connect
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder
@@ -25,7 +25,7 @@ PREPARE = "python -m harness data prepare fashion_mnist"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. "absent": not here, and done without. "missing": needed; `fix` is the way out."""
+    """One thing examined. "absent": not here and not needed. "missing": needed; `fix` is the command that helps."""
 
     name: str
     state: Literal["ok", "absent", "missing"]
@@ -35,7 +35,7 @@ class Finding:
 
 def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
     """Every finding, in the order of a set-up. nvml: a double of the module, for tests."""
-    looks: tuple[Callable[[], Finding], ...] = (
+    checks: tuple[Callable[[], Finding], ...] = (
         python,
         processor,
         libraries,
@@ -48,7 +48,7 @@ def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
         lambda: writable("cache folder", cache_folder(), "export HARNESS_CACHE=FOLDER"),
         lambda: disk(cache_folder()),
     )
-    return [look() for look in looks]
+    return [check() for check in checks]
 
 
 def python() -> Finding:
@@ -59,8 +59,8 @@ def python() -> Finding:
 def processor() -> Finding:
     """Cores and memory that this process may use."""
     found = cpu()
-    cores, gib = found["cores_usable"], found["memory_mib"] / 1024
-    return Finding("CPU", "ok", f"{found['model']}, {cores} usable cores, {gib:.1f} GiB memory")
+    gib = found.memory_mib / 1024
+    return Finding("CPU", "ok", f"{found.model}, {found.cores_usable} usable cores, {gib:.1f} GiB memory")
 
 
 def libraries() -> Finding:
@@ -87,11 +87,11 @@ def cuda() -> Finding:
         found = importlib.import_module("torch").cuda
     except (ImportError, OSError):
         return Finding("CUDA", "absent", "unknown, since torch does not load")
-    with warnings.catch_warnings(record=True) as told:  # an old driver is told by a warning
+    with warnings.catch_warnings(record=True) as warned:  # torch warns of an old driver
         warnings.simplefilter("always")
         there = found.is_available()
     if not there:
-        why = f" ({str(told[0].message).splitlines()[0]})" if told else ""
+        why = f" ({str(warned[0].message).splitlines()[0]})" if warned else ""
         return Finding("CUDA", "absent", f"absent{why}, fine: runs on CPU")
     names = ", ".join(found.get_device_name(index) for index in range(found.device_count()))
     return Finding("CUDA", "ok", names)
@@ -103,13 +103,11 @@ def gpu_probe(nvml: Any = None) -> Finding:
         probe = connect(nvml=nvml)
     except Unavailable as reason:
         return Finding("NVML", "absent", f"absent ({reason}), fine: GPU fields stay null")
-    try:
-        told = probe.describe()
-        names = ", ".join(str(device["name"]) for device in told)
-        unread = sorted({field for device in told for field in device["missing"]})
-        return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
-    finally:
-        probe.close()
+    with probe:
+        gpus = probe.gpus()
+    names = ", ".join(str(gpu.name) for gpu in gpus)
+    unread = sorted({field for gpu in gpus for field in gpu.missing})
+    return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
 
 
 def loader() -> Finding:

@@ -18,8 +18,10 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import RecordError
+from harness.machine.environment import Environment, TorchSettings, UsedGpu
 from harness.machine.git_state import source
 from harness.machine.hardware import cpu, disk_free_mib, gpus, usable_cores
+from harness.placement import Placement
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
 
@@ -56,24 +58,32 @@ def _draw_id(path: Path) -> None:
     drawn.unlink()
 
 
-def describe(results_root: Path, *, cache: Path | None = None, nvml: Any = None) -> dict[str, Any]:
-    """env.json. Fields and units: results/README.md. A null field has its reason in `missing`."""
+def describe(results_root: Path, placement: Placement, *, cache: Path | None = None, nvml: Any = None) -> Environment:
+    """The present environment, for env.json. Call it where CUDA is running already, if the run uses it."""
     missing: dict[str, str] = {}
-    devices = gpus(missing, nvml)
-    return {
-        "machine_id": machine_id(cache or cache_folder()),
-        "harness": __version__,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "os": _os(),
-        "cpu": cpu(),
-        **devices,
-        "torch": torch_settings(missing),
-        "variables": {name: os.environ.get(name) for name in VARIABLES},
-        "source": source(Path(__file__).resolve().parents[1], missing),
-        "disk_free_mib": disk_free_mib(results_root),
-        "missing": missing,
-    }
+    visible, driver = gpus(missing, nvml)
+    disk = disk_free_mib(results_root)
+    if disk is None:
+        missing["disk_free_mib"] = "the results folder is on no file system that could be read"
+    return Environment(
+        machine_id=machine_id(cache or cache_folder()),
+        harness=__version__,
+        python=platform.python_version(),
+        packages={name: version(name) for name in PACKAGES},
+        os=_os(),
+        cpu=cpu(),
+        gpus=visible,
+        used_gpus=used_gpus(placement.device, missing),
+        driver=driver.driver,
+        driver_cuda=driver.driver_cuda,
+        nvml=driver.nvml,
+        torch=torch_settings(missing),
+        variables={name: os.environ.get(name) for name in VARIABLES},
+        source=source(Path(__file__).resolve().parents[2], missing),
+        placement=placement,
+        disk_free_mib=disk,
+        missing=missing,
+    )
 
 
 def version(package: str) -> str | None:
@@ -93,46 +103,65 @@ def _os() -> str:
         return named
 
 
-def torch_settings(missing: dict[str, str]) -> dict[str, Any] | None:
-    """Threads and switches that change speed or bits; None where torch isn't loaded, since loading it costs seconds."""
+def torch_settings(missing: dict[str, str]) -> TorchSettings | None:
+    """Threads and switches that change speed or bits; None where torch isn't loaded, since loading takes seconds."""
     torch = sys.modules.get("torch")
     if torch is None:
         missing["torch"] = "torch was not in use"
         return None
-    return {
-        "threads": torch.get_num_threads(),
-        "interop_threads": torch.get_num_interop_threads(),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-    }
+    cuda = torch.cuda.is_available()
+    if torch.version.cuda is None:
+        missing["torch.cuda"] = "torch was built for the CPU only"
+    if not cuda:
+        missing["torch.cudnn"] = "CUDA is not available"
+    return TorchSettings(
+        threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        cuda=torch.version.cuda,
+        cudnn=torch.backends.cudnn.version() if cuda else None,
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cudnn_benchmark=torch.backends.cudnn.benchmark,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        float32_matmul_precision=torch.get_float32_matmul_precision(),
+        matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
+        cudnn_tf32=torch.backends.cudnn.allow_tf32,
+    )
 
 
-def bench_key(
-    env: dict[str, Any], spec: RunSpec, *, loader: str | None = None, layout: str | None = None
-) -> dict[str, Any]:
+def used_gpus(device: str, missing: dict[str, str]) -> tuple[UsedGpu, ...]:
+    """The GPU of a device such as "cuda" or "cuda:1", as torch names it; none for the CPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return ()
+    found = torch.cuda.get_device_properties(torch.device(device))
+    uuid = getattr(found, "uuid", None)
+    if uuid is None:
+        missing["used_gpus.uuid"] = "this version of torch does not give it"
+    return (UsedGpu(name=found.name, uuid=None if uuid is None else str(uuid)),)
+
+
+def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> dict[str, Any]:
     """What must be equal before two speeds may be compared; the variant is what is compared, so it isn't in it.
 
-    loader: Summary.loader. layout: "channels_last" or "contiguous". Clocks, heat and load are context, not key.
+    loader: Summary.loader. Clocks, temperature and load are context, no part of the key. A field is null where it
+    does not count: `threads` and `cpu_capability` on a GPU, `driver` and `cudnn` on the CPU.
     """
-    settings, cpu_found = env.get("torch") or {}, env.get("cpu") or {}
-    on_gpu = spec.device == "cuda"
-    names = [gpu.get("name") for gpu in env.get("gpus") or []]
-    return {
-        "device": ", ".join(sorted({str(name) for name in names})) if on_gpu else cpu_found.get("model"),
-        "devices": spec.world_size if on_gpu else cpu_found.get("cores_usable"),
-        "driver_major": str(env.get("driver") or "").split(".")[0] or None if on_gpu else None,
-        "torch": (env.get("packages") or {}).get("torch"),
-        "cudnn": settings.get("cudnn") if on_gpu else None,
-        "threads": None if on_gpu else settings.get("threads"),
-        "cpu_capability": None if on_gpu else settings.get("cpu_capability"),
+    on_gpu, settings, used = spec.device == "cuda", env.torch, env.used_gpus
+    key: dict[str, Any] = dict.fromkeys(("device", "devices", "driver", "torch", "cudnn", "threads", "cpu_capability"))
+    if not on_gpu:
+        key |= {"device": env.cpu.model, "devices": env.cpu.cores_usable}
+    elif used is not None:
+        key |= {"device": ", ".join(sorted({gpu.name for gpu in used})), "devices": len(used)}
+    if on_gpu:
+        key |= {"driver": env.driver, "cudnn": None if settings is None else settings.cudnn}
+    elif settings is not None:
+        key |= {"threads": settings.threads, "cpu_capability": settings.cpu_capability}
+    return key | {
+        "torch": env.packages.get("torch"),
         "precision": spec.recipe.precision,
-        "layout": layout,
         "global_batch": spec.recipe.batch_size,
         "loader": loader,
         "data": f"{spec.data.name} {spec.data.store_format} {spec.data.store_size}",
         "input_size": spec.net.input_size,
+        "runs_at_once": env.placement.concurrent,
     }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
+
+from harness.machine.environment import Source
 
 DIFF_LIMIT = 256 << 10  # bytes; a record is to stay small
 TIMEOUT_S = 20
 
 
-def source(tree: Path, missing: dict[str, str]) -> dict[str, Any] | None:
-    """commit, dirty, diff (text against the commit), diff_cut, untracked (files of the two packages); None without git.
+def source(tree: Path, missing: dict[str, str]) -> Source | None:
+    """The commit and the changes since; None without git, with the reason in missing["source"].
 
     A harness that was installed from a wheel has no commit; its version is in env.json.
     """
@@ -26,13 +27,13 @@ def source(tree: Path, missing: dict[str, str]) -> dict[str, Any] | None:
     if Path(top) != tree:
         missing["source"] = "no git commit: the code lies in the work tree of something else"
         return None
-    return {
-        "commit": commit,
-        "dirty": bool(diff or untracked),
-        "diff": diff[:DIFF_LIMIT] or None,
-        "diff_cut": len(diff) > DIFF_LIMIT,
-        "untracked": untracked,
-    }
+    return Source(
+        commit=commit,
+        dirty=bool(diff or untracked),
+        diff=diff[:DIFF_LIMIT] or None,
+        diff_cut=len(diff) > DIFF_LIMIT,
+        untracked=tuple(untracked),
+    )
 
 
 def _git(tree: Path, *words: str) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from harness.probes.devices import Unavailable
+from harness.probes.base import Unavailable
 from harness.probes.nvml import connect
 
 
@@ -20,7 +20,5 @@ def visible_gpus(environ: Mapping[str, str] = os.environ, *, nvml: Any = None) -
         probe = connect(environ, nvml=nvml)
     except Unavailable:
         return []
-    try:
-        return [str(device["device"]) for device in probe.describe()]
-    finally:
-        probe.close()
+    with probe:
+        return probe.readable_uuids()

@@ -11,22 +11,23 @@ from typing import Any
 
 import psutil
 
-from harness.probes.devices import Unavailable
-from harness.probes.nvml import connect
+from harness.machine.environment import Cpu
+from harness.probes.base import Unavailable
+from harness.probes.devices import Gpu
+from harness.probes.nvml import DriverVersions, connect
 
 MIB = 1 << 20
 
 
-def cpu(root: Path = Path("/")) -> dict[str, Any]:
-    """model, cores_affinity, cores_quota (CPU seconds a second; null without a limit), cores_usable, memory_mib."""
-    affinity, quota = _affinity(), cpu_quota(root)
-    return {
-        "model": _model(root),
-        "cores_affinity": affinity,
-        "cores_quota": quota,
-        "cores_usable": usable_cores(root),
-        "memory_mib": memory_limit_mib(root),
-    }
+def cpu(root: Path = Path("/")) -> Cpu:
+    """The processor, and what of it and of the memory this process may use."""
+    return Cpu(
+        model=_model(root),
+        cores_affinity=_affinity(),
+        cores_quota=cpu_quota(root),
+        cores_usable=usable_cores(root),
+        memory_mib=memory_limit_mib(root),
+    )
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -79,18 +80,15 @@ def memory_limit_mib(root: Path = Path("/")) -> int:
     return min(limits) // MIB
 
 
-def gpus(missing: dict[str, str], nvml: Any = None) -> dict[str, Any]:
-    """gpus (as the NVML probe describes them), driver, driver_cuda (the newest CUDA it runs), nvml: versions."""
+def gpus(missing: dict[str, str], nvml: Any = None) -> tuple[tuple[Gpu, ...], DriverVersions]:
+    """The visible GPUs as NVML describes them, and the versions of the driver; reasons of nulls in `missing`."""
     try:
         probe = connect(nvml=nvml)
     except Unavailable as reason:
-        missing |= dict.fromkeys(("driver", "driver_cuda", "nvml"), str(reason))
-        missing["gpus"] = str(reason)
-        return {"gpus": [], "driver": None, "driver_cuda": None, "nvml": None}
-    try:
-        return {"gpus": probe.describe(), **probe.versions(missing)}
-    finally:
-        probe.close()
+        missing |= dict.fromkeys(("gpus", "driver", "driver_cuda", "nvml"), str(reason))
+        return (), DriverVersions(None, None, None)
+    with probe:
+        return probe.gpus(), probe.versions(missing)
 
 
 def disk_free_mib(folder: Path) -> int | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from typing import Any
-
 import psutil
 
-from harness.probes.base import Sample
+from harness.probes.base import Probe, Sample
 
 MIB = float(1 << 20)
+FIELDS = ("cpu_s", "rss_mib", "cpu_utilisation", "system_cpu_fraction", "disk_read_mib", "disk_written_mib")
 SHORTEST_S = 0.1  # the kernel counts CPU time in ticks of 0.01 s
 
 
-class HostProbe:
+class HostProbe(Probe):
     """CPU seconds, memory and I/O of one process (this one by default), threads included, children not."""
 
     name = "host"
@@ -21,9 +19,6 @@ class HostProbe:
     def __init__(self, process: psutil.Process | None = None) -> None:
         self._process = process or psutil.Process()
         self._last: tuple[float, float] | None = None  # (t_s, cpu_s)
-
-    def describe(self) -> list[dict[str, Any]]:
-        return [{"device": "host", "system": platform.system(), "missing": {}}]
 
     def sample(self, t_s: float) -> list[Sample]:
         """cpu_utilisation: own CPU seconds a second since the last sample; system_cpu_fraction: by anybody, of all."""
@@ -55,8 +50,10 @@ class HostProbe:
             return
         values |= {"disk_read_mib": counters.read_bytes / MIB, "disk_written_mib": counters.write_bytes / MIB}
 
-    def close(self) -> None:
-        """Nothing is held."""
+
+def open_host(device: str) -> HostProbe:
+    """The probe of this process, whatever the device of the run."""
+    return HostProbe()
 
 
 def _short(values: dict[str, float | int | None]) -> dict[str, float | int | None]:

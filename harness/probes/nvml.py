@@ -1,8 +1,7 @@
-"""NVML as a probe: what the driver tells of the GPUs we may use; what it doesn't tell is null, with the reason.
+"""NVML as a probe: what the driver reports of the GPUs we may use; what it does not report is null, with the reason.
 
-"Utilisation" of NVML is the share of a past window (1/6 to 1 s, by product) in which at least one kernel ran, however
-few cores it used; its memory twin is the share of the same window in which device memory was read or written.
-The module `pynvml` (package nvidia-ml-py) is passed in, so that everything here runs without a GPU.
+"Utilisation" of NVML is the fraction of a past window (1/6 to 1 s, by product) in which at least one kernel ran,
+however few cores it used; the one of memory is the fraction of that window with reads or writes of device memory.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.probes.base import Probe, Sample, unavailable
-from harness.probes.devices import Device, Unavailable, choose, cuda_uuids, text
+from harness.probes.base import Probe, Sample, Unavailable
+from harness.probes.devices import Device, Gpu, choose, cuda_uuids, text
 
 MIB = float(1 << 20)
+NOT_SUPPORTED, FUNCTION_NOT_FOUND = 3, 13  # values of NVMLError
 THROTTLES = (  # bit of nvmlClocksEventReasons, in words
     (0x001, "gpu_idle"),
     (0x002, "applications_clocks"),
@@ -45,9 +45,53 @@ class Reading:
     read: Callable[[Any, Any], tuple[float | int, ...]]  # (nvml, handle) -> a number a field
 
 
+def call(nvml: Any, names: Sequence[str], *arguments: Any) -> Any:
+    """The first of several names of one NVML function that both the binding and the driver have.
+
+    Raises NVMLError or AttributeError of the last name where none works.
+    """
+    for name in names[:-1]:
+        try:
+            return getattr(nvml, name)(*arguments)
+        except (nvml.NVMLError, AttributeError) as error:
+            if not _lacks_function(error):
+                raise
+    return getattr(nvml, names[-1])(*arguments)
+
+
+def _lacks_function(error: Exception) -> bool:
+    return isinstance(error, AttributeError) or getattr(error, "value", None) == FUNCTION_NOT_FOUND
+
+
+def _is_unsupported(error: Exception) -> bool:
+    """Whether the field alone can't be read; else the device may be gone."""
+    return _lacks_function(error) or getattr(error, "value", None) == NOT_SUPPORTED
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AttributeError):
+        return f"the installed nvidia-ml-py lacks it: {error}"
+    return str(error)
+
+
 def _utilisation(nvml: Any, handle: Any) -> tuple[float, float]:
     rates = nvml.nvmlDeviceGetUtilizationRates(handle)
     return rates.gpu / 100, rates.memory / 100
+
+
+def _temperature(nvml: Any, handle: Any) -> tuple[int]:
+    return (int(call(nvml, ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV"), handle, 0)),)
+
+
+def _throttle_mask(nvml: Any, handle: Any) -> tuple[int]:
+    """Drivers before 535 have the older name only; CUDA 14 drops it."""
+    names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+    return (int(call(nvml, names, handle)),)
+
+
+def _processes(nvml: Any, handle: Any) -> tuple[int]:
+    names = [f"nvmlDeviceGetComputeRunningProcesses{version}" for version in ("", "_v3", "_v2")]
+    return (len(call(nvml, names, handle)),)
 
 
 READINGS = (
@@ -55,20 +99,33 @@ READINGS = (
     Reading(("memory_used_mib",), lambda nvml, h: (nvml.nvmlDeviceGetMemoryInfo(h).used / MIB,)),
     Reading(("power_w",), lambda nvml, h: (nvml.nvmlDeviceGetPowerUsage(h) / 1000,)),
     Reading(("energy_j",), lambda nvml, h: (nvml.nvmlDeviceGetTotalEnergyConsumption(h) / 1000,)),
-    Reading(("temperature_c",), lambda nvml, h: (int(nvml.nvmlDeviceGetTemperature(h, 0)),)),
+    Reading(("temperature_c",), _temperature),
     Reading(("sm_clock_mhz",), lambda nvml, h: (int(nvml.nvmlDeviceGetClockInfo(h, 1)),)),
     Reading(("memory_clock_mhz",), lambda nvml, h: (int(nvml.nvmlDeviceGetClockInfo(h, 2)),)),
-    # the older name of "event reasons"; drivers before 535 know only this one
-    Reading(("throttle_mask",), lambda nvml, h: (int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(h)),)),
-    Reading(("compute_processes",), lambda nvml, h: (len(nvml.nvmlDeviceGetComputeRunningProcesses(h)),)),
+    Reading(("throttle_mask",), _throttle_mask),
+    Reading(("compute_processes",), _processes),
 )
+FIELDS = tuple(field for reading in READINGS for field in reading.fields)
 OF_AN_INSTANCE = {"memory_used_mib"}  # what NVML gives of a MIG instance; the rest is of the whole GPU
 WHOLE_GPU = "MIG: NVML gives this for the whole GPU only, which others may share"
 INSTANCE_UNKNOWN = "MIG is on and no instance is named; set CUDA_VISIBLE_DEVICES to a MIG UUID"
 
 
-class NvmlProbe:
-    """Samples the chosen devices; made by `connect`. Every field that can't be read is null, with NVML's words.
+@dataclass(frozen=True)
+class DriverVersions:
+    """driver_cuda: the newest CUDA that the driver runs."""
+
+    driver: str | None
+    driver_cuda: str | None
+    nvml: str | None
+
+
+class LostError(Exception):
+    """No reading of a device answers any more; the message is NVML's."""
+
+
+class NvmlProbe(Probe):
+    """Samples the chosen devices; made by `connect`. Every field that can't be read is null, with the reason.
 
     compute_processes counts all processes that compute on the device, this one included: more than one says that the
     device was shared.
@@ -80,56 +137,90 @@ class NvmlProbe:
         self._nvml = nvml
         self._devices = tuple(devices)
 
-    def describe(self) -> list[dict[str, Any]]:
-        return [self._describe(device) for device in self._devices]
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The devices, for env.json."""
+        return tuple(self._gpu(device) for device in self._devices)
 
-    def _describe(self, device: Device) -> dict[str, Any]:
+    def readable_uuids(self) -> list[str]:
+        """The UUIDs of the devices that NVML can read."""
+        return [device.uuid for device in self._devices if device.unreadable is None]
+
+    def _gpu(self, device: Device) -> Gpu:
         nvml, missing = self._nvml, dict[str, str]()
-        reads: dict[str, Callable[[], Any]] = {
-            "name": lambda: text(nvml.nvmlDeviceGetName(device.handle)),
-            "memory_mib": lambda: round(nvml.nvmlDeviceGetMemoryInfo(device.handle).total / MIB),
-            "power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementLimit(device.parent) / 1000,
-            "max_sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(device.parent, 1),
-        }
-        told = {field: self._tell(field, read, missing) for field, read in reads.items()}
-        return {"device": device.uuid, **told, "mig": device.mig, "chosen_by": device.chosen_by, "missing": missing}
 
-    def versions(self, missing: dict[str, str]) -> dict[str, str | None]:
-        """driver, driver_cuda (the newest CUDA that the driver runs), nvml."""
-        told = {
-            "driver": lambda: text(self._nvml.nvmlSystemGetDriverVersion()),
-            "driver_cuda": lambda: _cuda_words(self._nvml.nvmlSystemGetCudaDriverVersion()),
-            "nvml": lambda: text(self._nvml.nvmlSystemGetNVMLVersion()),
-        }
-        return {field: self._tell(field, read, missing) for field, read in told.items()}
+        def field(name: str, read: Callable[[], Any]) -> Any:
+            if device.unreadable is None:
+                return self._read(name, read, missing)
+            missing[name] = device.unreadable
+            return None
 
-    def _tell(self, field: str, read: Callable[[], Any], missing: dict[str, str]) -> Any:
+        return Gpu(
+            device=device.uuid,
+            name=field("name", lambda: text(nvml.nvmlDeviceGetName(device.handle))),
+            memory_mib=field("memory_mib", lambda: round(nvml.nvmlDeviceGetMemoryInfo(device.handle).total / MIB)),
+            power_limit_w=field("power_limit_w", lambda: nvml.nvmlDeviceGetPowerManagementLimit(device.parent) / 1000),
+            max_sm_clock_mhz=field("max_sm_clock_mhz", lambda: nvml.nvmlDeviceGetMaxClockInfo(device.parent, 1)),
+            mig=device.mig,
+            chosen_by=device.chosen_by,
+            missing=missing,
+        )
+
+    def versions(self, missing: dict[str, str]) -> DriverVersions:
+        """The driver's versions; reasons of nulls go to `missing`."""
+        nvml = self._nvml
+        cuda = ("nvmlSystemGetCudaDriverVersion", "nvmlSystemGetCudaDriverVersion_v2")
+        return DriverVersions(
+            driver=self._read("driver", lambda: text(nvml.nvmlSystemGetDriverVersion()), missing),
+            driver_cuda=self._read("driver_cuda", lambda: _cuda_words(call(nvml, cuda)), missing),
+            nvml=self._read("nvml", lambda: text(nvml.nvmlSystemGetNVMLVersion()), missing),
+        )
+
+    def _read(self, field: str, read: Callable[[], Any], missing: dict[str, str]) -> Any:
         try:
             return read()
-        except self._nvml.NVMLError as error:
-            missing[field] = str(error)
+        except (self._nvml.NVMLError, AttributeError) as error:
+            missing[field] = _reason(error)
             return None
 
     def sample(self, t_s: float) -> list[Sample]:
-        return [self._sample(device, t_s) for device in self._devices]
+        """One sample of each device. Raises LostError where every device is gone: the sampler counts failures."""
+        samples, lost = [], []
+        for device in self._devices:
+            try:
+                samples.append(self._sample(device, t_s))
+            except LostError as error:
+                lost.append(error)
+                samples.append(self._nulls(device, t_s, str(error)))
+        if lost and len(lost) == len(self._devices):
+            raise lost[0]
+        return samples
+
+    def _nulls(self, device: Device, t_s: float, reason: str) -> Sample:
+        values, missing = dict.fromkeys(FIELDS), dict.fromkeys(FIELDS, reason)
+        return Sample(t_s=t_s, probe=self.name, device=device.uuid, values=values, missing=missing)
 
     def _sample(self, device: Device, t_s: float) -> Sample:
+        """The readings of one device. Raises LostError where all that were tried fail, and not for want of support."""
+        if device.unreadable is not None:
+            return self._nulls(device, t_s, device.unreadable)
         values: dict[str, float | int | None] = {}
         missing: dict[str, str] = {}
-        errors = []
+        errors, answered = [], False
         for reading in READINGS:
             reason = _hidden_by_mig(device, reading.fields)
             if reason is None:
                 try:
                     values |= zip(reading.fields, reading.read(self._nvml, device.handle), strict=True)
+                    answered = True
                     continue
-                except self._nvml.NVMLError as error:
-                    reason = str(error)
+                except (self._nvml.NVMLError, AttributeError) as error:
+                    reason = _reason(error)
                     errors.append(error)
             values |= dict.fromkeys(reading.fields)
             missing |= dict.fromkeys(reading.fields, reason)
-        if len(errors) == len(READINGS):
-            raise errors[0]  # nothing answers: the device is gone, and the sampler is to know
+        gone = [error for error in errors if not _is_unsupported(error)]
+        if gone and not answered:
+            raise LostError(str(gone[0])) from gone[0]
         return Sample(t_s=t_s, probe=self.name, device=device.uuid, values=values, missing=missing)
 
     def close(self) -> None:
@@ -142,35 +233,11 @@ def _hidden_by_mig(device: Device, fields: tuple[str, ...]) -> str | None:
     return INSTANCE_UNKNOWN if device.mig == "on" else None
 
 
-class Absent:
-    """Stands where there is no GPU to watch: one sample, once, with the reason."""
-
-    name = "nvml"
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-        self._told = False
-
-    def describe(self) -> list[dict[str, Any]]:
-        return []
-
-    def sample(self, t_s: float) -> list[Sample]:
-        told, self._told = self._told, True
-        return [] if told else [unavailable(self.name, t_s, self._reason)]
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def open_nvml(device: str, *, environ: Mapping[str, str] = os.environ, nvml: Any = None) -> list[Probe]:
-    """The GPU probe of a run on `device` ("cpu", "cuda", "cuda:1"): always one, that of an absence if need be."""
+def open_nvml(device: str, *, environ: Mapping[str, str] = os.environ, nvml: Any = None) -> NvmlProbe:
+    """The probe of the GPU that a run on `device` uses ("cuda", "cuda:1"). Raises Unavailable, on the CPU too."""
     if device.startswith("cpu"):
-        return [Absent("the run computes on the CPU")]
-    index = int(device.partition(":")[2] or 0)
-    try:
-        return [connect(environ, nvml=nvml, only=index)]
-    except Unavailable as reason:
-        return [Absent(str(reason))]
+        raise Unavailable("the run computes on the CPU")
+    return connect(environ, nvml=nvml, only=int(device.partition(":")[2] or 0))
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, nvml: Any = None, only: int | None = None) -> NvmlProbe:
@@ -186,14 +253,25 @@ def connect(environ: Mapping[str, str] = os.environ, *, nvml: Any = None, only: 
         raise Unavailable(f"NVML does not start: {error}") from error
     try:
         order = environ.get("CUDA_DEVICE_ORDER")
-        found = choose(nvml, environ.get("CUDA_VISIBLE_DEVICES"), cuda_uuids(), order)
-    except nvml.NVMLError as error:
+        found = _readable(choose(nvml, environ.get("CUDA_VISIBLE_DEVICES"), cuda_uuids(), order), only)
+    except (nvml.NVMLError, AttributeError) as error:
         nvml.nvmlShutdown()
-        raise Unavailable(f"NVML can't list the GPUs: {error}") from error
+        raise Unavailable(f"NVML can't list the GPUs: {_reason(error)}") from error
     except Unavailable:
         nvml.nvmlShutdown()
         raise
-    return NvmlProbe(nvml, found if only is None else found[only : only + 1])
+    return NvmlProbe(nvml, found)
+
+
+def _readable(visible: list[Device], only: int | None) -> list[Device]:
+    """The devices to watch. Raises Unavailable where none of them can be read."""
+    found = visible if only is None else visible[only : only + 1]
+    if not found:
+        raise Unavailable(f"there is no GPU number {only} among the {len(visible)} that are visible")
+    reasons = [device.unreadable for device in found if device.unreadable is not None]
+    if len(reasons) == len(found):
+        raise Unavailable(reasons[0])
+    return found
 
 
 def _cuda_words(version: int) -> str:

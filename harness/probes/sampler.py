@@ -19,7 +19,7 @@ class Sampler:
 
     sink: takes each sample, from the probes' threads, never two at once and never after the block. If it raises,
     sampling ends: a run that can't be watched still runs. clock: seconds, the zero of the samples' `t_s`
-    (Writer.elapsed). A probe whose first call fails tells so once, in a sample with `available` null and the reason.
+    (Writer.elapsed). A probe whose first call fails reports it once, in a sample with `available` null and the reason.
     """
 
     def __init__(
@@ -88,6 +88,13 @@ class _Watch(threading.Thread):
         self._asked_s: float | None = None  # when the call that is going on began
 
     def run(self) -> None:
+        try:
+            with self.probe:
+                self._sample_until_stopped()
+        except Exception as error:  # only leaving the block can raise
+            self._reason = self._reason or f"closing it failed: {error}"
+
+    def _sample_until_stopped(self) -> None:
         start = self._clock()
         ticks = 0
         while not self.stop.is_set() and self._round():
@@ -95,7 +102,6 @@ class _Watch(threading.Thread):
             self.stop.wait(max(0.0, start + ticks * self._period_s - self._clock()))
         if self._failures < FAILURES_ALLOWED:
             self._round()
-        self._close()
 
     def _round(self) -> bool:
         """Samples once. False when the probe is to be given up."""
@@ -119,12 +125,6 @@ class _Watch(threading.Thread):
         if self._reason is None:
             self._deliver(unavailable(self.probe.name, now, reason))
         self._reason = reason
-
-    def _close(self) -> None:
-        try:
-            self.probe.close()
-        except Exception as error:
-            self._reason = self._reason or f"closing it failed: {error}"
 
     def achieved_hz(self) -> float | None:
         """Samples a second between the first and the last; None with fewer than two."""

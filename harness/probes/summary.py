@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from harness.probes.base import Sample
 from harness.probes.nvml import throttle_words
+from harness.probes.table import probe_of
 
 Interval: TypeAlias = tuple[float, float]
 Floats: TypeAlias = NDArray[np.float64]
 Series: TypeAlias = tuple[Floats, Floats]  # times in seconds, values; days of samples stay some MB
 GAP_S = 5.0  # training counts as watched if the samples reach this near to its ends
-NO_GPU = "no GPU was watched"
-OF_THE_HOST = ("cpu_s", "rss_mib")
 SOURCES = {  # field of Summary: field of the samples
     "gpu_utilisation": "kernel_running_fraction",
     "gpu_energy_j": "energy_j",
@@ -99,7 +98,7 @@ class _Watched:
         return max((float(values.max()) for _, values in self._of(field)), default=None)
 
     def throttled(self) -> dict[str, float]:
-        """Seconds of training in which each reason held, a sample standing until the next; devices add up."""
+        """Seconds of training in which each reason held, each sample counting until the next; devices add up."""
         held: dict[str, float] = defaultdict(float)
         for times, masks in self._of("throttle_mask"):
             seconds = np.diff(self._trained_s(times))
@@ -120,10 +119,9 @@ class _Watched:
     def reason(self, field: str) -> str:
         if self._of(field):
             return "too few samples during training"
-        host = field in OF_THE_HOST
-        probes = ("host",) if host else ("nvml", "replay")
-        told = [self._reasons.get(field), *(self._reasons.get(f"{probe}.available") for probe in probes)]
-        return next((reason for reason in told if reason), "the host was not watched" if host else NO_GPU)
+        probe = probe_of(field)
+        known = (self._reasons.get(field), self._reasons.get(f"{probe}.available"))
+        return next((reason for reason in known if reason), f"the {probe} probe gave no sample")
 
 
 def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], dict[str, str]]:
@@ -152,7 +150,7 @@ def _counter(series: Series, at: Floats) -> Floats:
 
 
 def _integral(series: Series, at: Floats) -> Floats:
-    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading stands."""
+    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading counts."""
     times, values = series
     every = np.unique(np.concatenate([times, at]))
     rates = np.interp(every, times, values)

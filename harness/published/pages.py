@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from harness.markdown import plain, table_grid
 from harness.published.claims import article, paper_claims
 from harness.published.history import speeds
 from harness.published.load import remarks, sources
 from harness.published.schema import Speed
-from harness.published.tables import READ, Table, tables
+from harness.published.tables import READ, tables
 from harness.published.targets import targets
+from harness.tables import Column, Table
 from harness.variant_diff import Difference, Trained, differences
 from variants.catalog import CATALOG, native_recipe
 
@@ -42,7 +44,7 @@ def article_page() -> str:
             claim.says,
             claim.verdict,
             claim.evidence,
-            ", ".join((*map(_code, claim.variants), *((claim.check,) if claim.check else ()))),
+            ", ".join((*claim.variants, *((claim.check,) if claim.check else ()))),
         )
         for claim in article()
     ]
@@ -76,13 +78,12 @@ def _trained(name: str) -> Trained:
 def _differences(found: Sequence[Difference], a: str, b: str) -> str:
     if not found:
         return "Nothing."
-    return _grid(("part", "place", "what", _code(a), _code(b)), [(d.part, d.place, d.what, d.a, d.b) for d in found])
+    return _grid(("part", "place", "what", a, b), [(d.part, d.place, d.what, d.a, d.b) for d in found])
 
 
 def _table(table: Table) -> str:
-    names = [(_code(row[0]) if row[0] != "-" else "", *row[1:]) for row in table.rows]
     notes = "".join(f"\n{number}. {note}" for number, note in enumerate(table.notes, 1))
-    return f"**{table.title}**\n\n{_grid(table.columns, names)}" + (f"\n{notes}" if notes else "")
+    return f"**{plain(table.caption)}**\n\n{table_grid(table)}" + (f"\n{notes}" if notes else "")
 
 
 def _speeds() -> str:
@@ -119,9 +120,9 @@ def _code(name: str) -> str:
     return f"`{name}`"
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    columns = tuple(Column(heading=heading) for heading in headings)
+    return table_grid(Table(caption="", columns=columns, rows=tuple(map(tuple, rows))))
 
 
 _ABOUT = """Errors are in percent and differences in points, as printed; accuracies are shown as the errors they are.

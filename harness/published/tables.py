@@ -1,6 +1,7 @@
 """Published numbers as tables of strings, one for each data set, split and protocol, so that no column mixes them.
 
 Shared by the command line and the documentation. Numbers appear as printed: percent, points, images per second.
+A number in brackets at the end of a network is that of one of the table's notes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.published.schema import Bound, Measure, Target
-from variants.values import value
+from harness.tables import Column, Table
 
 TITLES: dict[Measure, str] = {
     "top1_error": "top-1",
@@ -36,16 +37,6 @@ PROTOCOLS = {
 }
 BOUNDS: dict[Bound, str] = {"equals": "", "about": "≈ ", "more_than": "> ", "less_than": "< ", "at_most": "≤ "}
 READ = {"source": "", "secondary": " (second hand)", "computed": " (computed)", "memory": " (from memory)"}
-
-
-@value
-class Table:
-    """A title, column heads and rows of strings; `notes` explain rows by the number at the end of their network."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
 
 
 def tables(targets: Iterable[Target]) -> list[Table]:
@@ -80,8 +71,12 @@ def _table(group: Sequence[Target], heads: list[str], lines: list[tuple[Target, 
     notes = list(dict.fromkeys(target.note for target in group if target.note))
     minus = ("minus",) if group[0].versus is not None else ()
     return Table(
-        title=_title(group[0]),
-        columns=("variant", "network", *heads, *minus, "source"),
+        caption=_caption(group[0]),
+        columns=(
+            *(Column(heading=name) for name in ("variant", "network")),
+            *(Column(heading=name, align="left" if name == "what" else "right") for name in heads),
+            *(Column(heading=name) for name in (*minus, "source")),
+        ),
         rows=tuple(_row(first, cells, notes) for first, cells in lines),
         notes=tuple(notes),
     )
@@ -91,7 +86,7 @@ def _row(first: Target, cells: list[str], notes: list[str]) -> tuple[str, ...]:
     mark = f" [{notes.index(first.note) + 1}]" if first.note else ""
     change = " (other base net)" if first.relation == "same_change" else ""
     return (
-        first.variant or "-",
+        first.variant or "",
         first.net + change + mark,
         *cells,
         *((first.versus,) if first.versus is not None else ()),
@@ -99,7 +94,7 @@ def _row(first: Target, cells: list[str], notes: list[str]) -> tuple[str, ...]:
     )
 
 
-def _title(target: Target) -> str:
+def _caption(target: Target) -> str:
     where = "" if target.data == "none" else target.data
     split = "" if target.split == "none" else f" {target.split}"
     kind = "difference in points" if target.versus is not None else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.errors import RecordError
+from harness.files import write_atomically
 
 SUMS = "SHA256SUMS"
 CHUNK = 1 << 20
@@ -37,12 +38,10 @@ def reading(path: Path) -> Iterator[None]:
         raise RecordError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes and syncs; a reader may still see a part of it until the record's folder is renamed."""
-    with writing(path), path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a record by harness.files.write_atomically. Raises RecordError."""
+    with writing(path):
+        write_atomically(path, content)
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def parse_sums(text: str) -> dict[str, str]:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cuts what stands after the last line's end: the line a killed process was writing.
+    """Cuts what comes after the last line's end: the line a killed process was writing.
 
     A file without a torn line is only read: it may be read-only already, which stops everybody but root.
     """

@@ -15,11 +15,12 @@ from pydantic import Discriminator
 
 from harness.errors import RecordError
 from harness.events import Event
+from harness.machine.environment import SCHEMA_VERSION, Environment
 from harness.probes.base import Sample
 from harness.records import schema_1
 from harness.records.files import read_whole
 from harness.records.lines import read_lines
-from harness.records.schema import SCHEMA_VERSION, Summary
+from harness.records.schema import Summary
 from harness.serialization import digest, from_json
 from harness.spec import RunSpec
 from variants.values import value
@@ -48,15 +49,15 @@ class RunRecord:
 
     path: Path
     spec: RunSpec
-    env: dict[str, Any]
+    env: Environment
     summary: Summary
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
         """Raises RecordError naming the file and field that is missing or wrong."""
         try:
-            env = read_document(path / "env.json")
-            return cls(path, read_spec(path, env), env, read_summary(path))
+            env = read_environment(path)
+            return cls(path, read_spec(path, env.schema_version), env, read_summary(path))
         except RecordError as error:
             where = "" if str(path) in str(error) else f"{path}: "
             raise RecordError(f"{where}{error}; see: python -m harness verify {path}") from error
@@ -72,7 +73,7 @@ class RunRecord:
     def timeline(self) -> list[Stamped]:
         """The events with their times, in order."""
         lines = read_lines(self.path / "events.jsonl", torn_end_allowed=not self.is_sealed)
-        renamed = schema_1.stamped if schema_version(self.env) == 1 else None
+        renamed = schema_1.stamped if self.env.schema_version == 1 else None
         return [from_json(line, Stamped, renamed) for line in lines]
 
     def events(self) -> list[Event]:
@@ -111,17 +112,22 @@ class RunRecord:
         return made
 
 
-def schema_version(env: dict[str, Any]) -> int:
-    """The schema version of a record, from its env.json. Raises RecordError where this harness can't read it."""
-    version = env.get("schema_version", 1)
+def read_environment(folder: Path) -> Environment:
+    """env.json of a record, open or sealed. Raises RecordError where this harness can't read its schema version."""
+    path = folder / "env.json"
+    content = read_document(path)
+    version = content.get("schema_version", 1)
     if version not in range(1, SCHEMA_VERSION + 1):
         raise RecordError(f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer one")
-    return int(version)
+    try:
+        return from_json(json.dumps(content), Environment, schema_1.env if version == 1 else None)
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
-def read_spec(folder: Path, env: dict[str, Any]) -> RunSpec:
-    """spec.json of a record, open or sealed."""
-    renamed = schema_1.spec if schema_version(env) == 1 else None
+def read_spec(folder: Path, version: int) -> RunSpec:
+    """spec.json of a record, open or sealed. version: of its schema (Environment.schema_version)."""
+    renamed = schema_1.spec if version == 1 else None
     try:
         return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec, renamed)
     except RecordError as error:
@@ -144,7 +150,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object of any fields, such as env.json."""
+    """A JSON object of any fields, such as probes.json."""
     try:
         made = json.loads(read_whole(path, TEXT_LIMIT))
     except (ValueError, RecursionError) as error:

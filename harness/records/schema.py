@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.machine.environment import SCHEMA_VERSION
 from variants.values import value
 
-SCHEMA_VERSION = 2  # of everything in a record's folder; schema_1.py reads version 1
 Status = Literal["ok", "failed", "interrupted"]
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from harness.errors import RecordError
+from harness.errors import AlreadyRunning, RecordError
+from harness.files import LockHeldError, is_locked, take_lock
+from harness.machine.environment import Environment
 from harness.records.files import writing
-from harness.records.locks import guarded, is_held, take
-from harness.records.record import RUN_ID, RunRecord, read_document, read_spec, read_summary, schema_version
+from harness.records.record import RUN_ID, RunRecord, read_environment, read_spec, read_summary
 from harness.records.verify import verify
 from harness.records.writer import Writer, seal_folder
 from harness.signals import Terminated, terminable
@@ -29,7 +29,7 @@ def utc_now() -> datetime:
 
 
 def run_id_of(spec: RunSpec, when: datetime) -> str:
-    """A name that sorts by time and tells at a glance what ran; the last 8 digits begin the spec's digest."""
+    """A name that sorts by time and says what ran; the last 8 digits begin the spec's digest."""
     parts = (spec.variant, spec.geometry, spec.data.name, f"s{spec.seed}")
     plain = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts)
     return f"{when:%Y%m%dT%H%M%SZ}-{plain}-{spec.digest[:8]}"
@@ -49,7 +49,7 @@ class Store:
     def open(
         self,
         spec: RunSpec,
-        env: dict[str, Any],
+        env: Environment,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
@@ -75,15 +75,26 @@ class Store:
         """Raises RecordError where nothing can be written: better known before data is prepared than after."""
         with writing(self._open):
             self._open.mkdir(parents=True, exist_ok=True)
-        with guarded(self._open / "guard.lock"):
+        with self._guard():
             return
 
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Wait for the lock under which runs begin; it is held for moments only."""
+        path = self._open / "guard.lock"
+        with writing(path):
+            handle = take_lock(path, wait=True)
+        try:
+            yield
+        finally:
+            os.close(handle)
+
     def _begin(
-        self, spec: RunSpec, env: dict[str, Any], clock: Callable[[], float], now: Callable[[], datetime]
+        self, spec: RunSpec, env: Environment, clock: Callable[[], float], now: Callable[[], datetime]
     ) -> tuple[Writer, int]:
         self.make()
-        with guarded(self._open / "guard.lock"):
-            lock = take(self._open / f"{spec.digest}.lock")
+        with self._guard():
+            lock = _take(self._open / f"{spec.digest}.lock")
             try:
                 swept = self._sweep(spec.digest, now)
                 writer = Writer(self._new_folder(spec, now()), spec, clock=clock, now=now, swept=swept)
@@ -113,17 +124,18 @@ class Store:
         for lock in self._open.glob("*.lock"):
             if lock.name in ("guard.lock", f"{own_digest}.lock"):
                 continue
-            if is_held(lock):
-                living.add(lock.name[:8])
-            else:
-                lock.unlink()
-        told = []
+            with writing(lock):
+                if is_locked(lock):
+                    living.add(lock.name[:8])
+                else:
+                    lock.unlink()
+        done = []
         for folder in sorted(path for path in self._open.iterdir() if path.is_dir()):
             match = RUN_ID.fullmatch(folder.name)
             digest = match["digest"] if match else ""
             if digest not in living or digest == own_digest[:8]:
-                told.append(_put_away(folder, now))
-        return tuple(told)
+                done.append(_put_away(folder, now))
+        return tuple(done)
 
     def records(self) -> list[RunRecord]:
         """The sealed records directly under the folder, by run_id; those under reference/ came with the clone.
@@ -156,9 +168,21 @@ class Store:
                 record = RunRecord.load(path)
             except RecordError:
                 continue
-            if record.env.get("machine_id") == machine_id and record.summary.status == "ok":
+            if record.env.machine_id == machine_id and record.summary.status == "ok":
                 found.add(record.spec.digest)
         return found
+
+
+def _take(path: Path) -> int:
+    """The handle of a run's lock. Raises AlreadyRunning where a living process has it."""
+    try:
+        with writing(path):
+            return take_lock(path, wait=False)
+    except LockHeldError as held:
+        holder = held.holder or "another"
+        raise AlreadyRunning(
+            f"the same run is going on in process {holder}; wait for it to end, or stop it with: kill {holder}"
+        ) from None
 
 
 def record_folders(root: Path) -> list[Path]:
@@ -170,14 +194,14 @@ def record_folders(root: Path) -> list[Path]:
 def _put_away(folder: Path, now: Callable[[], datetime]) -> str:
     """Seals a killed run's folder if something happened in it, else removes it. Returns what was done."""
     try:
-        env = read_document(folder / "env.json")
-        spec = read_spec(folder, env)
+        env = read_environment(folder)
+        spec = read_spec(folder, env.schema_version)
     except RecordError:
         return _remove(folder)
     try:
         status = read_summary(folder).status
     except RecordError:
-        return _seal_killed(folder, spec, schema_version(env), now)
+        return _seal_killed(folder, spec, env.schema_version, now)
     seal_folder(folder, None)
     return f"{folder.name} was killed while it was being sealed; it is sealed now as {status}"
 

@@ -12,11 +12,17 @@ from harness.machine.env import bench_key
 from harness.records.record import RunRecord
 from harness.serialization import to_plain
 
+MAYBE_NULL = (  # columns of numbers, some of which a run may not have
+    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_gpu_mib",
+    "gpu_utilisation", "gpu_energy_j", "cpu_utilisation", "top1_error", "top5_error", "loss", "localisation_error",
+)  # fmt: skip
+
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a run and protocol, with every number of the summary; a run without result has one, protocol None.
+    """One row per run and protocol, with every number of the summary; a run without result has one, protocol None.
 
-    speed_key: what must be equal before two speeds may be compared (env.bench_key), as one line of text.
+    bench_key: what must be equal before two speeds may be compared, as one line of text. missing: the reason of each
+    null, by column. Numbers are float64, and NaN where there is none.
     """
     rows = []
     for record in records:
@@ -25,13 +31,14 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             rows.append({**shared, "protocol": None})
         for name, result in record.summary.results.items():
             rows.append({**shared, "protocol": name, **to_plain(result)})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "float64" for name in frame.columns if name in MAYBE_NULL})
 
 
 def curves_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """The course of training, one row a window of steps (curve "training") or evaluation (curve = its protocol).
+    """The course of training, one row per window of steps (curve "training") or evaluation (curve = its protocol).
 
-    images_seen, t_s, step, epoch, loss (nats), top1_error, top5_error (NaN in training), lr (NaN in evaluations).
+    images_seen, t_s, step, epoch, loss (log loss), top1_error, top5_error (NaN in training), lr (NaN in evaluations).
     """
     return pd.DataFrame([row for record in records for row in _curve(record)])
 
@@ -42,20 +49,20 @@ def _curve(record: RunRecord) -> list[dict[str, Any]]:
         event = stamped.event
         if isinstance(event, StepsDone):
             images += event.images
-            told = {"curve": "training", "step": event.last_step, "lr": event.lr}
-            told |= {"loss": sum(event.losses) / len(event.losses), "top5_error": None}
+            row = {"curve": "training", "step": event.last_step, "lr": event.lr}
+            row |= {"loss": sum(event.losses) / len(event.losses), "top5_error": None}
         elif isinstance(event, Evaluated):
-            told = {"curve": event.protocol, "step": event.step, "lr": None}
-            told |= {"loss": event.loss, "top5_error": event.top5_error}
+            row = {"curve": event.protocol, "step": event.step, "lr": None}
+            row |= {"loss": event.loss, "top5_error": event.top5_error}
         else:
             continue
-        told |= {"epoch": event.epoch, "top1_error": event.top1_error, "images_seen": images, "t_s": stamped.t_s}
-        rows.append({**_names(record), **told})
+        row |= {"epoch": event.epoch, "top1_error": event.top1_error, "images_seen": images, "t_s": stamped.t_s}
+        rows.append({**_names(record), **row})
     return rows
 
 
 def telemetry_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row a reading: run, t_s, probe, device, field (with its unit), value; nulls are left out."""
+    """One row per reading: run, t_s, probe, device, field (with its unit), value; nulls are left out."""
     return pd.DataFrame([row for record in records for row in _readings(record)])
 
 
@@ -74,6 +81,7 @@ def _names(record: RunRecord) -> dict[str, Any]:
         "variant": spec.variant,
         "geometry": spec.geometry,
         "recipe": spec.recipe.name,
+        "overrides": " ".join(spec.overrides),
         "data": spec.data.name,
         "seed": spec.seed,
     }
@@ -81,15 +89,16 @@ def _names(record: RunRecord) -> dict[str, Any]:
 
 def _summary(record: RunRecord) -> dict[str, Any]:
     plain = to_plain(record.summary)
-    return {name: plain[name] for name in plain if name not in ("results", "missing", "run_id")}
+    return {name: plain[name] for name in plain if name not in ("results", "run_id")}
 
 
 def _machine(record: RunRecord) -> dict[str, Any]:
     env, spec = record.env, record.spec
     key = bench_key(env, spec, loader=record.summary.loader)
+    key = dict(sorted(key.items()))
     return {
-        "machine_id": env.get("machine_id"),
+        "machine_id": env.machine_id,
         "device": spec.device,
         "device_name": key["device"],
-        "speed_key": ", ".join(f"{name}={part}" for name, part in key.items() if part is not None),
+        "bench_key": ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in key.items() if part is not None),
     }

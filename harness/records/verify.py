@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import RecordError
 from harness.records.files import SUMS, parse_sums, read_whole, sha256_of
-from harness.records.record import TEXT_LIMIT, RunRecord, bits_name, schema_version, sealed_digest
+from harness.records.record import TEXT_LIMIT, RunRecord, bits_name, sealed_digest
 
 ALWAYS = ("spec.json", "env.json", "summary.json")
 
@@ -53,9 +53,9 @@ def _meaning(path: Path) -> list[str]:
 
 def _identity(record: RunRecord) -> list[str]:
     summary, problems = record.summary, []
-    if summary.schema_version != schema_version(record.env):
+    if summary.schema_version != record.env.schema_version:
         problems.append(
-            f"summary.json has schema_version {summary.schema_version}, but env.json {schema_version(record.env)}"
+            f"summary.json has schema_version {summary.schema_version}, but env.json {record.env.schema_version}"
         )
     if summary.run_id != record.path.name:
         problems.append(f"its folder is named {record.path.name}, but summary.json says run_id {summary.run_id}")

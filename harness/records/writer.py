@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,21 @@ from numpy.typing import NDArray
 
 from harness.errors import RecordError
 from harness.events import Event, StepsDone
+from harness.files import remove_temporary_files
+from harness.machine.environment import SCHEMA_VERSION, Environment
 from harness.probes.base import Sample
 from harness.records import schema_1
-from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_whole, writing
+from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_file, writing
 from harness.records.lines import LineWriter, read_lines
 from harness.records.record import Stamped, bits_name, sealed_digest
-from harness.records.schema import SCHEMA_VERSION, Status, Summary
-from harness.serialization import from_json, to_json
+from harness.records.schema import Status, Summary
+from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
-UNFINISHED = {  # null in every record whose run gave no result
-    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_gpu_mib",
-    "gpu_utilisation", "gpu_energy_j", "cpu_utilisation",
-}  # fmt: skip
+UNFINISHED = {  # null in every record whose run gave no result: all that may be null but the reason of its status
+    field.name for field in fields(Summary) if "None" in str(field.type) and field.name != "status_reason"
+}
 
 
 class Writer:
@@ -62,10 +64,10 @@ class Writer:
         self._summary: Summary | None = None
         self._schema_version = SCHEMA_VERSION
 
-    def begin(self, env: dict[str, Any]) -> None:
-        """What can be told before the first step."""
-        write_whole(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
-        write_whole(self.folder / "env.json", document({"schema_version": SCHEMA_VERSION, **env}))
+    def begin(self, env: Environment) -> None:
+        """Write what is known before the first step."""
+        write_file(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
+        write_file(self.folder / "env.json", document(to_plain(env)))
 
     def elapsed(self) -> float:
         return self._clock() - self._zero
@@ -94,20 +96,20 @@ class Writer:
             yield from_json(line, Sample)
 
     def probes(self, report: dict[str, Any]) -> None:
-        """What the sampler tells at the end (probes.json)."""
-        write_whole(self.folder / "probes.json", document(report))
+        """What the sampler reports at the end (probes.json)."""
+        write_file(self.folder / "probes.json", document(report))
 
     def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
         """Whether each image was right: (images,) bool in the order of the split, stored as one bit each."""
         for k, right in ((1, top1), (5, top5)):
             if right.dtype != np.bool_ or right.ndim != 1:
                 raise TypeError(f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
-            write_whole(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
+            write_file(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
 
     def array(self, name: str, values: NDArray[Any]) -> None:
         held = io.BytesIO()
         np.save(held, values, allow_pickle=False)
-        write_whole(self.folder / f"{_plain(name)}.npy", held.getvalue())
+        write_file(self.folder / f"{_plain(name)}.npy", held.getvalue())
 
     def add_summary_fields(self, **known: Any) -> None:
         """Fields of Summary that are known already, however the run ends (loader, warmup_steps ...)."""
@@ -192,15 +194,14 @@ def seal_folder(folder: Path, summary: Summary | None) -> Path:
     """
     target = folder.parent.parent / folder.name
     with writing(folder):
+        remove_temporary_files(folder)
         for path in folder.iterdir():
             if path.suffix == ".jsonl":
                 drop_torn_line(path)
             sync(path)
         if summary is not None:
-            (folder / "summary.json").unlink(missing_ok=True)
-            write_whole(folder / "summary.json", to_json(summary).encode() + b"\n")
-        (folder / SUMS).unlink(missing_ok=True)
-        write_whole(folder / SUMS, sums_text(folder).encode())
+            write_file(folder / "summary.json", to_json(summary).encode() + b"\n")
+        write_file(folder / SUMS, sums_text(folder).encode())
         sync(folder)
         if target.exists():
             raise RecordError(f"{target} exists already and is never overwritten; move it away")

@@ -1,4 +1,4 @@
-"""From sealed records to the report's model: sort, judge, write every section. Pure: same records, same model."""
+"""From sealed records to the report: compute the frames once, then write every section. Same records, same report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from harness.published.comparisons import compared_with
 from harness.published.history import history
 from harness.records.store import RunRecord
 from harness.report.claims import claims_of, judge_over
+from harness.report.data import ReportData
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
-from harness.report.headline import headline
-from harness.report.material import Material
+from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
 from harness.report.model import ReportModel, Source
+from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
-from harness.report.sections.provenance import checksum
 from variants.catalog import CATALOG, Variant, native_recipe
 from variants.recipes import RECIPES
 
@@ -26,30 +26,44 @@ def build(
     reference: Sequence[RunRecord] = (),
     *,
     catalog: Mapping[str, Variant] = CATALOG,
+    descriptions: Mapping[str, str] | None = None,
 ) -> ReportModel:
-    """The report on `own`; `reference` records are shown beside and never counted. The order given doesn't matter."""
-    given = material(study, own, reference, catalog)
+    """The report on `own`; `reference` records are shown beside and never counted. The order given doesn't matter.
+
+    descriptions: one sentence per data set, by name, such as Source.meaning of harness.data.sources.
+    """
+    report = report_data(study, own, reference, catalog, descriptions or {})
     return ReportModel(
         study=study,
         title=f"AlexNet, measured: the study {study}",
-        found=findings(given),
-        sections=tuple(section for write in SECTIONS if (section := write(given)).blocks),
-        headline=headline(given),
-        sources=_sources(given.evidence),
+        findings=findings(report),
+        sections=tuple(section for write in SECTIONS if (section := write(report)).blocks),
+        results_table=results_table(report),
+        sources=_sources(report.evidence),
     )
 
 
-def material(
-    study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], catalog: Mapping[str, Variant]
-) -> Material:
+def report_data(
+    study: str,
+    own: Sequence[RunRecord],
+    reference: Sequence[RunRecord],
+    catalog: Mapping[str, Variant] = CATALOG,
+    descriptions: Mapping[str, str] | None = None,
+) -> ReportData:
     """Everything the sections are written from."""
     versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
-    evidence = gather(study, own, reference, list(catalog), versus)
+    evidence = gather(study, own, reference, list(catalog), versus, catalog)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
+    runs = runs_frame(evidence)
     claims = [claim for row in catalog.values() for claim in claims_of(row)]
-    return Material(
+    return ReportData(
         evidence=evidence,
+        runs=runs,
+        speeds=speeds_frame(runs),
+        comparisons=comparisons_frame(evidence.settings, catalog, epochs),
+        reference_comparisons=comparisons_frame(evidence.reference, catalog, epochs),
         catalog=catalog,
+        descriptions=descriptions or {},
         epochs=epochs,
         judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
         paper=paper_claims(),
@@ -64,7 +78,7 @@ def _sources(evidence: Evidence) -> tuple[Source, ...]:
         Source(
             run_id=record.run_id,
             spec_digest=record.summary.spec_digest,
-            checksums=checksum(record),
+            checksums=record.checksum,
             origin=origin,  # type: ignore[arg-type]  # one of the two below
         )
         for origin, records in (("own", evidence.own), ("reference", evidence.came_with_clone))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import RecordError
@@ -11,14 +11,14 @@ from harness.records.files import read_whole
 from harness.records.record import ARRAY_LIMIT, TEXT_LIMIT
 from harness.records.store import RunRecord, Store, verify
 from harness.report.build import build
+from harness.report.cached import CachedRecord
 from harness.report.model import Source
 from harness.report.render import MANIFEST, Manifest, render
-from harness.report.sections.provenance import checksum
 from harness.serialization import from_json
 
 
-def check_report(folder: Path, store: Store) -> list[str]:
-    """What is wrong with the report in `folder`, a sentence each; empty where all holds.
+def check_report(folder: Path, store: Store, descriptions: Mapping[str, str] | None = None) -> list[str]:
+    """What is wrong with the report in `folder`, a sentence each; empty if nothing is. descriptions: as for build().
 
     Raises RecordError where there is no readable manifest. Bytes of figures and PDF depend on the versions of the
     libraries that draw them; report.md depends on the records alone.
@@ -31,7 +31,7 @@ def check_report(folder: Path, store: Store) -> list[str]:
         return [*found, *(f"{run_id}: the record is not under {store.root}" for run_id in missing)]
     for source in manifest.records:
         found += _wrong_record(source, known[source.run_id])
-    return found or _wrong_numbers(manifest, known)
+    return found or _wrong_numbers(manifest, known, descriptions)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -57,17 +57,19 @@ def _wrong_files(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _wrong_record(source: Source, record: RunRecord) -> Sequence[str]:
-    if checksum(record) != source.checksums:
+    if CachedRecord.of(record).checksum != source.checksums:
         return [f"{source.run_id}: not the record that the report was made from"]
     return [f"{source.run_id}: {problem}" for problem in verify(record.path)]
 
 
-def _wrong_numbers(manifest: Manifest, known: dict[str, RunRecord]) -> list[str]:
+def _wrong_numbers(
+    manifest: Manifest, known: dict[str, RunRecord], descriptions: Mapping[str, str] | None
+) -> list[str]:
     own, reference = (
         [known[source.run_id] for source in manifest.records if source.origin == origin]
         for origin in ("own", "reference")
     )
-    again = render(build(manifest.study, own, reference))
+    again = render(build(manifest.study, own, reference, descriptions=descriptions))
     return [
         f"{name}: made anew from the records it differs; was it made by another version of the harness?"
         for name, digest in manifest.outputs.items()

@@ -179,7 +179,7 @@ def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Jud
         return judge(claim, None, ())
     protocol = evaluated_under(claim, setting)
     seen = setting.compare(claim.variant, claim.versus, protocol, claim.metric)
-    nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.arms]
+    nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.runs]
     guessing = [name for name in nets if setting.at_chance(name, protocol)]
     unlearnt = [f"{name} has learnt nothing: a seed is no better than chance" for name in guessing]
     recipes = recipe_obstacle(claim.sides, setting) if claim.sides else None
@@ -226,7 +226,7 @@ def _bears_on(claim: Claim, key: SettingKey) -> bool:
     return image_obstacle(claim.data, key.data) is None and key.geometry != "mini"
 
 
-def tally(judgements: Sequence[Judgement]) -> str:
+def verdict_counts(judgements: Sequence[Judgement]) -> str:
     """`2 inconclusive and 3 not run`, in the order of the rule."""
     counts = [(name, sum(judgement.verdict == name for judgement in judgements)) for name in VERDICTS]
     return listed([f"{amount} {name}" for name, amount in counts if amount])

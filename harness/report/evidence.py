@@ -1,12 +1,14 @@
-"""Sealed records sorted into comparable groups: what may stand in one table and be paired, and what may not."""
+"""Sealed records sorted into settings: the runs of one setting may be compared with each other, others may not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from harness.records.store import RunRecord
+from harness.report.cached import CachedRecord
+from harness.report.shared_recipe import recipe_label, shared_recipe
 from harness.report.stats import (
     Estimate,
     Interval,
@@ -15,28 +17,34 @@ from harness.report.stats import (
     over_seeds,
     paired_by_seed,
 )
-from harness.serialization import digest
-from harness.spec import DataSpec
-from variants.recipes.recipe import Geometry
+from harness.spec import DataSpec, RunSpec
+from variants.catalog import CATALOG, Variant
+from variants.recipes.recipe import Geometry, Recipe
 from variants.values import value
 
 PAPER_NET = "grouped_2gpu"
 Metric = Literal["top1_error", "top5_error"]
+AnyMetric = Literal["top1_error", "top5_error", "localisation_error"]
 METRICS: dict[Metric, tuple[str, int]] = {"top1_error": ("top-1", 1), "top5_error": ("top-5", 5)}
 
 
 @value
 class SettingKey:
-    """What two runs must share to be compared: images, geometry, budget, arithmetic. Recipes are compared by name,
-    since a variant may change its recipe; epochs and batch size count besides."""
+    """What two runs must share to be compared: images, geometry, the contents of the recipe, device.
+
+    shared, missing: what shared_recipe() returns. recipe: its name and what differs from the recipe of that name; it
+    names the setting and is not compared.
+    """
 
     data: DataSpec
     geometry: Geometry
-    recipe: str
+    recipe: str = field(compare=False)
     epochs: float
     batch_size: int
     device: str
     precision: str
+    shared: Recipe
+    missing: tuple[str, ...] = ()
 
     @property
     def length(self) -> str:
@@ -66,46 +74,60 @@ class Comparison:
 class Setting:
     """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order.
 
-    base: the variant that the others are compared with, one of `arms`.
+    base: the variant that the others are compared with, one of `runs`. Every comparison is computed once and kept.
     """
 
     key: SettingKey
-    arms: Mapping[str, Mapping[int, RunRecord]]
+    runs: Mapping[str, Mapping[int, RunRecord]]
     base: str
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def records(self) -> Iterator[RunRecord]:
-        for seeds in self.arms.values():
+        for seeds in self.runs.values():
             yield from seeds.values()
 
     def first(self, most: int) -> tuple[str, ...]:
         """At most so many variants, for a plot: the base, then the catalogue's order."""
-        return tuple(sorted(self.arms, key=lambda name: name != self.base)[:most])
+        return tuple(sorted(self.runs, key=lambda name: name != self.base)[:most])
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """In the order in which the records name them, centre first."""
-        seen = {name: None for record in self.records() for name in record.summary.results}
-        return tuple(sorted(seen, key=lambda name: (name != "centre", name)))
+        known = {name: None for record in self.records() for name in record.summary.results}
+        return tuple(sorted(known, key=lambda name: (name != "centre", name)))
 
-    def errors(self, variant: str, protocol: str, metric: Metric | Literal["localisation_error"]) -> dict[int, float]:
+    def errors(self, variant: str, protocol: str, metric: AnyMetric) -> dict[int, float]:
         """Error by seed, as fractions; without the runs that have none, such as of boxes."""
-        results = {seed: record.summary.results.get(protocol) for seed, record in self.arms[variant].items()}
+        results = {seed: record.summary.results.get(protocol) for seed, record in self.runs[variant].items()}
         found = {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
         return {seed: error for seed, error in found.items() if error is not None}
 
-    def error(self, variant: str, protocol: str, metric: Metric | Literal["localisation_error"]) -> Estimate | None:
+    def error(self, variant: str, protocol: str, metric: AnyMetric) -> Estimate | None:
         errors = self.errors(variant, protocol, metric)
         return over_seeds([errors[seed] for seed in sorted(errors)]) if errors else None
 
     def at_chance(self, variant: str, protocol: str) -> bool:
-        """Whether a seed's network is no better than guessing, as far as the number of images can tell (Wilson)."""
+        """Whether a seed's network is no better than guessing by Wilson's interval over its images."""
+        return bool(self._once((variant, protocol), lambda: self._at_chance(variant, protocol)))
+
+    def _at_chance(self, variant: str, protocol: str) -> bool:
         images, classes = self.key.data.val_images, self.key.data.classes
         by_seed = self.errors(variant, protocol, "top1_error")
         return any(no_better_than_guessing(error, images, classes) for error in by_seed.values())
 
     def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
         """None where the two share no seed."""
-        if variant not in self.arms or (versus is not None and versus not in self.arms):
+        asked = (variant, versus, protocol, metric)
+        made: Comparison | None = self._once(asked, lambda: self._compare(variant, versus, protocol, metric))
+        return made
+
+    def _once(self, asked: tuple[str | None, ...], compute: Callable[[], Any]) -> Any:
+        if asked not in self._kept:
+            self._kept[asked] = compute()
+        return self._kept[asked]
+
+    def _compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
+        if variant not in self.runs or (versus is not None and versus not in self.runs):
             return None
         if versus is None:
             difference, images = self.error(variant, protocol, metric), None
@@ -124,7 +146,7 @@ class Setting:
         shared, k = sorted(errors[0].keys() & errors[1].keys()), METRICS[metric][1]
         if len(shared) < 2:
             return None
-        ours, theirs = ([self.arms[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
+        ours, theirs = ([self.runs[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
         return over_images(ours, theirs)
 
 
@@ -144,8 +166,8 @@ class Evidence:
     settings: tuple[Setting, ...]
     reference: tuple[Setting, ...]
     set_aside: tuple[SetAside, ...]
-    own: tuple[RunRecord, ...]
-    came_with_clone: tuple[RunRecord, ...]
+    own: tuple[CachedRecord, ...]
+    came_with_clone: tuple[CachedRecord, ...]
 
 
 def gather(
@@ -154,71 +176,80 @@ def gather(
     reference: Sequence[RunRecord],
     order: Sequence[str],
     versus: Mapping[str, str] | None = None,
+    catalog: Mapping[str, Variant] = CATALOG,
 ) -> Evidence:
     """Sort the records; the order in which they are given doesn't matter.
 
-    versus: the variant that each variant's published effect is measured against, where there is one.
+    order: names of variants, as tables show them. versus: the variant that each one's published difference is
+    measured against, where there is one. catalog: the rows whose recipe_changes are undone (shared_recipe.py).
     """
-    own, reference = (tuple(sorted(given, key=lambda record: record.summary.run_id)) for given in (own, reference))
-    settings, set_aside = _settings(own, order, versus or {})
-    reference_settings, _ = _settings(reference, order, versus or {})
-    return Evidence(study, settings, reference_settings, set_aside, own, reference)
+    ours, theirs = (
+        tuple(sorted(map(CachedRecord.of, records), key=lambda record: record.summary.run_id))
+        for records in (own, reference)
+    )
+    settings, set_aside = _settings(ours, order, versus or {}, catalog)
+    reference_settings, _ = _settings(theirs, order, versus or {}, catalog)
+    return Evidence(study, settings, reference_settings, set_aside, ours, theirs)
 
 
 def _settings(
-    records: Sequence[RunRecord], order: Sequence[str], versus: Mapping[str, str]
+    records: Sequence[RunRecord], order: Sequence[str], versus: Mapping[str, str], catalog: Mapping[str, Variant]
 ) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
     aside = [SetAside(record, _why_unfinished(record)) for record in records if record.summary.status != "ok"]
     finished = [record for record in records if record.summary.status == "ok"]
     made = []
-    for key, group in _grouped(finished, _key).items():
-        arms = {}
+    for key, group in _grouped(finished, lambda run: _key(run.spec, catalog.get(run.spec.variant))).items():
+        by_variant = {}
         for variant, runs in sorted(_grouped(group, lambda run: run.spec.variant).items(), key=_in(order)):
-            arms[variant], left = _arm(runs)
+            by_variant[variant], left = _one_run_per_seed(runs)
             aside += left
-        made.append(Setting(key, arms, _base(list(arms), versus)))
+        made.append(Setting(key, by_variant, _base(list(by_variant), versus)))
     made.sort(key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing))
     aside.sort(key=lambda item: item.record.summary.run_id)
     return tuple(made), tuple(aside)
 
 
-def _base(arms: Sequence[str], versus: Mapping[str, str]) -> str:
-    """The paper's net where it ran, else the first arm that another is published against, else the first arm."""
-    named = [versus[name] for name in arms if versus.get(name, name) != name]
-    return next((name for name in (PAPER_NET, *named) if name in arms), arms[0])
+def _base(variants: Sequence[str], versus: Mapping[str, str]) -> str:
+    """The paper's net where it ran, else the first variant that another is published against, else the first."""
+    named = [versus[name] for name in variants if versus.get(name, name) != name]
+    return next((name for name in (PAPER_NET, *named) if name in variants), variants[0])
 
 
-def _arm(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
+def _one_run_per_seed(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
     """One run a seed, all of the contents that the latest run had."""
-    current, arm, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
+    current, kept, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
     for run in runs:
         if _contents(run) != current:
             left.append(SetAside(run, "the variant or its recipe was another when this ran"))
-        elif run.spec.seed in arm:
+        elif run.spec.seed in kept:
             left.append(SetAside(run, f"repeats seed {run.spec.seed}, which counts once"))
         else:
-            arm[run.spec.seed] = run
-    return dict(sorted(arm.items())), left
+            kept[run.spec.seed] = run
+    return dict(sorted(kept.items())), left
 
 
 def _why_unfinished(record: RunRecord) -> str:
     return f"{record.summary.status}: {record.summary.status_reason or 'no reason recorded'}"
 
 
-def _contents(record: RunRecord) -> str:
-    return digest(replace(record.spec, variant="", seed=0))
-
-
-def _key(record: RunRecord) -> SettingKey:
+def _contents(record: RunRecord) -> RunSpec:
+    """What all seeds of a variant must share: the run without names and seed."""
     spec = record.spec
+    return replace(spec, variant="", seed=0, overrides=(), recipe=replace(spec.recipe, name=""))
+
+
+def _key(spec: RunSpec, row: Variant | None) -> SettingKey:
+    shared, missing = shared_recipe(spec, row)
     return SettingKey(
         data=spec.data,
         geometry=spec.geometry,
-        recipe=spec.recipe.name,
-        epochs=spec.recipe.epochs,
-        batch_size=spec.recipe.batch_size,
+        recipe=recipe_label(shared, spec.recipe.name, missing),
+        epochs=shared.epochs,
+        batch_size=shared.batch_size,
         device=spec.device,
-        precision=spec.recipe.precision,
+        precision=shared.precision,
+        shared=shared,
+        missing=missing,
     )
 
 

@@ -31,8 +31,8 @@ Drawing: TypeAlias = Callable[..., bytes]
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Our look, whatever matplotlibrc a user keeps; theirs is back afterwards."""
+def plot_style() -> Iterator[None]:
+    """The style of our plots, whatever matplotlibrc a user keeps; theirs is back afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", font_scale=0.8)
@@ -41,11 +41,11 @@ def house_style() -> Iterator[None]:
 
 
 def drawn(draw: Callable[..., Figure]) -> Drawing:
-    """Draw in the house style and return an SVG without a date."""
+    """Draw in that style and return an SVG without a date."""
 
     @wraps(draw)
     def to_svg(*args: Any, **options: Any) -> bytes:
-        with house_style():
+        with plot_style():
             figure, held = draw(*args, **options), io.BytesIO()
             figure.savefig(held, format="svg", metadata={"Date": None})
         return held.getvalue()
@@ -75,7 +75,7 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 
 @drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
-    """Training loss and validation error over images seen, mean over seeds, a colour and line style a variant.
+    """Training log loss and validation error over images seen, mean over seeds, a colour and line style a variant.
 
     losses: columns variant, images_thousand, loss. validation: variant, images_thousand, error_percent.
     """
@@ -83,7 +83,7 @@ def curves(losses: Frame, validation: Frame) -> Figure:
     axes = figure.subplots(1, 2)
     _lines(losses, "images_thousand", "loss", axes[0])
     _lines(validation, "images_thousand", "error_percent", axes[1], marker="o")
-    axes[0].set(xlabel="images seen (thousand)", ylabel="training loss (nats)")
+    axes[0].set(xlabel="images seen (thousand)", ylabel="training log loss")
     axes[1].set(xlabel="images seen (thousand)", ylabel="validation top-1 error (%)")
     _shared_legend(figure, axes)
     return figure
@@ -115,7 +115,7 @@ def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> 
     kernels: (K, 3, k, k) by variant. columns: 1, or 2 for a net in two columns.
     """
     pictures = {name: _stacked(np.asarray(given, dtype=np.float32), columns[name]) for name, given in kernels.items()}
-    with house_style():
+    with plot_style():
         lines = -(-len(pictures) // 2)
         figure = Figure(figsize=(WIDTH_IN, 1.35 * lines), layout="constrained")
         panels = list(figure.subplots(lines, 2, squeeze=False).flat)
@@ -154,12 +154,12 @@ def _panel(height_in: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _lines(data: Frame, x: str, y: str, ax: Axes, **look: Any) -> None:
+def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
     names = list(dict.fromkeys(data["variant"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
     dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
-    sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **look)
+    sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 
 
 DASHES: Sequence[Any] = ("", (4, 1.5), (1, 1), (3, 1, 1, 1))

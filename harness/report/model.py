@@ -1,13 +1,13 @@
-"""The report before it has a look: sections of plain text, tables of finished strings, figures as bytes.
+"""The report as a value: sections of plain text, tables of finished strings, figures as bytes.
 
-Markdown and PDF are two thin views of this one value, so they can't disagree. No string here is markup.
+Markdown and PDF are written from this one value, so they can't disagree. No string here is markup.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from harness.tables import Table
 from variants.values import value
 
 
@@ -37,42 +37,8 @@ class Commands:
 
 
 @value
-class Column:
-    """Columns with a `share` hold prose and divide the width that the others leave, in proportion."""
-
-    heading: str
-    align: Literal["left", "right"] = "left"
-    share: int = 0
-
-
-@value
-class Table:
-    """Every row has one finished string a column; `notes` stand below the table."""
-
-    kind: Literal["table"] = "table"
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: {row}")
-
-    def without_empty(self, empty: str) -> Table:
-        """The same without the columns in which every cell is `empty`."""
-        kept = [i for i in range(len(self.columns)) if any(row[i] != empty for row in self.rows)]
-        return replace(
-            self,
-            columns=tuple(self.columns[i] for i in kept),
-            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
-        )
-
-
-@value
 class Figure:
-    """`file` is its name under figures/; `alt` says in words what is to be seen."""
+    """`file` is its name under figures/; `alt` says in words what the picture shows."""
 
     kind: Literal["figure"] = "figure"
     file: str
@@ -86,7 +52,7 @@ Block: TypeAlias = Paragraph | Bullets | Commands | Table | Figure
 
 @value
 class Section:
-    """One heading and what stands under it."""
+    """One heading and its blocks."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -104,13 +70,16 @@ class Source:
 
 @value
 class ReportModel:
-    """`found` are the sentences for whoever reads nothing else; the last lines of the command print them too."""
+    """`findings` are the sentences at the top of the report; the last lines of the command print them, too.
+
+    results_table: the table of README.md; None without finished runs.
+    """
 
     study: str
     title: str
-    found: tuple[str, ...]
+    findings: tuple[str, ...]
     sections: tuple[Section, ...]
-    headline: Table | None  # the table of README's first screen; None without finished runs
+    results_table: Table | None
     sources: tuple[Source, ...]
 
     @property

@@ -27,7 +27,7 @@ def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
     foreign = [name for variant, name in sides if _published_recipe(variant, name) is None]
     if foreign:
         return f"published with a recipe that the harness does not have ({', '.join(foreign)})"
-    if all(_as_published(setting.arms.get(variant, {}), variant, name) for variant, name in sides):
+    if all(_as_published(setting.runs.get(variant, {}), variant, name) for variant, name in sides):
         return None
     return f"published with another recipe on each side ({recipe}, {versus_recipe}); these runs used one"
 
@@ -39,10 +39,10 @@ def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
         return
     for ours in settings:
         for theirs in settings:
-            left, right = ours.arms.get(variant, {}), theirs.arms.get(versus, {})
+            left, right = ours.runs.get(variant, {}), theirs.runs.get(versus, {})
             comparable = ours is not theirs and _conditions(ours) == _conditions(theirs)
             if comparable and _as_published(left, variant, recipe) and _as_published(right, versus, versus_recipe):
-                yield Setting(key=ours.key, arms={variant: left, versus: right}, base=versus)
+                yield Setting(key=ours.key, runs={variant: left, versus: right}, base=versus)
 
 
 def _conditions(setting: Setting) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What a few seeds can and can't say: means, intervals, paired differences, and how many seeds a claim would take.
+"""Statistics of few seeds: means, intervals, paired differences, and how many seeds a claim needs.
 
 Two sources of chance are kept apart. Over seeds: would other seeds say the same on these images? Over images: would
 other images say the same of these networks? All intervals are two-sided at 95 %.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -92,8 +93,11 @@ def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.b
 
 def finite_test_set(error: float, images: int) -> Interval:
     """Wilson's interval of one network's error, were the `images` tested drawn anew from the same source."""
-    found = scipy_stats.binomtest(round(error * images), images).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(low=float(found.low), high=float(found.high))
+    count, z = round(error * images), float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2))
+    wrong, scale = count / images, 1 + z**2 / images
+    middle = (wrong + z**2 / (2 * images)) / scale
+    half = z * sqrt(wrong * (1 - wrong) / images + z**2 / (4 * images**2)) / scale
+    return Interval(low=middle - half if count else 0.0, high=middle + half if count < images else 1.0)
 
 
 def no_better_than_guessing(error: float, images: int, classes: int) -> bool:
@@ -132,6 +136,7 @@ def seeds_to_confirm(sd: float, margin: float) -> int | None:
     return _fewest(sd, margin, 1 - (1 - POWER) / 2)
 
 
+@lru_cache(maxsize=4096)
 def _fewest(sd: float, effect: float, power: float) -> int | None:
     if effect == 0:
         return None
@@ -145,5 +150,6 @@ def _fewest(sd: float, effect: float, power: float) -> int | None:
     return n if n <= MOST_SEEDS else None
 
 
+@lru_cache(maxsize=4096)
 def _t_quantile(n: int) -> float:
     return float(scipy_stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))

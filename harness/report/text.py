@@ -1,4 +1,4 @@
-"""Numbers as a reader meets them. The only place where fractions become percent and differences become points."""
+"""Numbers as text. The only place where fractions become percent and differences become points."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ONE_SEED = "one seed"
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """A share in percent, without the sign: headings carry the unit."""
+    """A fraction in percent, without the sign: headings carry the unit."""
     return NONE if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
 def points(difference: float | None, digits: int = 2) -> str:
-    """A signed difference of two shares in percentage points."""
+    """A signed difference of two fractions in percentage points."""
     if difference is None:
         return NONE
     text = f"{100 * difference:+.{digits}f}"

@@ -21,9 +21,10 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from harness.data.base import CropRule
+from harness.data.base import CropRule, LoaderSettings
 from harness.data.ffcv.loader import FfcvLoader
 from harness.data.ffcv.write import write_beton
+from harness.data.prepare.manifest import StoreSettings
 
 SIDE, CROP, BATCH, WORKERS = 256, 224, 128, 2
 MADE = 64
@@ -61,8 +62,8 @@ def stored(tmp_path_factory):
         picture.save(root / f"files/one/{i:05}.jpg", quality=90)
     arrays = [np.asarray(picture) for picture in pictures]
     for store_format in ("raw", "jpeg"):
-        write_beton(root / f"{store_format}.beton", len(arrays), lambda i: (arrays[i], 0, None), side=SIDE,
-                    store_format=store_format)  # fmt: skip
+        settings = StoreSettings(store_size=SIDE, store_format=store_format)
+        write_beton(root / f"{store_format}.beton", len(arrays), lambda i: (arrays[i], 0, None), settings)
     return root, len(pictures)
 
 
@@ -85,9 +86,9 @@ def ffcv_epochs(loader, epochs):
 def test_ffcv_loads_what_torchvision_loads(benchmark, stored, store_format):
     root, n = stored
     repeats = 1 if benchmark.disabled else max(1, 2000 // n)
-    view = CropRule(crop=CROP, place="random", mirror=True)
-    loader = FfcvLoader(root / f"{store_format}.beton", images=n, view=view, batch_size=BATCH, seed=0, shuffle=True,
-                        workers=WORKERS)  # fmt: skip
+    crop = CropRule(size=CROP, position="random", mirror=True)
+    settings = LoaderSettings(batch_size=BATCH, crop=crop, shuffle=True, workers=WORKERS)
+    loader = FfcvLoader(root / f"{store_format}.beton", settings, images=n)
     rivals = []
 
     def rival():

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 
 from harness.events import StepsDone
 from harness.optim import make_optimizer
-from harness.probes.host import HostProbe
-from harness.probes.nvml import open_nvml
+from harness.probes.table import open_probes
 from harness.records.store import Store
 from harness.spec import DataSpec, RunSpec
 from harness.train import WINDOW_STEPS
@@ -58,7 +57,7 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     window = StepsDone(
         last_step=20, epoch=0.1, losses=losses, top1_error=0.5, lr=0.01, images=1280, elapsed_s=1.0, wait_s=0.01
     )
-    probes = [HostProbe(), *open_nvml("cpu")]
+    probes = open_probes("cpu")
     with Store(tmp_path).open(spec, {}) as writer:
         event_s = seconds_each(lambda: writer.event(window))
         sample_s = seconds_each(lambda: [writer.sample(s) for probe in probes for s in probe.sample(writer.elapsed())])

@@ -26,10 +26,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str) -> str:
-    """The last line the command printed; what it raised, raised again."""
+    """The last line but the digest's that the command printed; what it raised, raised again."""
     result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.stdout.strip().splitlines()[-1]
+    *_, last, digest = result.stdout.strip().splitlines()
+    assert digest.startswith("digest of the images: ")
+    return last
 
 
 def test_list_shows_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,11 +56,13 @@ def test_prepare_ends_with_what_is_where(tree: Path, tmp_path: Path) -> None:
 
 
 def test_prepare_counts_what_it_left_out(tree: Path) -> None:
-    (tree / "train/a/notes.txt").write_text("no picture")
+    (tree / "train/a/broken.png").write_text("no image")
     words = ("prepare", "folder", "--path", str(tree), "--size", "16", "--loader", "folder")
     with pytest.raises(DataError, match=r"1 of 4 files can't be read as images, .*--skip-bad-images"):
         run(*words)
-    assert "16x16 raw, 1 bad left out" in run(*words, "--skip-bad-images")
+    shown = CliRunner().invoke(app, [*words, "--skip-bad-images"]).stdout
+    assert "folder: 1 unreadable images are left out, since it was prepared with --skip-bad-images\n" in shown
+    assert "1 unreadable images" in CliRunner().invoke(app, list(words)).stdout  # remembered
 
 
 def test_synthetic_needs_no_files(tree: Path) -> None:

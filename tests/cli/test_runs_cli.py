@@ -37,7 +37,7 @@ def test_the_last_line_of_a_run_tells_errors_and_record(call: Any, words: tuple[
     assert match[1] == loader
     (record,) = Store(Path("results")).records()
     assert record.path == Path(match[2])
-    assert (record.summary.loader, record.env["placement"]["loader"]) == (loader, loader)
+    assert (record.summary.loader, record.env.placement.loader) == (loader, loader)
 
 
 def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_mend_it(
@@ -48,7 +48,7 @@ def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_mend_it(
     said = call("run", *words)
     (record,) = Store(Path("results")).records()
     assert said.code == 0
-    assert f"torchvision's folder loader takes FFCV's place: {why}\n" in said.err
+    assert f"the folder loader is used instead of FFCV: {why}\n" in said.err
     assert (record.summary.loader, record.summary.loader_reason) == ("folder", why)
 
 

@@ -7,37 +7,41 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from harness.data.ffcv import decoders
+from harness.data.prepare.manifest import StoreSettings
 
 pytest.importorskip("ffcv")
 
 import beton_items as items
 
-from harness.data.augment.counter_rng import draw_crops, draw_flips, draw_keys, epoch_order
-from harness.data.base import CropRule
+from harness.data.augment.counter_rng import draw_flips, draw_keys, draw_offsets, epoch_order
+from harness.data.base import CropRule, LoaderSettings
 from harness.data.ffcv.loader import FfcvLoader
 from harness.data.ffcv.write import write_beton
 from harness.errors import DataError, RunFailed
 
 N, SIDE, CROP, SEED = 43, items.SIDE, 9, 5
-RANDOM = CropRule(crop=CROP, place="random", mirror=True)
+RANDOM = CropRule(size=CROP, position="random", mirror=True)
 
 
 @pytest.fixture(scope="module")
 def beton(tmp_path_factory):
     path = tmp_path_factory.mktemp("beton") / "train.beton"
-    write_beton(path, N, items.noise_item, side=SIDE)
+    write_beton(path, N, items.noise_item, StoreSettings(store_size=SIDE))
     return path
 
 
 def make(path, **changes):
-    settings = {"images": N, "view": RANDOM, "batch_size": 8, "seed": SEED, "shuffle": True, "workers": 2}
-    return FfcvLoader(path, **{**settings, **changes})
+    other = {name: changes.pop(name) for name in ("boxes", "timeout_s") if name in changes}
+    images = changes.pop("images", N)
+    settings = LoaderSettings(batch_size=8, crop=RANDOM, seed=SEED, shuffle=True, workers=2)
+    return FfcvLoader(path, replace(settings, **changes), images=images, **other)
 
 
 def load(loader, epoch=0):
@@ -53,26 +57,26 @@ def order_of(batches):
     return torch.cat([batch.indices for batch in batches]).tolist()
 
 
-def expected(indices, epoch, view):
+def expected(indices, epoch, rule):
     """What numpy makes of one batch, from the draws' definition."""
-    keys = draw_keys(indices, view.images_per_draw)
-    ys, xs = draw_crops(SEED, epoch, keys, SIDE - view.crop)
+    keys = draw_keys(indices, rule.images_per_draw)
+    ys, xs = draw_offsets(SEED, epoch, keys, SIDE - rule.size)
     flips = draw_flips(SEED, epoch, keys)
     made = []
     for i, y, x, flip in zip(indices, ys, xs, flips, strict=True):
-        cut = items.square(i)[y : y + view.crop, x : x + view.crop]
-        made.append((cut[:, ::-1] if flip else cut).transpose(2, 0, 1))
+        crop = items.square(i)[y : y + rule.size, x : x + rule.size]
+        made.append((crop[:, ::-1] if flip else crop).transpose(2, 0, 1))
     return np.stack(made)
 
 
 @pytest.mark.parametrize("images_per_draw", [1, 4])
 def test_batches_equal_numpys_crops_and_mirrors_of_the_stored_squares(beton, images_per_draw):
-    view = CropRule(crop=CROP, place="random", mirror=True, images_per_draw=images_per_draw)
+    rule = CropRule(size=CROP, position="random", mirror=True, images_per_draw=images_per_draw)
     for epoch in (0, 3):
-        batches = load(make(beton, view=view), epoch)
+        batches = load(make(beton, crop=rule), epoch)
         assert order_of(batches) == epoch_order(SEED, epoch, N).tolist()
         for batch in batches:
-            assert (batch.images.numpy() == expected(batch.indices.numpy(), epoch, view)).all()
+            assert (batch.images.numpy() == expected(batch.indices.numpy(), epoch, rule)).all()
             assert batch.labels.tolist() == [i % 3 for i in batch.indices.tolist()]
 
 
@@ -105,18 +109,18 @@ def test_every_image_comes_once_in_batches_of_the_promised_shape(beton, batch_si
 
 
 def test_unshuffled_images_come_by_index_and_whole_squares_untouched(beton):
-    batches = load(make(beton, shuffle=False, view=CropRule()))
+    batches = load(make(beton, shuffle=False, crop=CropRule()))
     assert order_of(batches) == list(range(N))
     assert (images_of(batches) == np.stack([items.square(i).transpose(2, 0, 1) for i in range(N)])).all()
 
 
 def test_a_centre_crop_is_the_centre(beton):
-    batch = load(make(beton, shuffle=False, view=CropRule(crop=8)))[0]
+    batch = load(make(beton, shuffle=False, crop=CropRule(size=8)))[0]
     assert (batch.images[1].numpy() == items.square(1)[2:10, 2:10].transpose(2, 0, 1)).all()
 
 
 def test_boxes_come_with_their_images(tmp_path):
-    write_beton(tmp_path / "b.beton", 10, items.boxed_item, side=SIDE, boxes=True)
+    write_beton(tmp_path / "b.beton", 10, items.boxed_item, StoreSettings(store_size=SIDE), boxes=True)
     for batch in load(make(tmp_path / "b.beton", images=10, batch_size=4, boxes=True)):
         assert batch.boxes.dtype == torch.float32
         assert batch.boxes.tolist() == [items.boxed_item(i)[2].tolist() for i in batch.indices.tolist()]
@@ -124,8 +128,10 @@ def test_boxes_come_with_their_images(tmp_path):
 
 def test_squares_stored_as_jpeg_come_out_close(tmp_path):
     """FFCV decodes with libjpeg's fast transform: at most 9 off another decoder; 12 with JPEG's own loss at 95."""
-    write_beton(tmp_path / "j.beton", 6, items.smooth_item, side=48, store_format="jpeg", jpeg_quality=95)
-    batch = load(make(tmp_path / "j.beton", images=6, shuffle=False, view=CropRule(crop=40)))[0]
+    write_beton(
+        tmp_path / "j.beton", 6, items.smooth_item, StoreSettings(store_size=48, store_format="jpeg", jpeg_quality=95)
+    )
+    batch = load(make(tmp_path / "j.beton", images=6, shuffle=False, crop=CropRule(size=40)))[0]
     kept = np.stack([items.smooth(i)[4:44, 4:44].transpose(2, 0, 1) for i in range(6)])
     assert np.abs(batch.images.numpy().astype(int) - kept).max() <= 12
 
@@ -153,9 +159,9 @@ def test_leaving_an_epoch_early_ends_its_threads(beton, taken):
 def test_leaving_an_epoch_early_reads_no_further(tmp_path, monkeypatch):
     """One batch taken, three waiting in the queue, one in hand and one begun; 10 leaves room for the thread's luck."""
     cuts = []
-    real = decoders.cut_planes
-    monkeypatch.setattr(decoders, "cut_planes", lambda *given: (cuts.append(1), real(*given)))
-    write_beton(tmp_path / "t.beton", 400, items.noise_item, side=SIDE)
+    real = decoders.crop_planes
+    monkeypatch.setattr(decoders, "crop_planes", lambda *given: (cuts.append(1), real(*given)))
+    write_beton(tmp_path / "t.beton", 400, items.noise_item, StoreSettings(store_size=SIDE))
     with make(tmp_path / "t.beton", images=400, batch_size=1).epoch(0) as batches:
         next(batches)
     assert len(cuts) <= 10
@@ -180,7 +186,7 @@ def test_an_exception_in_the_pipeline_is_raised_and_ends_its_threads(beton, monk
         raise ValueError("a broken page")
 
     before = set(threading.enumerate())
-    monkeypatch.setattr(decoders, "cut_planes", broken)
+    monkeypatch.setattr(decoders, "crop_planes", broken)
     with pytest.raises(RunFailed, match=r"reading .*train.beton failed: a broken page"):
         load(make(beton))
     assert set(threading.enumerate()) == before
@@ -201,7 +207,7 @@ def test_a_thread_that_dies_silently_is_an_error_within_the_timeout(beton, monke
 
 def test_a_pipeline_that_hangs_is_an_error_after_the_timeout(beton, monkeypatch):
     freed = threading.Event()
-    monkeypatch.setattr(decoders, "cut_planes", lambda *_: freed.wait(20))
+    monkeypatch.setattr(decoders, "crop_planes", lambda *_: freed.wait(20))
     start = time.monotonic()
     try:
         with pytest.raises(RunFailed, match=r"no batch came from .* for 0.3 s"):
@@ -214,9 +220,9 @@ def test_a_pipeline_that_hangs_is_an_error_after_the_timeout(beton, monkeypatch)
 def test_a_file_cut_short_between_two_batches_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
     """Cut while a batch is copied, the process ends all the same (SIGBUS), so the test waits for a full queue first."""
     path, begun = tmp_path / "t.beton", []
-    write_beton(path, 200, items.noise_item, side=SIDE)
-    real = decoders.cut_planes
-    monkeypatch.setattr(decoders, "cut_planes", lambda *given: (begun.append(time.monotonic()), real(*given)))
+    write_beton(path, 200, items.noise_item, StoreSettings(store_size=SIDE))
+    real = decoders.crop_planes
+    monkeypatch.setattr(decoders, "crop_planes", lambda *given: (begun.append(time.monotonic()), real(*given)))
     loader = make(path, images=200, batch_size=1)
     with loader.epoch(0) as batches:
         next(batches)
@@ -230,12 +236,12 @@ def test_a_file_cut_short_between_two_batches_is_an_error_and_not_a_crash(tmp_pa
 
 def test_a_broken_jpeg_is_an_error(tmp_path):
     path = tmp_path / "j.beton"
-    write_beton(path, 1, items.smooth_item, side=48, store_format="jpeg")
+    write_beton(path, 1, items.smooth_item, StoreSettings(store_size=48, store_format="jpeg"))
     with path.open("r+b") as file:
         file.seek(1 << 23)
         file.write(bytes(300))
     with pytest.raises(RunFailed, match="JPEG image at byte 8388608 is broken"):
-        load(make(path, images=1, view=CropRule()))
+        load(make(path, images=1, crop=CropRule()))
 
 
 def test_a_torn_file_is_refused_when_opened(beton, tmp_path):
@@ -256,10 +262,10 @@ def test_a_new_process_loads_silently_and_keeps_torchs_threads(beton):
         import torch
         torch.set_num_threads(3)
         from pathlib import Path
-        from harness.data.base import CropRule
+        from harness.data.base import CropRule, LoaderSettings
         from harness.data.ffcv.loader import FfcvLoader
-        loader = FfcvLoader(Path({str(beton)!r}), images={N}, view=CropRule(crop=9, place="random"), batch_size=8,
-                            seed=0, shuffle=True, workers=2)
+        settings = LoaderSettings(batch_size=8, crop=CropRule(size=9, position="random"), shuffle=True, workers=2)
+        loader = FfcvLoader(Path({str(beton)!r}), settings, images={N})
         with loader.epoch(0) as batches:
             print(sum(len(batch.images) for batch in batches), torch.get_num_threads())
         """

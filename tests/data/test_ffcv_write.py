@@ -15,6 +15,7 @@ import beton_items as items
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import Reader, layout
 from harness.data.ffcv.write import PAGE, check_beton, write_beton
+from harness.data.prepare.manifest import StoreSettings
 from harness.errors import DataError, HarnessError
 
 N = 40
@@ -23,7 +24,7 @@ N = 40
 @pytest.fixture
 def beton(tmp_path):
     path = tmp_path / "train.beton"
-    write_beton(path, N, items.noise_item, side=items.SIDE)
+    write_beton(path, N, items.noise_item, StoreSettings(store_size=items.SIDE))
     return path
 
 
@@ -33,7 +34,7 @@ def test_a_written_file_is_found_whole_and_leaves_nothing_beside_it(beton):
 
 
 def test_several_processes_write_the_same_bytes_as_one(beton, tmp_path):
-    write_beton(tmp_path / "two.beton", N, items.noise_item, side=items.SIDE, workers=2)
+    write_beton(tmp_path / "two.beton", N, items.noise_item, StoreSettings(store_size=items.SIDE), workers=2)
     assert (tmp_path / "two.beton").read_bytes() == beton.read_bytes()
 
 
@@ -47,14 +48,14 @@ def test_stock_ffcv_reads_every_pixel_and_label(beton, os_cache):
 
 def test_no_image_crosses_a_page(tmp_path):
     side = 1000  # 3 MB: two fit a page
-    write_beton(tmp_path / "big.beton", 5, lambda i: (items.square(i, side), 0, None), side=side)
+    write_beton(tmp_path / "big.beton", 5, lambda i: (items.square(i, side), 0, None), StoreSettings(store_size=side))
     places = Reader(str(tmp_path / "big.beton")).alloc_table
     assert (places["ptr"] // PAGE == (places["ptr"] + places["size"] - 1) // PAGE).all()
     assert check_beton(tmp_path / "big.beton", 5) is None
 
 
 def test_boxes_are_stored_with_their_images(tmp_path):
-    write_beton(tmp_path / "boxes.beton", 5, items.boxed_item, side=items.SIDE, boxes=True)
+    write_beton(tmp_path / "boxes.beton", 5, items.boxed_item, StoreSettings(store_size=items.SIDE), boxes=True)
     table = Reader(str(tmp_path / "boxes.beton")).metadata
     assert table["f2"].astype(np.float32).tolist() == [np.float32(i / 100) for i in range(5)]
     assert check_beton(tmp_path / "boxes.beton", 5, boxes=True) is None
@@ -63,25 +64,38 @@ def test_boxes_are_stored_with_their_images(tmp_path):
 
 def test_progress_counts_to_the_end(tmp_path):
     told = []
-    write_beton(tmp_path / "a.beton", 3, items.noise_item, side=12, progress=lambda *line: told.append(line))
+    write_beton(
+        tmp_path / "a.beton",
+        3,
+        items.noise_item,
+        StoreSettings(store_size=12),
+        progress=lambda *line: told.append(line),
+    )
     assert told == [("writing a.beton", done, 3) for done in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_item_that_fails_is_named_and_no_file_is_left(tmp_path, workers):
     with pytest.raises(DataError, match=r"n02.JPEG can't be stored: ValueError: a torn photo"):
-        write_beton(tmp_path / "a.beton", N, items.third_fails, side=12, workers=workers, name="n{:02}.JPEG".format)
+        write_beton(
+            tmp_path / "a.beton",
+            N,
+            items.third_fails,
+            StoreSettings(store_size=12),
+            workers=workers,
+            name="n{:02}.JPEG".format,
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_an_item_of_the_wrong_size_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"image 0 can't be stored: .*\(13, 13, 3\)"):
-        write_beton(tmp_path / "a.beton", 1, items.noise_item, side=13)
+        write_beton(tmp_path / "a.beton", 1, items.noise_item, StoreSettings(store_size=13))
 
 
 def test_a_killed_worker_is_an_error_and_not_a_wait_for_ever(tmp_path):
     with pytest.raises(DataError, match="was killed"):
-        write_beton(tmp_path / "a.beton", N, items.third_is_killed, side=items.SIDE, workers=2)
+        write_beton(tmp_path / "a.beton", N, items.third_is_killed, StoreSettings(store_size=items.SIDE), workers=2)
     assert not list(tmp_path.iterdir())
 
 
@@ -91,7 +105,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_no_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE // 2, hard))
     try:
         with pytest.raises(DataError, match=r"a\.beton can't be written: File too large"):
-            write_beton(tmp_path / "a.beton", N, items.noise_item, side=items.SIDE)
+            write_beton(tmp_path / "a.beton", N, items.noise_item, StoreSettings(store_size=items.SIDE))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -104,7 +118,7 @@ def test_an_interrupted_write_keeps_the_old_file(beton):
 
     before = beton.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        write_beton(beton, N, items.smooth_item, side=48, progress=interrupt)
+        write_beton(beton, N, items.smooth_item, StoreSettings(store_size=48), progress=interrupt)
     assert beton.read_bytes() == before
     assert [path.name for path in beton.parent.iterdir()] == ["train.beton"]
 
@@ -145,4 +159,4 @@ def test_a_harness_error_from_an_item_passes_through(tmp_path):
         raise HarnessError("said well already")
 
     with pytest.raises(HarnessError, match=r"^said well already$"):
-        write_beton(tmp_path / "a.beton", 1, bad, side=12)
+        write_beton(tmp_path / "a.beton", 1, bad, StoreSettings(store_size=12))

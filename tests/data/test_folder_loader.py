@@ -5,6 +5,8 @@ Only the comparison with FFCV is skipped where ffcv is not installed: there is n
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,14 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data.base import Batch, CropRule, Loader, Prepared
+from harness.data.augment.crops import draw_crops
+from harness.data.base import Batch, CropRule, Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.loaders.folder import FolderLoader
 from harness.data.prepare.job import prepare
-from harness.data.prepare.manifest import Listing
+from harness.data.prepare.manifest import Listing, StoreSettings
 from harness.errors import DataError, RunFailed
+from harness.placement import LoaderName
 
-TRAIN = CropRule(crop=12, place="random", mirror=True)
+TRAIN = CropRule(size=12, position="random", mirror=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +43,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepare("folder", path=source, store_size=16, loader="folder", cache=tmp_path_factory.mktemp("cache"))
+    return prepare(
+        "folder", StoreSettings(store_size=16), path=source, loader="folder", cache=tmp_path_factory.mktemp("cache")
+    )
 
 
-def folder_loader(prepared: Prepared, view: CropRule = TRAIN, batch_size: int = 4, workers: int = 0) -> Loader:
+def folder_loader(prepared: Prepared, crop: CropRule = TRAIN, batch_size: int = 4, workers: int = 0) -> Loader:
     return open_loader(
         prepared,
         "train",
-        batch_size=batch_size,
-        view=view,
-        seed=1,
-        shuffle=True,
-        workers=workers,
-        loader="folder",
+        LoaderSettings(batch_size=batch_size, crop=crop, seed=1, shuffle=True, workers=workers),
+        "folder",
     )
 
 
@@ -92,14 +94,14 @@ def test_loading_leaves_the_global_generator_alone(prepared: Prepared) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", [TRAIN, CropRule(crop=12, place="random", mirror=True, images_per_draw=3), CropRule(crop=11), CropRule()]
+    "crop", [TRAIN, CropRule(size=12, position="random", mirror=True, images_per_draw=3), CropRule(size=11), CropRule()]
 )
-def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, view: CropRule) -> None:
+def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, crop: CropRule) -> None:
     pytest.importorskip("ffcv")
     for loader in ("folder", "ffcv"):
-        ready = prepare("folder", path=source, store_size=16, loader=loader, cache=tmp_path, workers=1)
+        ready = prepare("folder", StoreSettings(store_size=16), path=source, loader=loader, cache=tmp_path, workers=1)
     ours, theirs = (
-        open_loader(ready, "train", batch_size=4, view=view, seed=1, shuffle=True, workers=0, loader=loader)
+        open_loader(ready, "train", LoaderSettings(batch_size=4, crop=crop, seed=1, shuffle=True, workers=0), loader)
         for loader in ("folder", "ffcv")
     )
     assert (ours.choice.name, theirs.choice.name) == ("folder", "ffcv")
@@ -129,12 +131,8 @@ def plain(root: Path, listing: Listing, workers: int = 0, timeout_s: float = 30.
     return FolderLoader(
         root,
         listing,
+        LoaderSettings(crop=CropRule(), batch_size=1, seed=0, shuffle=False, workers=workers),
         side=8,
-        view=CropRule(),
-        batch_size=1,
-        seed=0,
-        shuffle=False,
-        workers=workers,
         reason="a test",
         timeout_s=timeout_s,
     )
@@ -149,3 +147,21 @@ def test_a_listing_survives_the_disk_whatever_the_names(tmp_path: Path) -> None:
     assert found.labels.tolist() == [3, 1]
     assert found.boxes is not None
     assert (found.boxes == boxes).all()
+
+
+@pytest.mark.parametrize("loader", ["folder", "ffcv"])
+def test_batches_bring_the_crops_that_were_drawn_for_them(source: Path, tmp_path: Path, loader: LoaderName) -> None:
+    if loader == "ffcv":
+        pytest.importorskip("ffcv")
+    ready = prepare("folder", StoreSettings(store_size=16), path=source, loader=loader, cache=tmp_path)
+    settings = LoaderSettings(batch_size=4, crop=TRAIN, seed=1, shuffle=True, workers=0)
+    for batch in batches(open_loader(ready, "train", settings, loader), epoch=2):
+        drawn = draw_crops(TRAIN, 16, seed=1, epoch=2, indices=batch.indices.numpy())
+        assert batch.crops is not None
+        for name in ("ys", "xs", "flips"):
+            assert (getattr(batch.crops, name) == getattr(drawn, name)).all()
+
+
+def test_writer_processes_load_no_torch() -> None:
+    command = "import sys, harness.data.ffcv.encode, harness.data.prepare.export, harness.data.sources.class_folders"
+    assert subprocess.run([sys.executable, "-c", f"{command}; sys.exit('torch' in sys.modules)"]).returncode == 0

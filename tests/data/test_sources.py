@@ -15,11 +15,11 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional as tv
 
-from harness.data.base import silent
-from harness.data.resize import to_square
+from harness.data.progress import silent
+from harness.data.resize import resize_and_centre_crop
 from harness.data.sources import SOURCES, cifar10, fashion_mnist, source_named
 from harness.data.sources.arrays import ArraySplit
-from harness.data.sources.base import Part, balanced
+from harness.data.sources.base import Subset, balanced
 from harness.data.sources.class_folders import open_class_folders
 from harness.data.sources.composed import ComposedSplit
 from harness.data.sources.ilsvrc_boxes import open_located, read_box
@@ -47,9 +47,9 @@ def garments(count: int = 40) -> ArraySplit:
     return ArraySplit("test", images, np.arange(count) % 10, fashion_mnist.CLASSES)
 
 
-def test_every_row_has_a_meaning_and_its_own_name() -> None:
+def test_every_row_has_a_description_and_its_own_name() -> None:
     assert {name: source.name for name, source in SOURCES.items()} == {name: name for name in SOURCES}
-    assert all(source.meaning for source in SOURCES.values())
+    assert all(source.description for source in SOURCES.values())
 
 
 def test_a_wrong_name_gets_a_suggestion() -> None:
@@ -74,7 +74,7 @@ def test_the_table_loads_no_torch() -> None:
 def test_squares_equal_torchvisions_resize_and_centre_crop(size: tuple[int, int]) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
     expected = tv.center_crop(tv.resize(image, [36]), [36, 36])
-    assert (to_square(image, 36) == np.asarray(expected)).all()
+    assert (resize_and_centre_crop(image, 36) == np.asarray(expected)).all()
 
 
 def test_class_folders_are_read_in_imagefolders_order(tree: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
 
 def test_missing_splits_are_named(tmp_path: Path) -> None:
     picture(tmp_path / "train/a/x.png")
-    with pytest.raises(DataError, match=r"has no folder val/; it needs train/ and val/"):
+    with pytest.raises(DataError, match=r"has no folder val/ or test/; it needs train/ and val/ \(or test/\)"):
         open_class_folders(tmp_path, silent)
 
 
@@ -219,7 +219,7 @@ def test_foreign_cifar10_batches_are_never_unpickled(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("data_batch_1", "test_batch", "batches.meta"):
         (folder / name).write_bytes(pickle.dumps({"data": 1}))
-    with pytest.raises(DataError, match=r"CIFAR-10 can't be had from .*add --path FOLDER"):
+    with pytest.raises(DataError, match=r"CIFAR-10 can't be read from .*add --path FOLDER"):
         cifar10.open_cifar10(folder, tmp_path, silent)
 
 
@@ -289,7 +289,7 @@ def test_ilsvrc_with_boxes_keeps_the_annotated_pictures(tmp_path: Path) -> None:
 
 def test_a_part_keeps_names_labels_and_pictures_together() -> None:
     split = garments(10)
-    part = Part(split, np.array([2, 7]))
+    part = Subset(split, np.array([2, 7]))
     assert [part.name(i) for i in range(2)] == ["test image 2", "test image 7"]
     assert (part.item(1) == split.item(7)).all()
     assert part.labels.tolist() == [2, 7]

@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 from harness.cli.app import main
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.run import Placement, evaluate_weights, execute
+from harness.run import evaluate_weights, execute
 from variants.catalog import CATALOG
 from variants.modules.alexnet import build
 
@@ -29,7 +31,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared() -> Any:
-    return prepare("synthetic", store_size=36, limit=REQUEST.limits)
+    return prepare("synthetic", StoreSettings(store_size=36, limit=REQUEST.limits))
 
 
 def test_saved_weights_evaluate_to_the_records_errors(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     assert {(r.spec.variant, r.spec.seed, r.summary.status) for r in sealed} == {
         (variant, seed, "ok") for variant in ("grouped_2gpu", "no_lrn") for seed in (0, 1)
     }
-    assert all(record.env["placement"]["concurrent"] == 2 for record in sealed)
+    assert all(record.env.placement.concurrent == 2 for record in sealed)
     assert [verify(record.path) for record in sealed] == [[]] * 4
     report = contents(place.home / "reports/reproduce")
     assert report[Path("report.pdf")].startswith(b"%PDF")

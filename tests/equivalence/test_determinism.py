@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.loaders.factory import LoaderName
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
 from harness.events import StepsDone
+from harness.placement import LoaderName, Placement
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, run_spec
-from harness.run import Placement, execute
+from harness.run import execute
 from variants.recipes.recipe import Augmentation, Evaluation
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def executed(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     numbers = iter(range(9))
 
     def run(loader: LoaderName = "folder", **changes: float) -> RunRecord:
-        prepared = prepare("folder", path=class_folders, store_size=36, loader=loader, workers=1)
+        prepared = prepare("folder", StoreSettings(store_size=36), path=class_folders, loader=loader, workers=1)
         spec = run_spec(RunRequest("grouped_2gpu", "mini", "folder", 0), prepared, "cpu")
         noisy = Augmentation(colour_std=0.5, colour_scale="std")
         rules = replace(spec.recipe, batch_size=8, epochs=3.0, augmentation=noisy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from harness.data.augment.boxes import Windows
+from harness.data.augment.boxes import AffineCrops
 from harness.data.augment.counter_rng import draw_normals
-from harness.data.augment.crops import draw_cuts
-from harness.data.augment.transforms import Pixels, train_view
+from harness.data.augment.crops import draw_crops
+from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Batch, Prepared
+from harness.data.prepare.manifest import Manifest, Origin, StoreSettings
 from harness.data.prepare.statistics import Moments, Statistics
 from harness.errors import UsageError
 from harness.spec import DataSpec
@@ -44,7 +44,20 @@ def measured() -> Statistics:
 
 def prepared() -> Prepared:
     spec = DataSpec(name="tiny", listing="0", classes=2, train_images=IMAGES, val_images=IMAGES, store_size=SIDE)
-    return Prepared(spec=spec, classes=("a", "b"), folder=Path(), manifest={}, **vars(measured()))
+    manifest = Manifest(
+        source=Origin(name="tiny"),
+        spec=spec,
+        settings=StoreSettings(store_size=SIDE),
+        classes=("a", "b"),
+        counts={},
+        skipped={},
+        ignored={},
+        roots={},
+        loaders=(),
+        files={},
+        versions={},
+    )
+    return Prepared(folder=None, manifest=manifest, **vars(measured()))
 
 
 def recipe(augment: Augmentation | None = None, pixels: Range | None = None) -> Recipe:
@@ -57,11 +70,11 @@ def recipe(augment: Augmentation | None = None, pixels: Range | None = None) -> 
     )
 
 
-def arithmetic(augment: Augmentation | None = None, pixels: Range | None = None) -> Pixels:
-    return Pixels(prepared(), recipe(augment, pixels), SIZE, seed=3, device=CPU)
+def arithmetic(augment: Augmentation | None = None, pixels: Range | None = None) -> ImageTransform:
+    return ImageTransform(prepared(), recipe(augment, pixels), SIZE, seed=3, device=CPU)
 
 
-def stacked(made: Pixels, whole: torch.Tensor, protocol: Any) -> torch.Tensor:
+def stacked(made: ImageTransform, whole: torch.Tensor, protocol: Any) -> torch.Tensor:
     """All views of a protocol, (N, V, 3, S, S)."""
     return torch.stack(list(made.views(whole, protocol)), dim=1)
 
@@ -182,23 +195,23 @@ def test_nine_views_are_a_grid_row_by_row_with_the_centre_fifth() -> None:
 def test_an_upright_unscaled_window_is_the_plain_crop() -> None:
     """grid_sample computes positions in float32: off by 1e-6 of a pixel, times 255."""
     whole = crops(side=SIDE).images
-    at = Windows(*(np.full(IMAGES, share) for share in ((3 + 4) / 12, (1 + 4) / 12, 4 / 12, 0.0)))
+    at = AffineCrops(*(np.full(IMAGES, share) for share in ((3 + 4) / 12, (1 + 4) / 12, 4 / 12, 0.0)))
     found = arithmetic()._warp(whole.float(), at)
     np.testing.assert_allclose(found.numpy(), whole[:, :, 1:9, 3:11].numpy(), rtol=0, atol=1e-3)
 
 
 def test_a_quarter_turn_is_rot90() -> None:
     whole = crops(side=SIDE).images
-    at = Windows(*(np.full(IMAGES, share) for share in (0.5, 0.5, 4 / 12, np.pi / 2)))
+    at = AffineCrops(*(np.full(IMAGES, share) for share in (0.5, 0.5, 4 / 12, np.pi / 2)))
     found = arithmetic()._warp(whole.float(), at)
     expected = torch.rot90(whole[:, :, 2:10, 2:10], 1, (2, 3))
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=1e-3)
 
 
 def test_a_turning_recipe_asks_the_loader_for_whole_squares() -> None:
-    assert train_view(recipe(Augmentation(rotate_degrees=5.0)), SIZE).crop is None
-    assert train_view(recipe(Augmentation(scale=(0.5, 1.0))), SIZE).crop is None
-    assert train_view(recipe(), SIZE).crop == SIZE
+    assert train_crop(recipe(Augmentation(rotate_degrees=5.0)), SIZE).size is None
+    assert train_crop(recipe(Augmentation(scale=(0.5, 1.0))), SIZE).size is None
+    assert train_crop(recipe(), SIZE).size == SIZE
 
 
 def painted() -> tuple[np.ndarray[Any, np.dtype[np.uint8]], torch.Tensor]:
@@ -220,14 +233,14 @@ def hull(image: torch.Tensor) -> list[float]:
 def test_boxes_follow_crop_and_mirror() -> None:
     made, boxes = painted()
     pixels = arithmetic(Augmentation(colour_std=0.0), Range(mean="none"))
-    cuts = draw_cuts(train_view(recipe(), SIZE), SIDE, seed=3, epoch=2, indices=np.arange(IMAGES))
-    assert cuts.flips.any()
-    assert not cuts.flips.all()
+    drawn = draw_crops(train_crop(recipe(), SIZE), SIDE, seed=3, epoch=2, indices=np.arange(IMAGES))
+    assert drawn.flips.any()
+    assert not drawn.flips.all()
     images = []
-    for square, y, x, flip in zip(made, cuts.ys, cuts.xs, cuts.flips, strict=True):
+    for square, y, x, flip in zip(made, drawn.ys, drawn.xs, drawn.flips, strict=True):
         crop = square[y : y + SIZE, x : x + SIZE].transpose(2, 0, 1)
         images.append(torch.from_numpy(crop[:, :, ::-1].copy() if flip else crop.copy()))
-    batch = replace(crops(boxes), images=torch.stack(images))
+    batch = replace(crops(boxes), images=torch.stack(images), crops=drawn)
     expected = np.array([hull(image) for image in pixels.train(batch, 2.0)])
     np.testing.assert_allclose(pixels.train_boxes(batch, 2.0).numpy(), expected, atol=1e-6)
 
@@ -238,7 +251,9 @@ def test_boxes_follow_a_warp() -> None:
     pixels = arithmetic(
         Augmentation(colour_std=0.0, mirror=False, rotate_degrees=10.0, scale=(0.9, 1.1)), Range(mean="none")
     )
-    batch = replace(crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()))
+    rule = train_crop(pixels.recipe, SIZE)
+    drawn = draw_crops(rule, SIDE, seed=3, epoch=0, indices=np.arange(IMAGES))
+    batch = replace(crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), crops=drawn)
     images, found = pixels.train(batch, 0.0), pixels.train_boxes(batch, 0.0)
     for image, box in zip(images, found, strict=True):
         np.testing.assert_allclose(box.numpy(), hull(image), atol=1.5 / SIZE)
@@ -254,4 +269,4 @@ def test_centre_boxes_are_shares_of_the_centre_view() -> None:
 
 def test_a_network_larger_than_the_stored_square_is_refused() -> None:
     with pytest.raises(UsageError, match="prepare it with --size 16"):
-        Pixels(prepared(), recipe(), 16, seed=0, device=CPU)
+        ImageTransform(prepared(), recipe(), 16, seed=0, device=CPU)

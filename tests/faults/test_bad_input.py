@@ -12,6 +12,7 @@ import pytest
 
 import harness.cli.reproduce as reproduce_command
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
 from harness.workers import Ended, Started, _error_of
@@ -75,13 +76,13 @@ def extra_class(root: Path) -> None:
 
 
 def no_val(root: Path) -> None:
-    (root / "val").rename(root / "test")
+    (root / "val").rename(root / "other")
 
 
 def bad_files(root: Path) -> None:
     whole = (root / "train/a/0.png").read_bytes()
     (root / "train/a/0.png").write_bytes(whole[: len(whole) // 2])
-    (root / "val/b/notes.txt").write_text("not a picture")
+    (root / "val/b/notes.png").write_text("not an image")
 
 
 @pytest.mark.parametrize(
@@ -103,11 +104,14 @@ def test_folders_that_are_no_data_set(
     assert sentence in said.error
 
 
-def test_bad_files_are_skipped_when_asked_and_only_then(call: Any, class_folders: Path) -> None:
+def test_bad_files_are_skipped_when_asked_and_from_then_on(call: Any, class_folders: Path) -> None:
     bad_files(class_folders)
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders)
-    assert call(*words, "--skip-bad-images").code == 0
     assert "2 of 21 files" in call(*words).error
+    assert call("data", "prepare", "folder", "--path", class_folders, "--skip-bad-images").code == 0
+    said = call(*words)
+    assert said.code == 0
+    assert "folder: 2 unreadable images are left out, since it was prepared with --skip-bad-images\n" in said.err
     (record,) = Store(Path("results")).records()
     assert (record.spec.data.train_images, record.spec.data.val_images) == (11, 8)
 
@@ -156,7 +160,7 @@ def test_a_read_only_results_folder(call: Any, run_words: tuple[str, ...], monke
     [
         ("harness.data.prepare.manifest.os.fsync", DATA),
         ("harness.records.lines.os.pwrite", RECORD),
-        ("harness.records.writer.write_whole", RECORD),
+        ("harness.records.writer.write_file", RECORD),
         ("harness.report.render._replace", RECORD),
         ("harness.report.render.tempfile.TemporaryDirectory", RECORD),
     ],
@@ -178,7 +182,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_call_works(
 
 
 def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class_folders: Path) -> None:
-    prepared = prepare("folder", path=class_folders, store_size=36, loader="folder", workers=1)
+    prepared = prepare("folder", StoreSettings(store_size=36), path=class_folders, loader="folder", workers=1)
     spec = run_spec(RunRequest("no_lrn", "mini", "folder", 0, class_folders), prepared, "cpu")
     with Store(Path("results")).open(spec, {}) as writer:
         said = call(*run_words, "--device", "cpu")

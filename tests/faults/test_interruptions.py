@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.data.prepare.manifest import one_at_a_time
+from harness.data.prepare.manifest import folder_lock
 from harness.records.store import Store
 from harness.records.verify import verify
 
@@ -39,8 +39,8 @@ def patched(monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals)
 
 
 MOMENTS = {
-    "data preparation, first pass": ("harness.data.prepare.job.check", None),
-    "data preparation, statistics": ("harness.data.prepare.job.write_whole", None),
+    "data preparation, first pass": ("harness.data.prepare.job.scan_images", None),
+    "data preparation, statistics": ("harness.data.prepare.job.data_file", None),
     "data preparation, second pass": ("harness.data.ffcv.write.encoded", None),
     "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
     "before the first step": ("harness.run.build", "interrupted"),
@@ -131,7 +131,7 @@ def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path: Path) -
     for name in (".train.beton.4711.partial", ".manifest.json.4711.tmp"):
         (folder / name).touch()
     (folder / "train.beton").touch()
-    with one_at_a_time(folder):
+    with folder_lock(folder):
         assert os.listdir(folder) == ["train.beton"]  # noqa: PTH208
 
 
@@ -147,7 +147,7 @@ def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     until = time.monotonic() + 30
-    while not list((tmp_path / "cache").glob("data/*/.train.beton.*.partial")):
+    while not list((tmp_path / "cache").glob("data/*/.train.beton.*.tmp")):
         assert time.monotonic() < until
         time.sleep(0.01)
     time.sleep(0.3)
@@ -156,13 +156,14 @@ def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence
     assert process.returncode == 130
     assert "Traceback" not in said
     assert said.splitlines()[-1] == f"error: {SAID}"
-    assert not list((tmp_path / "cache").rglob(".*.partial"))
+    assert not list((tmp_path / "cache").rglob(".*.tmp"))
 
 
 SCRIPT = """
 from pathlib import Path
 from harness.data.prepare.job import prepare
-prepare("folder", path=Path("images"), store_size=36, workers=2, loader="ffcv")
+from harness.data.prepare.manifest import StoreSettings
+prepare("folder", StoreSettings(store_size=36), path=Path("images"), workers=2, loader="ffcv")
 """
 
 

@@ -18,16 +18,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.base import CropRule, Prepared
+from harness.data.base import CropRule, LoaderSettings, Prepared
 from harness.data.loaders import factory
 from harness.data.loaders.factory import open_loader
 from harness.data.prepare import manifest
-from harness.data.prepare.job import prepare
-from harness.data.prepare.manifest import load_manifest, one_at_a_time, write_whole
+from harness.data.prepare.job import open_prepared, prepare
+from harness.data.prepare.manifest import StoreSettings, data_file, folder_lock, load_manifest
 from harness.data.sources import SOURCES
 from harness.data.sources.arrays import ArraySplit
-from harness.data.sources.base import Source
+from harness.data.sources.base import DataSource
 from harness.errors import DataError, UsageError
+from harness.serialization import to_plain
 
 
 def picture(path: Path, seed: int = 0) -> None:
@@ -46,8 +47,10 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def ready(tree: Path, tmp_path: Path) -> Callable[..., Prepared]:
     def make(**changes: Any) -> Prepared:
-        settings = {"path": tree, "store_size": 16, "loader": "folder", "cache": tmp_path / "cache", "workers": 1}
-        return prepare("folder", **(settings | changes))
+        stored = {name: changes.pop(name) for name in tuple(changes) if name in vars(StoreSettings(store_size=16))}
+        settings = StoreSettings(**({"store_size": 16} | stored))
+        options = {"path": tree, "loader": "folder", "cache": tmp_path / "cache", "workers": 1}
+        return prepare("folder", settings, **(options | changes))
 
     return make
 
@@ -57,7 +60,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> str:
     """A source whose pictures are no files, in the table for one test."""
     images = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
     split = ArraySplit("memory", images, np.arange(6) % 2, ("a/b", "c"))
-    row = Source(name="memory", meaning="-", classes=2, needs_path=False, boxes=False, open=lambda *_: (split, split))
+    row = DataSource(name="memory", description="-", classes=2, open=lambda *_: (split, split))
     monkeypatch.setitem(SOURCES, "memory", row)
     return "memory"
 
@@ -71,8 +74,9 @@ def cached(tmp_path: Path) -> list[str]:
 def test_the_manifest_tells_source_counts_settings_and_versions(ready: Callable[..., Prepared], tree: Path) -> None:
     prepared = ready()
     told = json.loads((prepared.folder / "manifest.json").read_text())
-    assert told == prepared.manifest
-    assert told["source"] == {"name": "folder", "path": str(tree)}
+    assert told == to_plain(prepared.manifest)
+    assert told["format"] == 2
+    assert told["source"] == {"name": "folder", "path": str(tree), "contents": ""}
     assert told["counts"] == {"train": {"a": 2, "b": 2}, "val": {"a": 2, "b": 2}}
     assert told["settings"]["store_size"] == 16
     assert {"python", "numpy", "pillow"} <= set(told["versions"])
@@ -82,7 +86,7 @@ def test_the_manifest_tells_source_counts_settings_and_versions(ready: Callable[
 
 def test_a_second_call_decodes_nothing(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
     first = ready()
-    monkeypatch.setattr("harness.data.prepare.job.check", None)
+    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
     again = ready()
     assert again.spec == first.spec
     assert (again.mean == first.mean).all()
@@ -105,13 +109,13 @@ def test_a_limit_is_part_of_the_data_sets_identity(ready: Callable[..., Prepared
     whole, part = ready(), ready(limit=(2, 2))
     assert (part.spec.train_images, part.spec.val_images) == (2, 2)
     assert part.spec.listing != whole.spec.listing
-    assert part.manifest["counts"]["train"] == {"a": 1, "b": 1}
+    assert part.manifest.counts["train"] == {"a": 1, "b": 1}
 
 
 def break_files(tree: Path) -> None:
     whole = (tree / "train/a/2.png").read_bytes()
     (tree / "train/a/2.png").write_bytes(whole[: len(whole) // 2])
-    (tree / "train/b/notes.txt").write_text("not a picture")
+    (tree / "train/b/notes.png").write_text("not an image")
     (tree / "val/b/1.png").write_bytes(b"")
 
 
@@ -127,21 +131,83 @@ def test_bad_files_are_left_out_when_asked(ready: Callable[..., Prepared], tree:
     break_files(tree)
     part = ready(skip_bad_images=True)
     assert (part.spec.train_images, part.spec.val_images) == (3, 3)
-    assert [Path(bad["name"]).name for bad in part.manifest["skipped"]] == ["2.png", "notes.txt", "1.png"]
+    skipped = {split: [Path(bad.name).name for bad in rows] for split, rows in part.manifest.skipped.items()}
+    assert skipped == {"train": ["2.png", "notes.png"], "val": ["1.png"]}
     assert part.spec.listing != whole.spec.listing
     loader = open_loader(
-        part, "train", batch_size=9, view=CropRule(), seed=0, shuffle=False, workers=0, loader="folder"
+        part, "train", LoaderSettings(batch_size=9, crop=CropRule(), seed=0, shuffle=False, workers=0), "folder"
     )
     with loader.epoch(0) as batches:
         assert next(batches).labels.tolist() == [0, 1, 1]
 
 
-def test_files_left_out_before_are_refused_when_not_asked_for(ready: Callable[..., Prepared], tree: Path) -> None:
+def test_that_bad_files_are_left_out_is_remembered(ready: Callable[..., Prepared], tree: Path) -> None:
+    break_files(tree)
+    first = ready(skip_bad_images=True)
+    for path in (tree, None):
+        assert ready(path=path).manifest == first.manifest
+        assert ready(path=path).manifest.left_out == 3
+
+
+def test_a_new_bad_file_is_refused_again(ready: Callable[..., Prepared], tree: Path) -> None:
     break_files(tree)
     ready(skip_bad_images=True)
-    for path in (tree, None):
-        with pytest.raises(DataError, match="3 of 9 files can't be read as images"):
-            ready(path=path)
+    (tree / "train/a/new.png").write_text("not an image")
+    with pytest.raises(DataError, match="4 of 10 files can't be read as images"):
+        ready()
+
+
+def as_format_1(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder as version 0.1.0 wrote it."""
+    plain = json.loads((folder / "manifest.json").read_text())
+    bad = [{"split": split, **row} for split in ("train", "val") for row in plain["skipped"][split]]
+    del plain["ignored"], plain["source"]["contents"]
+    return plain | {"format": 1, "skipped": bad}
+
+
+def test_what_version_0_1_0_prepared_is_not_prepared_again(
+    ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_files(tree)
+    first = ready(skip_bad_images=True)
+    (first.folder / "manifest.json").write_text(json.dumps(as_format_1(first.folder)))
+    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
+    again = ready()
+    assert again.manifest == first.manifest
+    assert again.folder == first.folder
+
+
+def test_what_a_later_version_prepared_is_not_written_over(ready: Callable[..., Prepared]) -> None:
+    file = ready().folder / "manifest.json"
+    later = json.dumps(json.loads(file.read_text()) | {"format": 3})
+    file.write_text(later)
+    with pytest.raises(DataError, match="has format 3, and this version reads up to 2; update this program"):
+        ready()
+    assert file.read_text() == later
+
+
+def test_names_that_are_not_utf8_are_prepared_and_read_again(ready: Callable[..., Prepared], tree: Path) -> None:
+    (tree / "train/a").rename(tree / "train" / os.fsdecode(b"caf\xe9"))
+    (tree / "val/a").rename(tree / "val" / os.fsdecode(b"caf\xe9"))
+    first = ready()
+    assert first.manifest.classes == ("b", "caf\\xe9")
+    assert ready().manifest == first.manifest
+    loader = open_loader(first, "train", LoaderSettings(batch_size=9, workers=0), "folder")
+    with loader.epoch(0) as batches:
+        assert next(batches).labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_prepared_folder_is_opened_without_its_source(
+    ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ready()
+    monkeypatch.setattr("harness.data.sources.class_folders.list_folder", None)
+    again = open_prepared(first.folder)
+    assert again.manifest == first.manifest
+    assert (again.mean == first.mean).all()
+    (first.folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match="is gone or was changed; prepare the data set again"):
+        open_prepared(first.folder)
 
 
 def test_a_split_of_bad_files_only_is_refused_even_when_skipping(ready: Callable[..., Prepared], tree: Path) -> None:
@@ -192,16 +258,18 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
     """Every write after the first pass fails, as on a disk that fills up then."""
     if loader == "ffcv":
         pytest.importorskip("ffcv")
-    prepare(memory, store_size=12, loader="folder", cache=tmp_path / "elsewhere")  # imports what is imported lazily
+    prepare(
+        memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "elsewhere"
+    )  # imports what is imported lazily
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    monkeypatch.setattr("harness.data.ffcv.write.os.fsync", full, raising=False)
+    monkeypatch.setattr("harness.files.os.fsync", full, raising=False)
     monkeypatch.setattr(manifest.os, "fsync", full)
     with pytest.raises(DataError, match=r"(?i)disk is full|no space left"):
-        prepare(memory, store_size=12, loader=loader, cache=tmp_path / "cache")
+        prepare(memory, StoreSettings(store_size=12), loader=loader, cache=tmp_path / "cache")
     assert cached(tmp_path) == []
 
 
@@ -216,7 +284,7 @@ def test_png_files_are_all_there_or_none(memory: str, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Image.Image, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepare(memory, store_size=12, loader="folder", cache=tmp_path / "cache")
+        prepare(memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "cache")
     assert cached(tmp_path) == ["manifest.json", "statistics.npz"]
     monkeypatch.undo()
 
@@ -243,12 +311,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"before")
 
-    def torn(handle: Any) -> None:
+    with pytest.raises(KeyboardInterrupt), data_file(file) as handle:  # noqa: PT012
         handle.write(b"half")
         raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(file, torn)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]
 
 
@@ -268,13 +333,13 @@ def test_two_preparations_at_once_take_turns(tmp_path: Path) -> None:
     first_in, go_on = threading.Event(), threading.Event()
 
     def first() -> None:
-        with one_at_a_time(tmp_path / "x"):
+        with folder_lock(tmp_path / "x"):
             first_in.set()
             go_on.wait(5)
             order.append("first")
 
     def second() -> None:
-        with one_at_a_time(tmp_path / "x"):
+        with folder_lock(tmp_path / "x"):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
@@ -289,14 +354,14 @@ def test_two_preparations_at_once_take_turns(tmp_path: Path) -> None:
 
 def wait_for_the_parents_lock(folder: Path) -> None:
     try:
-        with one_at_a_time(folder):
+        with folder_lock(folder):
             os._exit(1)
     except UsageError:
         os._exit(7)
 
 
 def test_a_child_that_would_wait_for_its_parent_for_ever_is_told_so(tmp_path: Path) -> None:
-    with one_at_a_time(tmp_path / "x"):
+    with folder_lock(tmp_path / "x"):
         child = multiprocessing.get_context("spawn").Process(target=wait_for_the_parents_lock, args=(tmp_path / "x",))
         child.start()
         child.join(20)
@@ -307,7 +372,9 @@ def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], mo
     why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
     monkeypatch.setattr(factory.ffcv, "status", lambda: (False, why))
     prepared = ready(loader="auto")
-    loader = open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0)
+    loader = open_loader(
+        prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0)
+    )
     assert (loader.choice.name, loader.choice.reason) == ("folder", why)
     with pytest.raises(UsageError, match="the FFCV loader was asked for, but ffcv is not installed"):
         ready(loader="ffcv")
@@ -318,22 +385,26 @@ def test_a_loader_not_prepared_for_is_told_with_the_way_out(
 ) -> None:
     monkeypatch.setattr(factory.ffcv, "status", lambda: (True, "it works"))
     prepared = ready()
-    auto = open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0)
+    auto = open_loader(prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0))
     assert "was prepared for the folder loader only" in auto.choice.reason
     with pytest.raises(UsageError, match="run: python -m harness data prepare folder --loader ffcv"):
-        open_loader(prepared, "val", batch_size=2, view=CropRule(), seed=0, shuffle=False, workers=0, loader="ffcv")
+        open_loader(
+            prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0), "ffcv"
+        )
 
 
 def test_jpeg_for_the_folder_loader_is_refused(ready: Callable[..., Prepared]) -> None:
-    with pytest.raises(UsageError, match="the folder loader takes none"):
+    with pytest.raises(UsageError, match="the folder loader reads raw only"):
         ready(store_format="jpeg")
 
 
 def test_a_cache_can_be_moved(memory: str, tmp_path: Path) -> None:
-    prepare(memory, store_size=12, loader="folder", cache=tmp_path / "old")
+    prepare(memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
-    moved = prepare(memory, store_size=12, loader="folder", cache=tmp_path / "new")
-    loader = open_loader(moved, "val", batch_size=6, view=CropRule(), seed=0, shuffle=False, workers=0, loader="folder")
+    moved = prepare(memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "new")
+    loader = open_loader(
+        moved, "val", LoaderSettings(batch_size=6, crop=CropRule(), seed=0, shuffle=False, workers=0), "folder"
+    )
     with loader.epoch(0) as batches:
         assert next(batches).labels.tolist() == [0, 1, 0, 1, 0, 1]
 

@@ -11,7 +11,14 @@ MIB = 1 << 20
 
 
 class NVMLError(Exception):
-    """As in pynvml, where every error is one of these."""
+    """As in pynvml, where every error is one of these, with NVML's number as `value`."""
+
+    def __init__(self, message: str, value: int = 999) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+NOT_SUPPORTED, FUNCTION_NOT_FOUND, GPU_IS_LOST = 3, 13, 15
 
 
 @dataclass
@@ -25,17 +32,25 @@ class Gpu:
     processes: int = 1
     parent: Gpu | None = None
     energy_mj: int = 5_000_000
+    lost: bool = False
 
 
 @dataclass
 class FakeNvml:
-    """`missing_driver`: nvmlInit fails. `lost`: every reading fails, as when a GPU falls off the bus."""
+    """`missing_driver`: nvmlInit fails. `lost`: every reading of every GPU fails.
+
+    binding_lacks: names that the installed binding does not have. driver_lacks: functions that the driver does not
+    have. unreadable: indices for which NVML gives no handle.
+    """
 
     gpus: list[Gpu]
     missing_driver: bool = False
     lost: bool = False
     started: int = 0
     NVMLError: type[Exception] = field(default=NVMLError)
+    binding_lacks: frozenset[str] = frozenset()
+    driver_lacks: frozenset[str] = frozenset()
+    unreadable: frozenset[int] = frozenset()
 
     def nvmlInit(self) -> None:
         if self.missing_driver:
@@ -49,6 +64,8 @@ class FakeNvml:
         return len(self.gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:
+        if index in self.unreadable:
+            raise NVMLError("GPU is lost", GPU_IS_LOST)
         return self.gpus[index]
 
     def nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: Gpu, place: int) -> Gpu:
@@ -60,12 +77,16 @@ class FakeNvml:
         return 7
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in ANSWERS:
+        if name not in ANSWERS or name in self.binding_lacks:
             raise AttributeError(name)
 
         def answer(gpu: Gpu | None = None, *more: Any) -> Any:
-            if gpu is not None and (self.lost or name in gpu.unsupported or (gpu.parent and name not in OF_A_PART)):
-                raise NVMLError("GPU is lost" if self.lost else "Not Supported")
+            if name in self.driver_lacks:
+                raise NVMLError("Function Not Found", FUNCTION_NOT_FOUND)
+            if gpu is not None and (self.lost or gpu.lost):
+                raise NVMLError("GPU is lost", GPU_IS_LOST)
+            if gpu is not None and (name in gpu.unsupported or (gpu.parent and name not in OF_A_PART)):
+                raise NVMLError("Not Supported", NOT_SUPPORTED)
             return ANSWERS[name](gpu)
 
         return answer
@@ -83,7 +104,10 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "nvmlDeviceGetClockInfo": lambda gpu: 1755,
     "nvmlDeviceGetMaxClockInfo": lambda gpu: 1980,
     "nvmlDeviceGetPowerManagementLimit": lambda gpu: 700_000,
-    "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: 0x24,
+    "nvmlDeviceGetTemperatureV": lambda gpu: 62,
+    "nvmlDeviceGetCurrentClocksEventReasons": lambda gpu: 0x24,
+    "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: 0x20,
+    "nvmlDeviceGetComputeRunningProcesses_v2": lambda gpu: [object()] * gpu.processes,
     "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [object()] * gpu.processes,
     "nvmlSystemGetDriverVersion": lambda _: "570.1",
     "nvmlSystemGetCudaDriverVersion": lambda _: 12080,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from fake_nvml import FakeNvml, Gpu
+from fake_nvml import ANSWERS, FakeNvml, Gpu
 
-from harness.probes.devices import Unavailable, choose
-from harness.probes.nvml import Absent, connect, open_nvml, throttle_words
+from harness.machine.gpus import visible_gpus
+from harness.probes.base import Unavailable
+from harness.probes.devices import choose
+from harness.probes.nvml import FIELDS, LostError, connect, open_nvml, throttle_words
 
 TWO = [Gpu("GPU-aaaa-1"), Gpu("GPU-bbbb-2")]
+NEEDED = {"nvmlDeviceGetUUID", "nvmlDeviceGetName"}  # without them there is no device
+FALLBACKS = {"nvmlDeviceGetTemperatureV", "nvmlDeviceGetComputeRunningProcesses_v2"}
 SPLIT = Gpu("GPU-cccc-3", parts=("MIG-1111", "MIG-2222"))
 
 
@@ -86,9 +90,9 @@ def test_an_unsupported_field_is_null_with_nvmls_words() -> None:
     assert sample.values["power_w"] is None
     assert sample.missing == {"power_w": "Not Supported"}
     assert sample.values["energy_j"] == 5000.0
-    (told,) = probe.describe()
-    assert (told["power_limit_w"], told["missing"]) == (None, {"power_limit_w": "Not Supported"})
-    assert (told["name"], told["memory_mib"]) == ("NVIDIA Test GPU", 81920)
+    (found,) = probe.gpus()
+    assert (found.power_limit_w, found.missing) == (None, {"power_limit_w": "Not Supported"})
+    assert (found.name, found.memory_mib) == ("NVIDIA Test GPU", 81920)
 
 
 def test_a_mig_instance_gives_its_memory_and_nothing_of_the_whole_gpu() -> None:
@@ -100,29 +104,112 @@ def test_a_mig_instance_gives_its_memory_and_nothing_of_the_whole_gpu() -> None:
     assert "no instance is named" in whole.missing["memory_used_mib"]
 
 
-def test_a_lost_gpu_raises_so_that_the_sampler_knows() -> None:
+def test_a_probe_whose_gpus_are_all_lost_raises_so_that_the_sampler_knows() -> None:
     nvml = FakeNvml(TWO)
     probe = connect({}, nvml=nvml)
     nvml.lost = True
-    with pytest.raises(nvml.NVMLError, match="lost"):
+    with pytest.raises(LostError, match="lost"):
         probe.sample(0.0)
 
 
-def test_no_driver_no_gpu_and_the_cpu_are_recorded_facts() -> None:
+def test_one_lost_gpu_leaves_the_other_readable() -> None:
+    gpus = [Gpu("GPU-1"), Gpu("GPU-2", lost=False)]
+    probe = connect({}, nvml=FakeNvml(gpus))
+    gpus[0].lost = True
+    first, second = probe.sample(0.0)
+    assert (first.values["power_w"], first.missing["power_w"]) == (None, "GPU is lost")
+    assert second.missing == {}
+
+
+def test_a_lost_mig_instance_raises_though_most_of_its_fields_are_hidden() -> None:
+    nvml = FakeNvml([SPLIT])
+    probe = connect({"CUDA_VISIBLE_DEVICES": "MIG-1111"}, nvml=nvml)
+    nvml.lost = True
+    with pytest.raises(LostError, match="lost"):
+        probe.sample(0.0)
+
+
+def test_a_gpu_that_supports_no_reading_is_not_taken_for_a_lost_one() -> None:
+    readings = frozenset(name for name in ANSWERS if name.startswith("nvmlDeviceGet")) - {
+        "nvmlDeviceGetUUID", "nvmlDeviceGetName", "nvmlDeviceGetMigMode",
+    }  # fmt: skip
+    (sample,) = connect({}, nvml=FakeNvml([Gpu("GPU-1", unsupported=readings)])).sample(0.0)
+    assert set(sample.missing.values()) == {"Not Supported"}
+
+
+@pytest.mark.parametrize("lacks", ["binding_lacks", "driver_lacks"])
+@pytest.mark.parametrize(
+    ("function", "field", "reading"),
+    [
+        ("nvmlDeviceGetTemperature", "temperature_c", 62),
+        ("nvmlDeviceGetCurrentClocksEventReasons", "throttle_mask", 0x20),
+        ("nvmlDeviceGetComputeRunningProcesses", "compute_processes", 1),
+    ],
+)
+def test_another_name_of_a_function_serves_where_one_is_lacking(
+    lacks: str, function: str, field: str, reading: int
+) -> None:
+    nvml = FakeNvml(TWO[:1], **{lacks: frozenset({function})})  # type: ignore[arg-type]
+    (sample,) = connect({}, nvml=nvml).sample(0.0)
+    assert (sample.values[field], sample.missing) == (reading, {})
+
+
+@pytest.mark.parametrize("lacks", ["binding_lacks", "driver_lacks"])
+@pytest.mark.parametrize("function", sorted(set(ANSWERS) - NEEDED - FALLBACKS))
+def test_a_function_that_is_lacking_costs_its_own_field_at_most(lacks: str, function: str) -> None:
+    family = frozenset(name for name in ANSWERS if name.startswith(function))
+    if "Clocks" in function:
+        family = frozenset(name for name in ANSWERS if "CurrentClocks" in name)
+    nvml = FakeNvml(TWO[:1], **{lacks: family})  # type: ignore[arg-type]
+    probe = connect({}, nvml=nvml)
+    (sample,) = probe.sample(0.0)
+    assert len(sample.missing) <= 2
+    assert set(sample.missing) == {name for name, number in sample.values.items() if number is None}
+    missing: dict[str, str] = {}
+    probe.versions(missing)
+    (gpu,) = probe.gpus()
+    reasons = [*sample.missing.values(), *missing.values(), *gpu.missing.values()]
+    assert all("lacks it: nvml" in reason or reason == "Function Not Found" for reason in reasons)
+    assert reasons or function == "nvmlDeviceGetMigMode"
+
+
+def test_one_unreadable_gpu_hides_no_other_and_moves_none() -> None:
+    nvml = FakeNvml(TWO, unreadable=frozenset({0}))
+    first, second = connect({}, nvml=nvml).sample(0.0)
+    assert set(first.values.values()) == {None}
+    assert first.missing == dict.fromkeys(FIELDS, "NVML can't read GPU 0: GPU is lost")
+    assert (second.device, second.missing) == ("GPU-bbbb-2", {})
+    (only,) = open_nvml("cuda:1", environ={}, nvml=nvml).sample(0.0)
+    assert only.device == "GPU-bbbb-2"
+    assert [gpu.name for gpu in connect({}, nvml=nvml).gpus()] == [None, "NVIDIA Test GPU"]
+    assert visible_gpus({}, nvml=nvml) == ["GPU-bbbb-2"]
+    assert chosen_from(nvml, "1") == ["GPU-bbbb-2"]
+    with pytest.raises(Unavailable, match="NVML can't read GPU 0: GPU is lost"):
+        open_nvml("cuda:0", environ={}, nvml=nvml)
+
+
+def chosen_from(nvml: FakeNvml, visible: str) -> list[str]:
+    return [device.uuid for device in choose(nvml, visible, (), None)]
+
+
+def test_a_gpu_of_cuda_that_nvml_does_not_know_keeps_its_place() -> None:
+    devices = choose(FakeNvml(TWO), None, ("ffff", "BBBB-2"), None)
+    assert [(device.uuid, device.unreadable is None) for device in devices] == [("ffff", False), ("GPU-bbbb-2", True)]
+
+
+def test_no_driver_no_gpu_and_the_cpu_are_reasons_to_record() -> None:
     for device, nvml, reason in (
         ("cuda", FakeNvml([], missing_driver=True), "NVML does not start: NVML Shared Library Not Found"),
         ("cuda", FakeNvml([]), "the driver is here, but it sees no GPU"),
+        ("cuda:5", FakeNvml(TWO), "there is no GPU number 5 among the 2 that are visible"),
         ("cpu", FakeNvml(TWO), "the run computes on the CPU"),
     ):
-        (probe,) = open_nvml(device, environ={}, nvml=nvml)
-        assert isinstance(probe, Absent)
-        assert [sample.missing for sample in probe.sample(0.0)] == [{"available": reason}]
-        assert probe.sample(1.0) == []  # told once
+        with pytest.raises(Unavailable, match=reason):
+            open_nvml(device, environ={}, nvml=nvml)
         assert nvml.started == 0
 
 
 def test_a_run_on_one_of_several_gpus_watches_that_one() -> None:
-    (probe,) = open_nvml("cuda:1", environ={}, nvml=(nvml := FakeNvml(TWO)))
-    assert [sample.device for sample in probe.sample(0.0)] == ["GPU-bbbb-2"]
-    probe.close()
+    with open_nvml("cuda:1", environ={}, nvml=(nvml := FakeNvml(TWO))) as probe:
+        assert [sample.device for sample in probe.sample(0.0)] == ["GPU-bbbb-2"]
     assert nvml.started == 0

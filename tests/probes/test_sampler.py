@@ -6,26 +6,22 @@ import threading
 import time
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
+from replay import SYNTHETIC, ReplayProbe, write_synthetic_trace
 
 from harness.errors import UsageError
-from harness.probes.base import Sample
+from harness.probes.base import Probe, Sample
 from harness.probes.host import HostProbe
-from harness.probes.replay import SYNTHETIC, ReplayProbe, write_synthetic_trace
 from harness.probes.sampler import Sampler
 
 
-class Counting:
+class Counting(Probe):
     """Gives 1, 2, 3 ...; `fails` holds the rounds that raise."""
 
     def __init__(self, name: str = "counting", fails: frozenset[int] = frozenset()) -> None:
         self.name, self.fails = name, fails
         self.rounds, self.closed = 0, False
-
-    def describe(self) -> list[dict[str, Any]]:
-        return []
 
     def sample(self, t_s: float) -> list[Sample]:
         self.rounds += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from replay import ReplayProbe, write_synthetic_trace
 
 from harness.probes.base import Sample
-from harness.probes.replay import ReplayProbe, write_synthetic_trace
 from harness.probes.summary import summarise
 
 
@@ -69,8 +69,8 @@ def test_every_null_has_the_reason_that_applies() -> None:
     unsupported = summarise([gpu(t, energy_j=None, kernel_running_fraction=0.5) for t in range(5)], [(0, 4)])
     assert unsupported["missing"]["gpu_energy_j"] == "Not Supported"
     nothing = summarise([], [(0, 1)])
-    assert nothing["missing"]["gpu_utilisation"] == "no GPU was watched"
-    assert nothing["missing"]["peak_rss_mib"] == "the host was not watched"
+    assert nothing["missing"]["gpu_utilisation"] == "the nvml probe gave no sample"
+    assert nothing["missing"]["peak_rss_mib"] == "the host probe gave no sample"
 
 
 def test_a_probe_that_died_early_gives_null_and_not_a_small_number() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.events import StepsDone
+from harness.machine.environment import Cpu, Environment
+from harness.placement import Placement
 from harness.probes.base import Sample
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store, Writer
@@ -30,6 +32,25 @@ SPEC = RunSpec(
     recipe=Recipe(name="mini", schedule=FixedDrops(at_epochs=()), store_size=8),
     data=DataSpec(name="synthetic", listing="0", classes=2, train_images=8, val_images=IMAGES, store_size=8),
     seed=0,
+)
+ENV = Environment(
+    machine_id=MACHINE,
+    harness="0.1.0",
+    python="3.11.7",
+    packages={"torch": "2"},
+    os="Linux",
+    cpu=Cpu(model="X", cores_affinity=2, cores_quota=None, cores_usable=2, memory_mib=24576),
+    gpus=(),
+    used_gpus=(),
+    driver=None,
+    driver_cuda=None,
+    nvml=None,
+    torch=None,
+    variables={},
+    source=None,
+    placement=Placement(),
+    disk_free_mib=None,
+    missing=dict.fromkeys(("driver", "driver_cuda", "nvml", "torch", "source", "disk_free_mib"), "a test's value"),
 )
 STEPS = StepsDone(
     last_step=2, epoch=0.5, losses=(0.7, 0.6), top1_error=0.5, lr=0.01, images=8, elapsed_s=0.2, wait_s=0.1
@@ -50,7 +71,7 @@ def summary_of(writer: Writer) -> Summary:
 
 
 def write_run(root: Path, spec: RunSpec = SPEC, now: Callable[[], datetime] = lambda: NOON) -> Path:
-    with Store(root).open(spec, {"machine_id": MACHINE}, now=now) as writer:
+    with Store(root).open(spec, ENV, now=now) as writer:
         writer.event(STEPS)
         writer.sample(Sample(t_s=0.5, probe="host", device="host", values={"cpu_s": 1.5}, missing={}))
         writer.write_correct("centre", RIGHT, np.ones(IMAGES, dtype=np.bool_))
@@ -63,7 +84,7 @@ def write_until_stopped(root: Path, seal_again_and_again: bool) -> None:
     """Tells on stdout when the block is entered."""
     number = 0
     while True:
-        with Store(root).open(replace(SPEC, seed=number), {"machine_id": MACHINE}) as writer:
+        with Store(root).open(replace(SPEC, seed=number), ENV) as writer:
             print("open", flush=True)
             for _ in range(5) if seal_again_and_again else iter(int, 1):
                 writer.event(STEPS)

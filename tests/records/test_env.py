@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import platform
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from fake_run import SPEC
+from fake_run import ENV, SPEC
 
 from harness.errors import RecordError
 from harness.machine import env, hardware
-from harness.machine.env import VARIABLES, bench_key, describe, machine_id
+from harness.machine.env import VARIABLES, bench_key, describe, machine_id, used_gpus
+from harness.machine.environment import TorchSettings, UsedGpu
 from harness.machine.git_state import source
+from harness.placement import Placement
+from harness.serialization import from_json, to_json, to_plain
 
 
 def test_a_machine_keeps_its_id_and_two_caches_differ(tmp_path: Path) -> None:
@@ -38,10 +41,9 @@ def test_an_id_that_is_none_or_can_not_be_kept_is_one_sentence(tmp_path: Path) -
 
 
 def test_nothing_private_is_recorded(tmp_path: Path) -> None:
-    told = describe(tmp_path, cache=tmp_path)
-    told["source"] = None  # a diff holds what its author wrote
-    text = json.dumps(told)
-    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(env.__file__).parents[1])}
+    found = describe(tmp_path, Placement(), cache=tmp_path)
+    text = to_json(replace(found, source=None))  # a diff holds what its author wrote
+    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(env.__file__).parents[2])}
     assert not [word for word in private if len(word) > 3 and word in text]
     user = getpass.getuser()
     assert user == "root" or f'"{user}"' not in text
@@ -54,12 +56,28 @@ def test_every_null_has_its_reason(tmp_path: Path) -> None:
         def nvmlInit(self) -> None:
             raise OSError("no driver")
 
-    told = describe(tmp_path, cache=tmp_path, nvml=NoDriver())
-    assert told["gpus"] == []
+    found = describe(tmp_path, Placement(), cache=tmp_path, nvml=NoDriver())
+    assert found.gpus == ()
     for field in ("driver", "nvml", "gpus"):
-        assert told["missing"][field] == "NVML does not start: no driver"
-    assert [name for name, part in told.items() if part is None and name not in told["missing"]] == []
-    assert told["packages"]["numpy"] is not None
+        assert found.missing[field] == "NVML does not start: no driver"
+    plain = to_plain(found)
+    parts = plain | {f"torch.{name}": part for name, part in (plain["torch"] or {}).items()}
+    assert [name for name, part in parts.items() if part is None and name not in found.missing] == []
+    assert found.packages["numpy"] is not None
+
+
+def test_the_environment_is_the_same_value_after_json(tmp_path: Path) -> None:
+    found = describe(tmp_path, Placement(threads=2, loader="folder"), cache=tmp_path)
+    assert from_json(to_json(found), type(found)) == found
+
+
+def test_the_source_of_this_project_is_recorded_with_its_commit(tmp_path: Path) -> None:
+    root = Path(env.__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("the tests run outside of a git work tree")
+    found = describe(tmp_path, Placement(), cache=tmp_path).source
+    assert found is not None
+    assert len(found.commit) == 40
 
 
 def files(root: Path, **content: str) -> Path:
@@ -97,7 +115,7 @@ def test_usable_cores_are_those_of_the_affinity() -> None:
         [sys.executable, "-c", "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
          "from harness.machine.hardware import usable_cores; print(usable_cores())"],
         capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(env.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(env.__file__).parents[2])},
     )  # fmt: skip
     assert told.stdout == "1\n"
 
@@ -115,18 +133,18 @@ def test_the_commit_and_what_was_changed_since_are_recorded(tmp_path: Path) -> N
     missing: dict[str, str] = {}
     clean = source(tmp_path, missing)
     assert clean is not None
-    assert (len(clean["commit"]), clean["dirty"], clean["diff"]) == (40, False, None)
+    assert (len(clean.commit), clean.dirty, clean.diff) == (40, False, None)
     files(tmp_path, harness__code="b\n", harness__new="x")
     dirty = source(tmp_path, missing)
     assert dirty is not None
-    assert dirty["dirty"]
-    assert "-a\n+b" in dirty["diff"]
-    assert dirty["untracked"] == ["harness/new"]
+    assert dirty.dirty
+    assert "-a\n+b" in dirty.diff
+    assert dirty.untracked == ("harness/new",)
     files(tmp_path, harness__code="c\n" * 300_000)
     long = source(tmp_path, missing)
     assert long is not None
-    assert long["diff_cut"]
-    assert len(long["diff"]) == 256 << 10
+    assert long.diff_cut
+    assert len(long.diff) == 256 << 10
     assert missing == {}
 
 
@@ -136,19 +154,52 @@ def test_without_git_the_commit_is_null_with_a_reason(tmp_path: Path) -> None:
     assert missing == {"source": "no git commit: the code is not in a git work tree with a commit"}
 
 
-def test_a_speed_key_changes_with_what_changes_speed_and_not_with_the_variant() -> None:
-    here = {"cpu": {"model": "X", "cores_usable": 2}, "packages": {"torch": "2"}, "torch": {"threads": 1}, "gpus": []}
+def test_a_bench_key_changes_with_what_changes_speed_and_not_with_the_variant() -> None:
+    settings = TorchSettings(
+        threads=1, interop_threads=2, cuda=None, cudnn=None, cpu_capability="AVX512", cudnn_benchmark=False,
+        deterministic=True, float32_matmul_precision="highest", matmul_tf32=False, cudnn_tf32=False,
+    )  # fmt: skip
+    here = replace(ENV, torch=settings)
     key = bench_key(here, SPEC, loader="ffcv")
     assert bench_key(here, replace(SPEC, variant="another", seed=9), loader="ffcv") == key
     assert bench_key(here, SPEC, loader="folder") != key
-    assert bench_key({**here, "torch": {"threads": 2}}, SPEC, loader="ffcv") != key
-    for setting in ({"cpu_capability": "AVX2"}, {"cpu_capability": "AVX512"}):
-        assert bench_key({**here, "torch": {"threads": 1, **setting}}, SPEC, loader="ffcv") != key
-    slower = replace(SPEC, recipe=replace(SPEC.recipe, batch_size=64))
-    assert bench_key(here, slower, loader="ffcv") != key
-    gpu = {**here, "gpus": [{"name": "NVIDIA X"}], "driver": "570.12"}
-    on_gpu = bench_key(gpu, replace(SPEC, device="cuda"))
-    assert (on_gpu["device"], on_gpu["driver_major"], on_gpu["threads"]) == ("NVIDIA X", "570", None)
+    for other in (
+        replace(here, torch=replace(settings, threads=2)),
+        replace(here, torch=replace(settings, cpu_capability="AVX2")),
+        replace(here, placement=Placement(concurrent=2)),
+        replace(here, cpu=replace(here.cpu, model="Y")),
+        replace(here, packages={"torch": "3"}),
+    ):
+        assert bench_key(other, SPEC, loader="ffcv") != key
+    assert bench_key(replace(here, driver="570.12"), SPEC, loader="ffcv") == key  # no GPU was used
+    for spec in (
+        replace(SPEC, recipe=replace(SPEC.recipe, batch_size=64)),
+        replace(SPEC, recipe=replace(SPEC.recipe, precision="bf16")),
+        replace(SPEC, data=replace(SPEC.data, store_size=16)),
+    ):
+        assert bench_key(here, spec, loader="ffcv") != key
+
+
+def test_the_bench_key_of_a_gpu_run_names_the_gpu_that_it_used() -> None:
+    used = (UsedGpu(name="NVIDIA X", uuid="GPU-2"),)
+    here = replace(ENV, used_gpus=used, driver="570.12", placement=Placement(device="cuda:1"))
+    on_gpu = replace(SPEC, device="cuda")
+    key = bench_key(here, on_gpu)
+    assert (key["device"], key["devices"], key["driver"], key["threads"]) == ("NVIDIA X", 1, "570.12", None)
+    assert bench_key(replace(here, driver="580.1"), on_gpu) != key
+    assert bench_key(replace(here, used_gpus=used * 2), on_gpu)["devices"] == 2
+    assert bench_key(replace(here, used_gpus=None), on_gpu)["device"] is None
+
+
+@pytest.mark.parametrize("uuid", ["abc", None])
+def test_the_used_gpu_is_the_one_that_the_device_names(monkeypatch: pytest.MonkeyPatch, uuid: str | None) -> None:
+    torch = pytest.importorskip("torch")
+    found = {"cuda:1": SimpleNamespace(name="NVIDIA B", **({} if uuid is None else {"uuid": uuid}))}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: found[str(device)])
+    missing: dict[str, str] = {}
+    assert used_gpus("cuda:1", missing) == (UsedGpu(name="NVIDIA B", uuid=uuid),)
+    assert ("used_gpus.uuid" in missing) == (uuid is None)
+    assert used_gpus("cpu", missing) == ()
 
 
 def test_variables_that_force_an_instruction_set_are_recorded() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import fake_run
 import pytest
-from fake_run import MACHINE, RIGHT, SPEC, STEPS, summary_of, write_run
+from fake_run import ENV, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import RecordError
 from harness.records import files, lines
@@ -77,12 +77,12 @@ def test_a_killed_run_is_sealed_by_the_next_one(tmp_path: Path) -> None:
     (stale,) = open_folders(tmp_path)
     with (stale / "events.jsonl").open("a") as file:
         file.write('{"torn')
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         assert writer.swept == (f"{stale.name} was killed; what it had written is sealed as interrupted",)
     first = Store(tmp_path).records()[0]
     assert (first.run_id, first.summary.status) == (stale.name, "interrupted")
     assert first.summary.images_seen == 8 * len(first.events()) > 0
-    assert first.env == {"schema_version": 2, "machine_id": MACHINE}
+    assert first.env == ENV
     assert verify(first.path) == []
 
 
@@ -91,7 +91,7 @@ def test_a_run_killed_before_its_first_event_is_removed(tmp_path: Path) -> None:
     stop(process, signal.SIGKILL)
     (stale,) = open_folders(tmp_path)
     (stale / "events.jsonl").unlink(missing_ok=True)
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         assert writer.swept == (f"{stale.name} was killed before its first event; its folder is removed",)
     assert not stale.exists()
 
@@ -103,7 +103,7 @@ def test_a_run_killed_between_summary_and_rename_keeps_its_result(
         broken.setattr(os, "rename", refuse(errno.EIO))
         with pytest.raises(RecordError):
             write_run(tmp_path)
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         assert "sealed now as ok" in writer.swept[0]
     assert Store(tmp_path).records()[0].summary.status == "ok"
     assert verify(Store(tmp_path).records()[0].path) == []
@@ -112,7 +112,7 @@ def test_a_run_killed_between_summary_and_rename_keeps_its_result(
 def test_a_living_run_is_not_swept(tmp_path: Path) -> None:
     process = start(tmp_path, "endless")
     try:
-        with Store(tmp_path).open(replace(SPEC, seed=7), {}) as writer:
+        with Store(tmp_path).open(replace(SPEC, seed=7), ENV) as writer:
             assert writer.swept == ()
         assert len(open_folders(tmp_path)) == 1
     finally:
@@ -121,7 +121,7 @@ def test_a_living_run_is_not_swept(tmp_path: Path) -> None:
 
 def test_sigterm_is_an_exception_within_the_block_only(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), Store(tmp_path).open(SPEC, {}):
+    with pytest.raises(Terminated), Store(tmp_path).open(SPEC, ENV):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -137,7 +137,7 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypat
     sealed = write_run(tmp_path)
 
     def run() -> None:
-        with Store(tmp_path).open(SPEC, {}, clock=time.monotonic) as writer:
+        with Store(tmp_path).open(SPEC, ENV, clock=time.monotonic) as writer:
             writer.event(STEPS)
             monkeypatch.setattr(files.os, "fsync", refuse(errno.ENOSPC))
             monkeypatch.setattr(lines.os, "pwrite", refuse(errno.ENOSPC))
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypat
     monkeypatch.undo()
     assert [record.path for record in Store(tmp_path).records()] == [sealed]
     assert verify(sealed) == []
-    with Store(tmp_path).open(SPEC, {}) as writer:  # and the next run tidies up
+    with Store(tmp_path).open(SPEC, ENV) as writer:  # and the next run tidies up
         assert len(writer.swept) == 1
 
 
@@ -174,13 +174,13 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Path, "mkdir", refuse(errno.EROFS))
     with (
         pytest.raises(RecordError, match="Read-only file system; free some disk space, or use a results folder"),
-        Store(tmp_path / "results").open(SPEC, {}),
+        Store(tmp_path / "results").open(SPEC, ENV),
     ):
         pass
 
 
 def test_a_sealed_record_is_never_overwritten(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         (tmp_path / writer.run_id).mkdir()
         (tmp_path / writer.run_id / "mine").touch()
         with pytest.raises(RecordError, match="never overwritten"):
@@ -204,7 +204,7 @@ def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_
         return real(path, mode, *words, **more)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Path, "open", as_ordinary_user)
-    with Store(tmp_path).open(replace(SPEC, seed=7), {}) as other:
+    with Store(tmp_path).open(replace(SPEC, seed=7), ENV) as other:
         assert other.swept == (f"{left.name} was killed while it was being sealed; it is sealed now as ok",)
     assert verify(sealed) == []
 
@@ -232,3 +232,12 @@ def test_a_sigterm_that_python_drops_in_a_callback_comes_again(capfd: pytest.Cap
     assert passed == ["the callback"]
     assert reference() is None
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_temporary_file_of_a_killed_writer_is_not_sealed_with_the_record(tmp_path: Path) -> None:
+    folder = tmp_path / ".open"
+    with Store(tmp_path).open(SPEC, ENV) as writer:
+        writer.event(STEPS)
+        (folder / writer.run_id / ".probes.json.1.tmp").write_text("{")
+        sealed = writer.seal(summary_of(writer))
+    assert not [path for path in sealed.iterdir() if path.name.startswith(".")]

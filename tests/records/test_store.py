@@ -11,20 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import IMAGES, MACHINE, NOON, RIGHT, SPEC, STEPS, summary_of, write_run
+from fake_run import ENV, IMAGES, MACHINE, NOON, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import AlreadyRunning, RecordError
 from harness.events import Evaluated, TrainingStarted
 from harness.records.files import sums_text
+from harness.records.schema import Summary
 from harness.records.store import RunRecord, Store, run_id_of
 from harness.records.verify import verify
+from harness.serialization import from_json
 from variants.recipes.recipe import LateChange
+from variants.values import value
 
 
 def test_everything_written_is_read_back_equal(tmp_path: Path) -> None:
     record = RunRecord.load(write_run(tmp_path))
     assert record.spec == SPEC
-    assert record.env == {"schema_version": 2, "machine_id": MACHINE}
+    assert record.env == ENV
     assert record.events() == [STEPS]
     assert record.telemetry()[0].values == {"cpu_s": 1.5}
     assert np.array_equal(record.correct("centre", 1), RIGHT)
@@ -54,13 +57,13 @@ def test_sha256sum_accepts_the_checksums(tmp_path: Path) -> None:
 
 
 def test_spec_and_environment_stand_on_disk_before_the_first_event(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {"machine_id": MACHINE}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         assert {file.name for file in writer.folder.iterdir()} == {"spec.json", "env.json"}
 
 
 def test_events_reach_the_disk_at_most_once_a_second(tmp_path: Path) -> None:
     time_s = [0.0]
-    with Store(tmp_path).open(SPEC, {}, clock=lambda: time_s[0]) as writer:
+    with Store(tmp_path).open(SPEC, ENV, clock=lambda: time_s[0]) as writer:
         file = writer.folder / "events.jsonl"
         writer.event(STEPS)
         assert not file.exists()
@@ -79,7 +82,7 @@ def test_events_reach_the_disk_at_most_once_a_second(tmp_path: Path) -> None:
 )
 def test_leaving_without_sealing_seals_the_reason(tmp_path: Path, error: BaseException, status: str, said: str) -> None:
     def run() -> None:
-        with Store(tmp_path).open(SPEC, {}) as writer:
+        with Store(tmp_path).open(SPEC, ENV) as writer:
             writer.add_summary_fields(loader="ffcv", loader_reason="it works here")
             writer.event(STEPS)
             raise error
@@ -97,13 +100,13 @@ def test_leaving_without_sealing_seals_the_reason(tmp_path: Path, error: BaseExc
 
 
 def test_a_block_that_ends_without_a_result_is_a_failure(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}):
+    with Store(tmp_path).open(SPEC, ENV):
         pass
     assert Store(tmp_path).records()[0].summary.status_reason == "the run ended without a result"
 
 
 def test_fail_keeps_what_the_caller_knows(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         path = writer.fail("failed", "the loss is not finite at step 7", steps=7, train_s=1.5)
     summary = RunRecord.load(path).summary
     assert (summary.steps, summary.train_s, "train_s" in summary.missing) == (7, 1.5, False)
@@ -128,16 +131,16 @@ def test_an_interrupt_while_sealing_still_seals_the_result(tmp_path: Path, monke
 
 def test_the_same_run_twice_at_once_is_refused_naming_the_process(tmp_path: Path) -> None:
     with (
-        Store(tmp_path).open(SPEC, {}),
+        Store(tmp_path).open(SPEC, ENV),
         pytest.raises(AlreadyRunning, match=f"in process {os.getpid()}"),
-        Store(tmp_path).open(SPEC, {}),
+        Store(tmp_path).open(SPEC, ENV),
     ):
         pass
     assert len(Store(tmp_path).records()) == 1
 
 
 def test_different_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}) as first, Store(tmp_path).open(replace(SPEC, seed=1), {}) as second:
+    with Store(tmp_path).open(SPEC, ENV) as first, Store(tmp_path).open(replace(SPEC, seed=1), ENV) as second:
         assert second.swept == ()
         second.fail("failed", "for the test")
         first.event(STEPS)
@@ -147,7 +150,7 @@ def test_different_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
 def test_finished_counts_only_own_ok_records_of_this_machine(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.finished(MACHINE) == set()
-    with store.open(SPEC, {"machine_id": MACHINE}):
+    with store.open(SPEC, ENV):
         pass  # failed
     assert store.finished(MACHINE) == set()
     write_run(tmp_path)
@@ -202,7 +205,7 @@ def test_missing_extra_linked_and_renamed_are_found(tmp_path: Path) -> None:
 
 
 def test_a_record_with_a_foreign_digest_or_version_is_found(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         path = writer.seal(replace(summary_of(writer), spec_digest="0" * 64, schema_version=99))
     problems = verify(path)
     assert any("schema_version 99" in problem for problem in problems)
@@ -253,7 +256,7 @@ def test_asking_for_a_protocol_that_was_not_run_names_those_that_were(tmp_path: 
 
 
 def test_wrong_shapes_and_names_are_refused_at_once(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         with pytest.raises(TypeError, match=r"top1 must be \(images,\) bool"):
             writer.write_correct("centre", RIGHT.astype(np.int64), RIGHT)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="file name"):
@@ -262,7 +265,7 @@ def test_wrong_shapes_and_names_are_refused_at_once(tmp_path: Path) -> None:
 
 def test_events_carry_the_time_since_the_run_started(tmp_path: Path) -> None:
     time_s = [5.0]
-    with Store(tmp_path).open(SPEC, {}, clock=lambda: time_s[0]) as writer:
+    with Store(tmp_path).open(SPEC, ENV, clock=lambda: time_s[0]) as writer:
         time_s[0] = 7.25
         writer.event(TrainingStarted(steps=2, images_per_epoch=8, parameters=202))
         path = writer.fail("failed", "for the test")
@@ -273,7 +276,25 @@ def test_evaluations_survive_the_round_trip(tmp_path: Path) -> None:
     event = Evaluated(
         step=2, epoch=1, protocol="centre", final=True, top1_error=0.1, top5_error=0, loss=0.3, images=9, elapsed_s=0.1
     )
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         writer.event(event)
         path = writer.fail("failed", "for the test")
     assert RunRecord.load(path).events() == [event]
+
+
+def test_a_summary_field_added_with_a_default_leaves_sealed_records_readable(tmp_path: Path) -> None:
+    @value
+    class Wider(Summary):
+        disk_temperature_c: float | None = None
+
+    text = (write_run(tmp_path) / "summary.json").read_bytes()
+    assert from_json(text, Wider).disk_temperature_c is None
+
+
+def test_a_run_without_result_has_a_reason_for_each_null(tmp_path: Path) -> None:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
+        path = writer.fail("failed", "for the test")
+    summary = RunRecord.load(path).summary
+    nulls = {name for name, number in vars(summary).items() if number is None}
+    assert nulls == set(summary.missing)
+    assert set(summary.missing.values()) == {"for the test"}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fake_run import NOON, SPEC, STEPS, write_run
+from fake_run import ENV, NOON, SPEC, STEPS, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -49,7 +49,7 @@ def test_an_event_with_a_foreign_field_is_refused(event: Event, name: str) -> No
 
 def test_runs_have_a_row_for_each_protocol_and_one_without_result(tmp_path: Path) -> None:
     write_run(tmp_path)
-    with Store(tmp_path).open(SPEC, {}, now=lambda: NOON + timedelta(hours=1)):
+    with Store(tmp_path).open(SPEC, ENV, now=lambda: NOON + timedelta(hours=1)):
         pass
     table = runs_table(Store(tmp_path).records())
     assert table["protocol"].tolist()[0] == "centre"
@@ -58,7 +58,7 @@ def test_runs_have_a_row_for_each_protocol_and_one_without_result(tmp_path: Path
     assert (first["variant"], first["geometry"], first["recipe"], first["seed"]) == ("tiny", "mini", "mini", 0)
     assert first["top1_error"] == pytest.approx(4 / 9)
     assert first["images_per_second"] == 40.0
-    assert "precision=fp32" in first["speed_key"]
+    assert "precision fp32" in first["bench_key"]
     assert table["top1_error"].isna().tolist() == [False, True]
 
 
@@ -66,7 +66,7 @@ def test_curves_count_images_seen_and_average_a_windows_losses(tmp_path: Path) -
     evaluated = Evaluated(
         step=2, epoch=0.5, protocol="centre", final=True, top1_error=0.25, top5_error=0, loss=0.5, images=9, elapsed_s=0
     )  # fmt: skip
-    with Store(tmp_path).open(SPEC, {}) as writer:
+    with Store(tmp_path).open(SPEC, ENV) as writer:
         for event in (TrainingStarted(steps=2, images_per_epoch=8, parameters=1), STEPS, STEPS, evaluated):
             writer.event(event)
         path = writer.fail("failed", "for the test")

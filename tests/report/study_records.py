@@ -13,32 +13,57 @@ from typing import Any
 import numpy as np
 
 from harness.events import Evaluated, StepsDone, TrainingDone, TrainingStarted
+from harness.machine.environment import Cpu, Environment, Source, TorchSettings
+from harness.placement import Placement
 from harness.probes.base import Sample
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import RunRecord, Store
 from harness.spec import DataSpec, RunSpec
 from variants.catalog import CATALOG
-from variants.recipes.recipe import FixedDrops, Recipe
+from variants.recipes import RECIPES, apply
 
 IMAGES = 2000
 DATA = DataSpec(
     name="fashion_mnist", listing="ab" * 32, classes=10, train_images=4000, val_images=IMAGES, store_size=36
 )
-RECIPE = Recipe(name="mini", epochs=1.0, schedule=FixedDrops(at_epochs=(0.8,)), store_size=36)
+RECIPE = replace(RECIPES["mini"].recipe, epochs=1.0)
 ERRORS = {"grouped_2gpu": 0.160, "single_gpu": 0.175, "no_lrn": 0.215}
-ENV: dict[str, Any] = {
-    "machine_id": "0123456789abcdef0123456789abcdef",
-    "harness": "0.1.0",
-    "python": "3.11.7",
-    "packages": {"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31", "ffcv": None, "numpy": "2.4.6"},
-    "os": "Linux 6.1.0 x86_64, Debian GNU/Linux 12 (bookworm)",
-    "cpu": {"model": "AMD EPYC 9V74 80-Core Processor", "cores_usable": 2, "memory_mib": 24576},
-    "gpus": [],
-    "driver": None,
-    "torch": {"threads": 1, "cudnn": None},
-    "source": {"commit": "c0ffee" * 6 + "c0ff", "dirty": False},
-    "placement": {"concurrent": 2},
-}
+ENV = Environment(
+    machine_id="0123456789abcdef0123456789abcdef",
+    harness="0.1.0",
+    python="3.11.7",
+    packages={"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31", "ffcv": None, "numpy": "2.4.6"},
+    os="Linux 6.1.0 x86_64, Debian GNU/Linux 12 (bookworm)",
+    cpu=Cpu(
+        model="AMD EPYC 9V74 80-Core Processor",
+        cores_affinity=2,
+        cores_quota=None,
+        cores_usable=2,
+        memory_mib=24576,
+    ),
+    gpus=(),
+    used_gpus=(),
+    driver=None,
+    driver_cuda=None,
+    nvml=None,
+    torch=TorchSettings(
+        threads=1,
+        interop_threads=2,
+        cuda=None,
+        cudnn=None,
+        cpu_capability="AVX2",
+        cudnn_benchmark=False,
+        deterministic=True,
+        float32_matmul_precision="highest",
+        matmul_tf32=False,
+        cudnn_tf32=False,
+    ),
+    variables={},
+    source=Source(commit="c0ffee" * 6 + "c0ff", dirty=False, diff=None, diff_cut=False, untracked=()),
+    placement=Placement(concurrent=2),
+    disk_free_mib=64490,
+    missing=dict.fromkeys(("driver", "driver_cuda", "nvml", "torch.cuda", "torch.cudnn"), "there is no GPU"),
+)
 
 
 GPU: dict[str, Any] = {"peak_gpu_mib": 900.0, "gpu_utilisation": 0.5, "gpu_energy_j": 1920.0}
@@ -53,14 +78,15 @@ class Study:
 
     def spec(self, variant: str, seed: int, **changes: Any) -> RunSpec:
         net = CATALOG[variant].spec.with_classes(changes.get("data", DATA).classes)
-        made = RunSpec(variant=variant, geometry="mini", net=net, recipe=RECIPE, data=DATA, seed=seed)
+        recipe = apply(RECIPE, CATALOG[variant].recipe_changes)
+        made = RunSpec(variant=variant, geometry="mini", net=net, recipe=recipe, data=DATA, seed=seed)
         return replace(made, **changes)
 
     def run(
         self,
         spec: RunSpec,
         error: float,
-        env: dict[str, Any] = ENV,
+        env: Environment = ENV,
         root: Path | None = None,
         located: float | None = None,
     ) -> RunRecord:

@@ -20,7 +20,7 @@ from harness.report.claims import (
     judge_in,
     judge_over,
     obstacles,
-    tally,
+    verdict_counts,
 )
 from harness.report.evidence import Comparison, Evidence, gather
 from harness.report.stats import Interval, over_seeds
@@ -179,7 +179,7 @@ def test_a_claim_without_runs_is_not_run_and_the_tally_counts_every_verdict(fini
     pooling = judge_over(claims_of(CATALOG["non_overlapping_pool"])[0], settings, 90)
     lrn = judge_over(LRN, settings, 90)
     assert pooling.verdict == "not run"
-    assert tally([pooling, lrn, lrn]) == "2 inconclusive and 1 not run"
+    assert verdict_counts([pooling, lrn, lrn]) == "2 inconclusive and 1 not run"
 
 
 def test_a_net_that_learnt_nothing_decides_nothing_and_is_named(study: Study):
@@ -187,9 +187,9 @@ def test_a_net_that_learnt_nothing_decides_nothing_and_is_named(study: Study):
         study.run(study.spec("grouped_2gpu", seed), 0.90)
         study.run(study.spec("no_lrn", seed), 0.20)
     setting = evidence(study).settings[0]
-    assert [setting.at_chance(name, "centre") for name in setting.arms] == [True, False]
+    assert [setting.at_chance(name, "centre") for name in setting.runs] == [True, False]
     assert any("grouped_2gpu has learnt nothing" in reason for reason in judge_in(LRN, setting, 90).obstacles)
-    text = " ".join(build("test", Store(study.root).records()).found)
+    text = " ".join(build("test", Store(study.root).records()).findings)
     assert "No better than chance, in one seed at least: grouped_2gpu" in text
     assert "ignificantly different" not in text
 
@@ -208,8 +208,8 @@ def test_a_seed_counts_once_and_a_failed_run_not_at_all(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
     study.fail(study.spec("no_lrn", 0), "the disk was full")
     found = evidence(study)
-    assert list(found.settings[0].arms) == ["grouped_2gpu"]
-    assert list(found.settings[0].arms["grouped_2gpu"]) == [0]
+    assert list(found.settings[0].runs) == ["grouped_2gpu"]
+    assert list(found.settings[0].runs["grouped_2gpu"]) == [0]
     assert [item.reason for item in found.set_aside] == [
         "repeats seed 0, which counts once",
         "failed: the disk was full",
@@ -221,7 +221,7 @@ def test_runs_of_an_older_version_of_a_variant_are_set_aside(study: Study):
     study.run(replace(older, net=older.net.but(fc6={"out": 8})), 0.3)
     study.run(study.spec("no_lrn", 1), 0.2)
     found = evidence(study)
-    assert list(found.settings[0].arms["no_lrn"]) == [1]
+    assert list(found.settings[0].runs["no_lrn"]) == [1]
     assert "was another" in found.set_aside[0].reason
 
 

@@ -17,12 +17,14 @@ from markdown_it import MarkdownIt
 from study_records import ENV, Study
 
 from harness.errors import RecordError
+from harness.markdown import inline, plain, table_grid
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.check import check_report
-from harness.report.markdown import inline, plain, readme_table, table
-from harness.report.model import Column, Paragraph, ReportModel, Section, Table
+from harness.report.markdown import readme_table
+from harness.report.model import Paragraph, ReportModel, Section
 from harness.report.render import pdf, render, write_report
+from harness.tables import Column, Table
 
 ROOT = Path(__file__).parents[2]
 HASHES = """
@@ -44,7 +46,7 @@ NASTY = (
 def odd(text: str) -> ReportModel:
     made = Table(caption=text, columns=(Column(heading=text), Column(heading="b", share=1)), rows=((text, text),))
     section = Section(title=text, blocks=(Paragraph(text=text), made))
-    return ReportModel(study="s", title=text, found=(text,), sections=(section,), headline=made, sources=())
+    return ReportModel(study="s", title=text, findings=(text,), sections=(section,), results_table=made, sources=())
 
 
 def test_another_process_place_zone_locale_style_and_order_give_the_same_bytes(
@@ -71,13 +73,13 @@ def test_strings_of_users_can_bring_no_markup_into_the_pdf():
 
 def test_strings_of_users_can_bring_no_markup_into_the_markdown():
     """Rendered by a Markdown library with GitHub's tables and strike-through: no tag but the table's own, no loss."""
-    text = f"{plain(NASTY)}\n\n{table(odd(NASTY).headline)}\n"  # type: ignore[arg-type]
+    text = f"{plain(NASTY)}\n\n{table_grid(odd(NASTY).results_table)}\n"  # type: ignore[arg-type]
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     assert re.findall(r"<(?!/|p>|table>|thead>|tbody>|tr>|th[ >]|td[ >])[^>]*>", page) == []
     assert html.unescape(page).count(NASTY) == 4  # the paragraph, a heading and two cells
     assert inline("a | b\nc").count("\n") == 0
     assert inline("a | b") == "a \\| b"
-    assert len(table(odd(NASTY + "\n| x |").sections[0].blocks[1]).splitlines()) == 3  # type: ignore[arg-type]
+    assert len(table_grid(odd(NASTY + "\n| x |").sections[0].blocks[1]).splitlines()) == 3  # type: ignore[arg-type]
 
 
 def test_names_of_variants_stay_readable():
@@ -157,7 +159,7 @@ def test_the_readme_table_stands_between_its_markers_with_one_row_a_variant(mode
 
 def test_a_data_set_named_like_markup_goes_through(study: Study, tmp_path: Path):
     data = replace(study.spec("grouped_2gpu", 0).data, name="#evil|<b>")
-    env = {**ENV, "cpu": {**ENV["cpu"], "model": "$x$ `y`"}}
+    env = replace(ENV, cpu=replace(ENV.cpu, model="$x$ `y`"))
     study.run(study.spec("grouped_2gpu", 0, data=data), 0.2, env)
     write_report(build("reproduce", Store(study.root).records()), tmp_path)
     assert "<b>" not in (tmp_path / "report.md").read_text()

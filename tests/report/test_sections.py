@@ -9,22 +9,29 @@ import numpy as np
 import pytest
 from study_records import ENV, ERRORS, Study
 
+from harness.machine.environment import UsedGpu
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.records.store import Store
-from harness.report.build import build, material
-from harness.report.evidence import gather
+from harness.report.build import build, report_data
 from harness.report.markdown import report_markdown
-from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section, Table
+from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section
 from harness.report.sections import paper
 from harness.report.sections.errors import error_table
-from harness.report.sections.speed import held_up_by
+from harness.report.sections.speed import limited_by
 from harness.report.sections.training import columns_of
 from harness.report.text import NONE, count, listed, number, percent, points, published_points, short
+from harness.tables import Table
 from variants.catalog import CATALOG
 
 
 def section(model: ReportModel, title: str) -> Section:
     return next(section for section in model.sections if section.title.startswith(title))
+
+
+def errors_under(study: Study, protocol: str) -> Table:
+    """The table of errors of the study's first setting."""
+    report = report_data("test", Store(study.root).records(), ())
+    return error_table(report.comparisons, 1, report.evidence.settings[0], protocol)
 
 
 def tables(section: Section) -> list[Table]:
@@ -66,7 +73,7 @@ def test_differences_stand_beside_the_published_ones_with_direction_and_verdict(
 
 
 def test_the_findings_name_what_was_told_apart_and_what_failed(model: ReportModel):
-    text = " ".join(model.found)
+    text = " ".join(model.findings)
     assert "10 runs of 4 variants finished on fashion_mnist" in text
     assert "no_lrn +" in text
     assert "can't decide them" in text
@@ -89,7 +96,7 @@ def test_a_machine_without_gpu_has_no_gpu_columns_and_the_reason_below(model: Re
 
 
 def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Study):
-    env = {**ENV, "gpus": [{"name": "NVIDIA H100"}], "driver": "560.35"}
+    env = replace(ENV, used_gpus=(UsedGpu(name="NVIDIA H100", uuid="GPU-1"),), driver="560.35")
     study.run(study.spec("grouped_2gpu", 0, device="cuda"), 0.16, env)
     model = build("reproduce", Store(study.root).records())
     speed = tables(section(model, "Speed"))[0]
@@ -98,19 +105,19 @@ def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Stu
     assert "device NVIDIA H100" in speed.notes[0]
     utilisation = next(figure for figure in model.figures if figure.file.startswith("utilisation"))
     assert utilisation.caption.startswith("GPU kernel running")
-    assert "NVIDIA H100" in model.found[0]
+    assert "NVIDIA H100" in model.findings[0]
 
 
 def test_speeds_of_two_machines_stand_in_two_tables(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
-    study.run(study.spec("grouped_2gpu", 1), 0.16, {**ENV, "cpu": {**ENV["cpu"], "model": "another"}})
+    study.run(study.spec("grouped_2gpu", 1), 0.16, replace(ENV, cpu=replace(ENV.cpu, model="another")))
     speed = section(build("reproduce", Store(study.root).records()), "Speed")
     assert [len(table.rows) for table in tables(speed) if table.caption.startswith("Training speed")] == [1, 1]
 
 
 @pytest.mark.parametrize(("wait", "answer"), [(0.05, "computing"), (0.3, "both"), (0.8, "the loader")])
 def test_the_share_of_waiting_tells_what_holds_training_up(wait: float, answer: str):
-    assert held_up_by(wait) == answer
+    assert limited_by(wait) == answer
 
 
 def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportModel):
@@ -130,15 +137,15 @@ def test_two_settings_are_told_apart_in_every_section(study: Study):
 
 def test_nothing_run_is_a_report_that_says_so(tmp_path: Path):
     model = build("reproduce", [])
-    assert "No run of study reproduce has finished" in model.found[0]
-    assert model.headline is None
+    assert "No run of study reproduce has finished" in model.findings[0]
+    assert model.results_table is None
     assert not any(isinstance(block, Figure) for section in model.sections for block in section.blocks)
     assert report_markdown(model)
 
 
 def test_a_user_of_another_study_is_told_how_to_start_that_study():
     model = build("imagenet", [])
-    assert model.found[0].endswith("start with: python -m harness reproduce --study imagenet")
+    assert model.findings[0].endswith("start with: python -m harness reproduce --study imagenet")
     (paragraph,) = section(model, "What was run").blocks
     assert isinstance(paragraph, Paragraph)
     assert paragraph.text.endswith("Start with: python -m harness reproduce --study imagenet")
@@ -149,10 +156,10 @@ def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_p
         for variant, error in (("code_2012", 0.16), ("code_2012_no_norm", 0.22), ("ungrouped", 0.15)):
             study.run(study.spec(variant, seed), error)
     model = build("reproduce", Store(study.root).records())
-    assert "Significantly different from code_2012 in top-1 error" in " ".join(model.found)
-    assert model.headline is not None
-    assert "Difference to code_2012, points" in [column.heading for column in model.headline.columns]
-    assert {row[0]: row[-1] for row in model.headline.rows}["code_2012"] == "the base"
+    assert "Significantly different from code_2012 in top-1 error" in " ".join(model.findings)
+    assert model.results_table is not None
+    assert "Difference to code_2012, points" in [column.heading for column in model.results_table.columns]
+    assert {row[0]: row[-1] for row in model.results_table.rows}["code_2012"] == "the base"
     assert section(model, "Differences").title == "Differences to code_2012, and what is published"
     assert [row[0] for row in tables(section(model, "Differences"))[0].rows] == ["ungrouped", "code_2012_no_norm"]
 
@@ -160,17 +167,17 @@ def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_p
 def test_without_any_published_pair_the_first_variant_is_the_base(study: Study):
     for variant in ("no_dropout", "tanh"):
         study.run(study.spec(variant, 0), 0.2)
-    assert material("reproduce", Store(study.root).records(), [], CATALOG).evidence.settings[0].base == "tanh"
+    assert report_data("reproduce", Store(study.root).records(), [], CATALOG).evidence.settings[0].base == "tanh"
 
 
 def test_the_length_of_a_rows_own_recipe_counts_the_rows_changes():
-    epochs = material("reproduce", [], [], CATALOG).epochs
+    epochs = report_data("reproduce", [], [], CATALOG).epochs
     lengths = {"cifar_11pct": 520.0, "cifar_18pct": 140.0, "cifar_4layer_relu": 40.0, "grouped_2gpu": 90.0}
     assert {name: epochs[name] for name in lengths} == lengths
 
 
 def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study):
-    given = material("reproduce", Store(finished.root).records(), [], CATALOG)
+    given = report_data("reproduce", Store(finished.root).records(), [], CATALOG)
     rows = {row[1]: row[2:4] for row in tables(paper.section(given))[0].rows}
     measured = {claim.id: rows[claim.statement][0] for claim in given.paper}
     verdicts = {claim.id: rows[claim.statement][1] for claim in given.paper}
@@ -186,7 +193,7 @@ def test_the_papers_claims_take_the_verdict_of_their_comparisons(finished: Study
 
 
 def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
-    given = material("reproduce", Store(finished.root).records(), [], CATALOG)
+    given = report_data("reproduce", Store(finished.root).records(), [], CATALOG)
     test = ClaimTest(
         variant="no_lrn", versus="grouped_2gpu", measure="iterations_to_converge", unit="ratio", protocol="training",
         bound="about", expected=2.0,
@@ -202,10 +209,7 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
 def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):
     study.run(study.spec("article", 0), 0.2, located=0.3)
     study.run(study.spec("grouped_2gpu", 0), 0.2)
-    with_boxes, without = (
-        error_table(gather("test", Store(one.root).records(), (), list(CATALOG)).settings[0], "centre")
-        for one in (study, finished)
-    )
+    with_boxes, without = (errors_under(one, "centre") for one in (study, finished))
     assert {row[0]: row[-1] for row in with_boxes.rows} == {"article": "30.00 (one seed)", "grouped_2gpu": NONE}
     assert "IoU" in with_boxes.notes[0]
     assert "Localisation error, %" not in [column.heading for column in without.columns]
@@ -217,11 +221,8 @@ def test_only_nets_in_two_columns_show_two():
 
 
 def test_a_protocol_that_only_some_variants_have_leaves_the_others_out(finished: Study):
-    from harness.report.evidence import gather
-
-    setting = gather("x", Store(finished.root).records(), [], list(CATALOG)).settings[0]
-    assert [row[0] for row in error_table(setting, "centre").rows] == [*list(ERRORS)[:2], "ungrouped", "no_lrn"]
-    assert error_table(setting, "ten_view").rows == ()
+    assert [row[0] for row in errors_under(finished, "centre").rows] == [*list(ERRORS)[:2], "ungrouped", "no_lrn"]
+    assert errors_under(finished, "ten_view").rows == ()
 
 
 def test_numbers_are_written_for_readers():
@@ -236,7 +237,7 @@ def test_numbers_are_written_for_readers():
 def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
     """non_overlapping_pool's +0.47 +- 0.20 rests on one pair's small spread; over all arms p = 0.62."""
     records = Store(Path(__file__).parents[2] / "results").reference("reproduce")
-    found = " ".join(build("reproduce", records).found)
+    found = " ".join(build("reproduce", records).findings)
     assert (
         "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found
     )

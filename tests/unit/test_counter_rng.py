@@ -35,22 +35,22 @@ def test_seed_epoch_and_stream_each_change_the_order():
 def test_a_draw_depends_on_its_own_key_only(keys, shuffler):
     moved = list(enumerate(keys))
     shuffler.shuffle(moved)
-    ys, xs = counter_rng.draw_crops(5, 2, keys, 32)
-    other_ys, other_xs = counter_rng.draw_crops(5, 2, [key for _, key in moved], 32)
+    ys, xs = counter_rng.draw_offsets(5, 2, keys, 32)
+    other_ys, other_xs = counter_rng.draw_offsets(5, 2, [key for _, key in moved], 32)
     assert other_ys.tolist() == [ys[place] for place, _ in moved]
     assert other_xs.tolist() == [xs[place] for place, _ in moved]
 
 
 @given(st.integers(0, 2**63), st.integers(0, 500))
 def test_crop_offsets_lie_between_zero_and_the_spare_room(seed, spare):
-    for offsets in counter_rng.draw_crops(seed, 0, KEYS[:100], spare):
+    for offsets in counter_rng.draw_offsets(seed, 0, KEYS[:100], spare):
         assert offsets.min() >= 0
         assert offsets.max() <= spare
 
 
 def test_crop_offsets_are_uniform_with_both_ends_and_independent():
     """chi-squared with 32 degrees of freedom: 100 is beyond 1e-8 of chance; a correlation of 0.03 is 4 sigma."""
-    ys, xs = counter_rng.draw_crops(1, 4, KEYS, 32)
+    ys, xs = counter_rng.draw_offsets(1, 4, KEYS, 32)
     for offsets in (ys, xs):
         counts = np.bincount(offsets, minlength=33)
         assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 100
@@ -62,7 +62,7 @@ def test_half_the_images_are_mirrored_whatever_their_crop():
     """20,000 coins: 0.015 is 4 sigma."""
     flips = counter_rng.draw_flips(1, 4, KEYS)
     assert abs(flips.mean() - 0.5) < 0.015
-    assert abs(np.corrcoef(flips, counter_rng.draw_crops(1, 4, KEYS, 32)[0])[0, 1]) < 0.03
+    assert abs(np.corrcoef(flips, counter_rng.draw_offsets(1, 4, KEYS, 32)[0])[0, 1]) < 0.03
 
 
 def test_normals_have_mean_zero_variance_one_and_no_correlation():

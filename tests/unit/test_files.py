@@ -22,7 +22,7 @@ from harness.files import (
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "file"
     write_atomically(file, b"before")
-    with pytest.raises(KeyboardInterrupt), atomic_file(file) as handle:
+    with pytest.raises(KeyboardInterrupt), atomic_file(file) as handle:  # noqa: PT012
         handle.write(b"half")
         raise KeyboardInterrupt
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from harness.data.loaders.synthetic import prepare_synthetic
+from harness.data.prepare.manifest import StoreSettings
 from harness.errors import UsageError
 from harness.overrides import label, override
 from harness.resolve import RunRequest, run_spec
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_refused_in_a_sentence(setting: str, sentence: str) -
 
 
 def test_a_setting_is_part_of_the_digest_by_its_content_and_not_by_its_text() -> None:
-    synthetic = prepare_synthetic(36, Path(), (4, 4))
+    synthetic = prepare_synthetic(StoreSettings(store_size=36, limit=(4, 4)))
     request = RunRequest("grouped_2gpu", "mini", "synthetic", 0)
 
     def digest(*settings: str) -> str:
@@ -66,7 +66,7 @@ def test_a_setting_is_part_of_the_digest_by_its_content_and_not_by_its_text() ->
 
 
 def test_the_users_setting_comes_after_the_variants_own_changes() -> None:
-    synthetic = prepare_synthetic(36, Path(), (4, 4))
+    synthetic = prepare_synthetic(StoreSettings(store_size=36, limit=(4, 4)))
     request = RunRequest("no_weight_decay", "mini", "synthetic", 0)
     assert run_spec(request, synthetic, "cpu").recipe.weight_decay == 0.0
     changed = run_spec(replace(request, overrides=("weight_decay=0.1",)), synthetic, "cpu")

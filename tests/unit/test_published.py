@@ -122,7 +122,7 @@ def test_a_difference_never_crosses_data_sets_splits_or_protocols():
 
 
 def test_no_table_mixes_protocols():
-    heads = [table.title for table in tables(targets())]
+    heads = [table.caption for table in tables(targets())]
     assert len({(t.data, t.split, t.protocol) for t in targets()}) <= len(heads)
     assert max(Counter((t.id.split("/")[0], t.versus, t.measure) for t in targets()).values()) == 1
 

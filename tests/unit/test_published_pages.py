@@ -53,7 +53,7 @@ def test_targets_page_has_every_network_and_every_source():
 def test_diff_page_lists_how_the_rows_of_each_pair_differ():
     torchvision, code = grids(diff_page())
     assert "| network | conv1 | kernels | 96 | 64 |" in torchvision
-    assert "`code_2012`" in code[0]
+    assert "| code_2012 |" in code[0]
     assert any("| norm1 |" in line for line in code)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from harness.data.base import Prepared
 from harness.data.loaders.synthetic import prepare_synthetic
+from harness.data.prepare.manifest import StoreSettings
 from harness.errors import UsageError
 from harness.resolve import RunRequest, check_request, run_spec, study_requests
 from variants.catalog import CATALOG
@@ -21,7 +21,7 @@ def request(variant: str = "grouped_2gpu", recipe: str = "mini", data: str = "sy
 
 @pytest.fixture
 def synthetic() -> Prepared:
-    return prepare_synthetic(36, Path(), (4, 4))
+    return prepare_synthetic(StoreSettings(store_size=36, limit=(4, 4)))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def test_a_full_size_recipe_gives_the_full_size_net_and_mini_the_small_one(synth
 
 
 def test_the_net_has_as_many_scores_as_the_data_has_classes(synthetic: Prepared) -> None:
-    few = replace(synthetic, spec=replace(synthetic.spec, classes=3))
+    manifest = replace(synthetic.manifest, spec=replace(synthetic.spec, classes=3))
+    few = replace(synthetic, manifest=manifest)
     assert run_spec(request(), few, "cpu").net.classes == 3
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import UsageError
-from harness.machine.env import machine_id
+from harness.machine.env import describe, machine_id
+from harness.placement import Placement
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store
 from harness.spec import DataSpec, RunSpec
@@ -95,7 +97,7 @@ def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) ->
     nulls: dict[str, Any] = dict.fromkeys(
         ("images_per_second", "peak_rss_mib", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j", "cpu_utilisation")
     )
-    with store.open(run, {"machine_id": machine}) as writer:
+    with store.open(run, replace(describe(store.root, Placement()), machine_id=machine)) as writer:
         if reason:
             writer.fail("failed", reason)
             return

@@ -12,29 +12,29 @@ GPUS = ["GPU-a", "GPU-b", "GPU-c"]
 
 @pytest.mark.parametrize("device", ["cuda", "auto"])
 def test_each_worker_sees_one_gpu_and_all_are_used(device: str) -> None:
-    where, environments = study_placement(device, None, "auto", GPUS)
+    where, environments = study_placement(device, None, "auto", GPUS, run_mib=1000)
     assert where.device == "cuda"
     assert environments == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in GPUS]
 
 
 def test_jobs_are_for_each_gpu_and_neighbours_come_first() -> None:
-    where, environments = study_placement("cuda", 2, "auto", GPUS)
+    where, environments = study_placement("cuda", 2, "auto", GPUS, run_mib=1000)
     assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == [*GPUS, *GPUS]
     assert where.concurrent == 2
 
 
 def test_a_numbered_gpu_is_the_only_one() -> None:
-    assert study_placement("cuda:1", None, "auto", GPUS)[1] == [{"CUDA_VISIBLE_DEVICES": "GPU-b"}]
+    assert study_placement("cuda:1", None, "auto", GPUS, run_mib=1000)[1] == [{"CUDA_VISIBLE_DEVICES": "GPU-b"}]
     with pytest.raises(UsageError, match=r"there is no device 'cuda:3'; cuda:0 to cuda:2 are visible"):
-        study_placement("cuda:3", None, "auto", GPUS)
+        study_placement("cuda:3", None, "auto", GPUS, run_mib=1000)
 
 
 def test_on_the_cpu_workers_share_the_cores() -> None:
-    where, environments = study_placement("cpu", 3, "auto", GPUS)
+    where, environments = study_placement("cpu", 3, "auto", GPUS, run_mib=1000)
     assert (where.device, where.concurrent, environments) == ("cpu", 3, [{}, {}, {}])
 
 
 def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu() -> None:
     with pytest.raises(UsageError, match="device 'cuda' can't be used"):
-        study_placement("cuda", None, "auto", [])
-    assert study_placement("auto", 1, "auto", [])[0].device == "cpu"
+        study_placement("cuda", None, "auto", [], run_mib=1000)
+    assert study_placement("auto", 1, "auto", [], run_mib=1000)[0].device == "cpu"

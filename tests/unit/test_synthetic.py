@@ -10,22 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.data.base import Batch, CropRule, Loader, Prepared
+from harness.data.base import Batch, CropRule, Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
-from harness.data.loaders.synthetic import SyntheticSquares
+from harness.data.loaders.synthetic import SyntheticImages
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
 from harness.errors import UsageError
 
-CROP = CropRule(crop=16, place="random", mirror=True)
+CROP = CropRule(size=16, position="random", mirror=True)
 
 
 @pytest.fixture(scope="module")
 def prepared() -> Prepared:
-    return prepare("synthetic", store_size=20, limit=(300, 70))
+    return prepare("synthetic", StoreSettings(store_size=20, limit=(300, 70)))
 
 
-def loader(prepared: Prepared, seed: int = 1, view: CropRule = CROP) -> Loader:
-    return open_loader(prepared, "train", batch_size=64, view=view, seed=seed, shuffle=True, workers=1)
+def loader(prepared: Prepared, seed: int = 1, crop: CropRule = CROP) -> Loader:
+    return open_loader(prepared, "train", LoaderSettings(batch_size=64, crop=crop, seed=seed, shuffle=True, workers=1))
 
 
 def batches(loader: Loader, epoch: int = 0) -> list[Batch]:
@@ -49,13 +50,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(prepared: Prepared) -> None:
 
 def test_the_bytes_are_pinned() -> None:
     """Another sum means that runs on synthetic data made before can't be compared with runs after."""
-    squares = SyntheticSquares("train", 12)
+    squares = SyntheticImages("train", 12)
     found = hashlib.sha256(b"".join(squares.item(index).tobytes() for index in range(20))).hexdigest()
     assert found.startswith("c1555d5131688ff4")
 
 
 def test_splits_differ() -> None:
-    train, val = (SyntheticSquares(split, 12).item(0) for split in ("train", "val"))
+    train, val = (SyntheticImages(split, 12).item(0) for split in ("train", "val"))
     assert (train != val).any()
 
 
@@ -70,7 +71,9 @@ def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> Non
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    val = open_loader(prepared, "val", batch_size=70, view=CropRule(crop=16), seed=0, shuffle=False, workers=1)
+    val = open_loader(
+        prepared, "val", LoaderSettings(batch_size=70, crop=CropRule(size=16), seed=0, shuffle=False, workers=1)
+    )
     (batch,) = batches(val)
     wrong = net(batch.images.float() / 128 - 1).argmax(1) != batch.labels
     assert wrong.float().mean() < 0.5
@@ -78,9 +81,9 @@ def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> Non
 
 def test_a_crop_larger_than_the_square_is_refused(prepared: Prepared) -> None:
     with pytest.raises(UsageError, match="--size 24"):
-        loader(prepared, view=CropRule(crop=24))
+        loader(prepared, crop=CropRule(size=24))
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:
-    prepare("synthetic", store_size=8, limit=(10, 10), cache=tmp_path)
+    prepare("synthetic", StoreSettings(store_size=8, limit=(10, 10)), cache=tmp_path)
     assert list(tmp_path.iterdir()) == []

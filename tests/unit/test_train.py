@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_training import BOXED, CPU, NET, STORED, FakeLoader, in_batches, net, pixels, recipe
 
-from harness.data.augment.transforms import Pixels
+from harness.data.augment.transforms import ImageTransform
 from harness.errors import RunFailed
 from harness.evaluate import evaluate
 from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
@@ -41,7 +41,7 @@ class Training:
     model: AlexNet
     loader: FakeLoader
     val_loader: FakeLoader
-    pixels: Pixels
+    pixels: ImageTransform
     recipe: Recipe
 
     def events(self) -> Generator[Event, None, None]:

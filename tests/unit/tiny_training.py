@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from harness.data.augment.transforms import Pixels
-from harness.data.base import Batch, LoaderChoice, Prepared
+from harness.data.augment.crops import draw_crops
+from harness.data.augment.transforms import ImageTransform
+from harness.data.base import Batch, CropRule, LoaderChoice, Prepared
 from harness.data.loaders.synthetic import prepare_synthetic
+from harness.data.prepare.manifest import StoreSettings
 from variants.layers import Activation, Conv, Dense, Dropout
 from variants.modules.alexnet import AlexNet, build
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Recipe
@@ -47,11 +49,11 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def prepared(images: int) -> Prepared:
-    return prepare_synthetic(STORED, Path(), (images, images))
+    return prepare_synthetic(StoreSettings(store_size=STORED, limit=(images, images)))
 
 
-def pixels(rules: Recipe, images: int = 32) -> Pixels:
-    return Pixels(prepared(images), rules, SIDE, 0, CPU)
+def pixels(rules: Recipe, images: int = 32) -> ImageTransform:
+    return ImageTransform(prepared(images), rules, SIDE, 0, CPU)
 
 
 def net(spec: AlexNetSpec = NET) -> AlexNet:
@@ -85,7 +87,8 @@ class FakeLoader:
 
     def _batch(self, order: list[int]) -> Batch:
         boxes = None if self.boxes is None else self.boxes[order]
-        return Batch(self.pictures[order], self.labels[order], torch.tensor(order), boxes)
+        crops = draw_crops(CropRule(size=SIDE), STORED, seed=0, epoch=0, indices=np.array(order))  # of the centre
+        return Batch(self.pictures[order], self.labels[order], torch.tensor(order), boxes, crops)
 
 
 def in_batches(images: int, size: int) -> list[list[int]]:

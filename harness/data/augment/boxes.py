@@ -1,6 +1,6 @@
-"""Bounding boxes as arithmetic: where a box lies once its picture was resized, cut, turned or mirrored.
+"""Bounding boxes as arithmetic: where a box is after its image was resized, cropped, rotated or mirrored.
 
-A box is x, y, width, height as shares of its picture, x and y of the upper left corner.
+A box is x, y, width, height as fractions of its image, x and y of the upper left corner.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float32]  # (N, 4)
 
 
 @dataclass(frozen=True)
-class Windows:
-    """The part of each stored square that the network sees, as shares of the square's side; float64, (N,) each.
+class AffineCrops:
+    """Crops that may be scaled and rotated, as fractions of the stored image's side; float64, (N,) each.
 
-    x, y: the window's centre. half: half its side. angle: radians it is turned by.
+    x, y: the crop's centre. half: half its side. angle: of its rotation, in radians.
     """
 
     x: NDArray[np.float64]
@@ -26,18 +27,18 @@ class Windows:
     angle: NDArray[np.float64]
 
 
-def mirrored(boxes: Boxes, flips: NDArray[np.bool_]) -> Boxes:
-    """The boxes of pictures mirrored left-right where `flips` says so."""
+def mirror_boxes(boxes: Boxes, flips: NDArray[np.bool_]) -> Boxes:
+    """The boxes of images mirrored left-right where `flips` says so."""
     x = np.where(flips, 1.0 - boxes[:, 0] - boxes[:, 2], boxes[:, 0])
     return np.column_stack([x, boxes[:, 1:]]).astype(np.float32)
 
 
-def seen_through(boxes: Boxes, windows: Windows) -> Boxes:
-    """The boxes as shares of their windows: the upright hull of the turned corners, clipped to the window."""
+def boxes_in_crops(boxes: Boxes, crops: AffineCrops) -> Boxes:
+    """The boxes as fractions of their crops: the upright hull of the rotated corners, clipped to the crop."""
     left, top, width, height = (boxes[:, k].astype(np.float64) for k in range(4))
-    xs = np.stack([left, left + width, left, left + width]) - windows.x
-    ys = np.stack([top, top, top + height, top + height]) - windows.y
-    cos, sin, side = np.cos(windows.angle), np.sin(windows.angle), 2.0 * windows.half
+    xs = np.stack([left, left + width, left, left + width]) - crops.x
+    ys = np.stack([top, top, top + height, top + height]) - crops.y
+    cos, sin, side = np.cos(crops.angle), np.sin(crops.angle), 2.0 * crops.half
     across = ((cos * xs + sin * ys) / side + 0.5).clip(0.0, 1.0)
     down = ((cos * ys - sin * xs) / side + 0.5).clip(0.0, 1.0)
     low_x, low_y = across.min(axis=0), down.min(axis=0)
@@ -45,8 +46,8 @@ def seen_through(boxes: Boxes, windows: Windows) -> Boxes:
     return hull.astype(np.float32)
 
 
-def in_square(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box of a `width` x `height` picture as shares of its central square, clipped to it."""
+def box_in_centre_square(box: Box, width: int, height: int) -> Box:
+    """A box of a `width` x `height` image as fractions of its central square, clipped to it."""
     side = min(width, height)
     spans = []
     for start, extent, length in ((box[0], box[2], width), (box[1], box[3], height)):

@@ -26,7 +26,7 @@ FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # SplitMix64's finaliser, sh
 
 
 def stream_base(seed: int, epoch: int, stream: int, draw: int = 0) -> int:
-    """The 64-bit number that (seed, epoch, stream, draw) stand for; an image's key is hashed onto it."""
+    """The 64-bit number of (seed, epoch, stream, draw); an image's key is hashed onto it."""
     base = 0
     for part in (seed, epoch, stream, draw):
         base = _mix_int((base ^ part) + GOLDEN)
@@ -59,7 +59,7 @@ def draw_keys(indices: ArrayLike, images_per_draw: int) -> Ints:
     return keys
 
 
-def draw_crops(seed: int, epoch: int, keys: ArrayLike, spare: int) -> tuple[Ints, Ints]:
+def draw_offsets(seed: int, epoch: int, keys: ArrayLike, spare: int) -> tuple[Ints, Ints]:
     """Offsets (ys, xs) of a crop, int64, uniform in 0..spare (both ends), where spare = stored side - crop side."""
     ys = bounded(hash_keys(stream_base(seed, epoch, CROP_Y), keys), spare)
     xs = bounded(hash_keys(stream_base(seed, epoch, CROP_X), keys), spare)

@@ -1,44 +1,36 @@
-"""Crops and mirrors as numbers: which part of each stored square an epoch shows, the same for every loader.
+"""Random crops and mirror images as numbers: which part of each stored image an epoch uses, for every loader.
 
 A draw is a function of (seed, epoch, image), never of workers, so that loaders and machines agree bit for bit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment.counter_rng import draw_crops, draw_flips, draw_keys
-from harness.data.base import CropRule
+from harness.data.augment.counter_rng import draw_flips, draw_keys, draw_offsets
+from harness.data.base import CropRule, Crops
 
 
-@dataclass(frozen=True)
-class Cuts:
-    """Where each image of a batch is cut: top row, left column (int64), whether it is mirrored (bool); (N,) each."""
+def draw_crops(rule: CropRule, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Crops:
+    """The crops of one batch in its order; side: of the stored images, in pixels.
 
-    ys: NDArray[np.int64]
-    xs: NDArray[np.int64]
-    flips: NDArray[np.bool_]
-
-
-def draw_cuts(view: CropRule, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Cuts:
-    """The cuts of one batch in its order; a centre crop of an odd spare leaves the larger part below and right."""
-    keys = draw_keys(indices, view.images_per_draw)
-    spare = side - (view.crop or side)
-    if view.place == "random":
-        ys, xs = draw_crops(seed, epoch, keys, spare)
+    A centre crop of an odd margin leaves the larger part below and right.
+    """
+    keys = draw_keys(indices, rule.images_per_draw)
+    spare = side - (rule.size or side)
+    if rule.position == "random":
+        ys, xs = draw_offsets(seed, epoch, keys, spare)
     else:
         ys = xs = np.full(len(indices), spare // 2, dtype=np.int64)
-    flips = draw_flips(seed, epoch, keys) if view.mirror else np.zeros(len(indices), dtype=np.bool_)
-    return Cuts(ys=ys, xs=xs, flips=flips)
+    flips = draw_flips(seed, epoch, keys) if rule.mirror else np.zeros(len(indices), dtype=np.bool_)
+    return Crops(ys=ys, xs=xs, flips=flips)
 
 
-def cut(square: NDArray[np.uint8], y: int, x: int, flip: bool, crop: int | None) -> NDArray[np.uint8]:
-    """One stored square (R, R, 3) to what the network sees: (3, S, S), contiguous, cut first and mirrored after."""
-    side = crop or square.shape[0]
-    window = square[y : y + side, x : x + side]
+def crop_image(image: NDArray[np.uint8], y: int, x: int, flip: bool, size: int | None) -> NDArray[np.uint8]:
+    """One stored image (R, R, 3) to its crop (3, S, S), contiguous; cropped first and mirrored after."""
+    size = size or image.shape[0]
+    crop = image[y : y + size, x : x + size]
     if flip:
-        window = window[:, ::-1]
-    return np.ascontiguousarray(window.transpose(2, 0, 1))
+        crop = crop[:, ::-1]
+    return np.ascontiguousarray(crop.transpose(2, 0, 1))

@@ -1,6 +1,6 @@
-"""Pixel arithmetic on the device: from a loader's bytes to what the network is fed, in training and in evaluation.
+"""Image transforms on the device: from a loader's uint8 crops to the network's input, in training and evaluation.
 
-The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): cut and mirror, minus the mean,
+The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): crop and mirror, minus the mean,
 plus colour noise, divided by `divide_by`. Their mean is the central crop of the mean image, the same for every crop
 and never mirrored; the paper says only "subtracting the mean activity over the training set from each pixel" (sec. 2),
 so this reading serves both. `divide_by_std` comes last.
@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from harness.data.augment.boxes import Windows, mirrored, seen_through
+from harness.data.augment.boxes import AffineCrops, boxes_in_crops, mirror_boxes
 from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_keys, draw_normals, draw_uniforms
-from harness.data.augment.crops import draw_cuts
 from harness.data.base import Batch, CropRule, Prepared
 from harness.errors import UsageError
 from variants.recipes.recipe import Recipe
@@ -29,38 +28,40 @@ CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # where ten_view holds the views of "centre
 
 
 def warps(recipe: Recipe) -> bool:
-    """Whether training images are turned or scaled, which is done here, from the whole stored square."""
+    """Whether training images are rotated or scaled, which is done here, from the whole stored image."""
     return recipe.augmentation.rotate_degrees > 0.0 or recipe.augmentation.scale != (1.0, 1.0)
 
 
-def train_view(recipe: Recipe, input_size: int) -> CropRule:
-    """What the loader has to deliver for training."""
+def train_crop(recipe: Recipe, input_size: int) -> CropRule:
+    """The crop that the loader delivers for training."""
     augmentation = recipe.augmentation
-    crop = None if warps(recipe) else input_size
     return CropRule(
-        crop=crop, place=augmentation.crop, mirror=augmentation.mirror, images_per_draw=augmentation.images_per_draw
+        size=None if warps(recipe) else input_size,
+        position=augmentation.crop,
+        mirror=augmentation.mirror,
+        images_per_draw=augmentation.images_per_draw,
     )
 
 
-def corners(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bool]]:
-    """The views of a stored square as (top, left, mirrored), in the order of torchvision's TenCrop.
+def crop_positions(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bool]]:
+    """The views of a stored image as (top, left, mirrored), in the order of torchvision's TenCrop.
 
-    That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored square, so that
+    That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored image, so that
     view 5 is the mirrored upper right. An odd spare leaves the centre's larger margin below and right, in both.
-    nine_view: a 3 x 3 grid of places, row by row, unmirrored (CIFARDataProvider of S and K2).
+    nine_view: a 3 x 3 grid of positions, row by row, unmirrored (CIFARDataProvider of S and K2).
     """
     spare, middle = side - size, (side - size) // 2
     if protocol == "nine_view":
-        places = (0, middle, 2 * middle)
-        return [(y, x, False) for y in places for x in places]
+        starts = (0, middle, 2 * middle)
+        return [(y, x, False) for y in starts for x in starts]
     five = [(0, 0), (0, spare), (spare, 0), (spare, spare), (middle, middle)]
-    order = (*((place, False) for place in five), *((five[k], True) for k in (1, 0, 3, 2, 4)))
+    order = (*((corner, False) for corner in five), *((five[k], True) for k in (1, 0, 3, 2, 4)))
     ten = [(y, x, flip) for (y, x), flip in order]
     return {"centre": [ten[CENTRE_OF_TEN]], "mirror": [ten[MIRROR_OF_TEN]], "ten_view": ten}[protocol]
 
 
-class Pixels:
-    """The arithmetic of one recipe on one data set, with its tensors on `device`. All draws follow from `seed`."""
+class ImageTransform:
+    """The transforms of one recipe on one data set, with their tensors on `device`. All draws follow from `seed`."""
 
     def __init__(self, prepared: Prepared, recipe: Recipe, input_size: int, seed: int, device: torch.device) -> None:
         self.recipe, self.size, self.seed, self.device = recipe, input_size, seed, device
@@ -73,7 +74,7 @@ class Pixels:
         """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no colour noise."""
         images = batch.images.to(self.device, non_blocking=True).float()
         if warps(self.recipe):
-            images = self._warp(images, self._windows(batch, int(epoch)))
+            images = self._warp(images, self._affine_crops(batch, int(epoch)))
         images = images.sub_(self._centre)
         if colour and self.recipe.augmentation.colour_std > 0.0:
             # convdata_jpeg.py:155 has the noise and the division under one `if`
@@ -84,44 +85,47 @@ class Pixels:
         return images.div_(self._std) if self.recipe.pixels.divide_by_std else images
 
     def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
-        """The boxes as shares of what `train` gives for this batch, float32 (N, 4)."""
-        assert batch.boxes is not None
-        boxes, indices, view = batch.boxes.numpy(), batch.indices.numpy(), train_view(self.recipe, self.size)
-        cuts = draw_cuts(view, self.side, seed=self.seed, epoch=int(epoch), indices=indices)
-        if warps(self.recipe):  # the loader mirrored the whole square, and the window was laid on that
-            seen = seen_through(mirrored(boxes, cuts.flips), self._windows(batch, int(epoch)))
+        """The boxes as fractions of what `train` gives for this batch, float32 (N, 4).
+
+        The batch brings its crops: the loader drew them.
+        """
+        assert batch.boxes is not None, "the data set has no boxes"
+        assert batch.crops is not None, "the loader leaves out its crops"
+        boxes, crops = batch.boxes.numpy(), batch.crops
+        if warps(self.recipe):  # the loader mirrored the whole image, and the rotated crop is taken of that
+            moved = boxes_in_crops(mirror_boxes(boxes, crops.flips), self._affine_crops(batch, int(epoch)))
         else:
-            seen = mirrored(seen_through(boxes, self._upright(cuts.ys, cuts.xs)), cuts.flips)
-        return torch.from_numpy(seen).to(self.device)
+            moved = mirror_boxes(boxes_in_crops(boxes, self._upright(crops.ys, crops.xs)), crops.flips)
+        return torch.from_numpy(moved).to(self.device)
 
     def centre_boxes(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Boxes of stored squares as shares of the centre view, float32 (N, 4)."""
+        """Boxes of stored images as fractions of the centre view, float32 (N, 4)."""
         start = np.full(len(boxes), (self.side - self.size) // 2, dtype=np.int64)
-        return torch.from_numpy(seen_through(boxes.numpy(), self._upright(start, start))).to(self.device)
+        return torch.from_numpy(boxes_in_crops(boxes.numpy(), self._upright(start, start))).to(self.device)
 
-    def views(self, squares: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+    def views(self, stored: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
         """The views of an evaluation protocol, one at a time: ten of 250 images at once take gigabytes.
 
-        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Squares of the
-        input size have one place only: all views of them are the whole square.
+        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Images of the
+        input size have one crop only: all views of them are the whole image.
         """
-        squares = squares.to(self.device, non_blocking=True)
-        for y, x, flip in corners(squares.shape[-1], self.size, protocol):
-            view = squares[:, :, y : y + self.size, x : x + self.size]
+        stored = stored.to(self.device, non_blocking=True)
+        for y, x, flip in crop_positions(stored.shape[-1], self.size, protocol):
+            view = stored[:, :, y : y + self.size, x : x + self.size]
             yield (view.flip(-1) if flip else view).float().sub_(self._centre).div_(self._std)
 
     def colour_noise(self, batch: Batch, epoch: int) -> NDArray[np.float32]:
-        """What PCA colour noise adds to each image's channels, (N, 3), 0-255 scale: drawn per image, never shared."""
+        """What PCA colour noise adds to each image's channels, (N, 3), 0-255 scale: a draw for each image."""
         draws = draw_normals(self.seed, epoch, batch.indices.numpy(), 3)
         return (draws @ self._axes.T).astype(np.float32)
 
-    def _upright(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> Windows:
+    def _upright(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> AffineCrops:
         half = self.size / 2
-        shares = [(start + half) / self.side for start in (xs, ys)]
-        return Windows(x=shares[0], y=shares[1], half=np.full(len(xs), half / self.side), angle=np.zeros(len(xs)))
+        x, y = ((start + half) / self.side for start in (xs, ys))
+        return AffineCrops(x=x, y=y, half=np.full(len(xs), half / self.side), angle=np.zeros(len(xs)))
 
-    def _windows(self, batch: Batch, epoch: int) -> Windows:
-        """Where turned and scaled windows lie: side uniform in scale x S, upright hull of an unturned one inside."""
+    def _affine_crops(self, batch: Batch, epoch: int) -> AffineCrops:
+        """Rotated and scaled crops: side uniform in scale x S; before its rotation a crop is inside of the image."""
         augmentation = self.recipe.augmentation
         keys = draw_keys(batch.indices.numpy(), augmentation.images_per_draw)
         grow, turn = (draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE))
@@ -131,15 +135,15 @@ class Pixels:
         room = (1.0 - 2.0 * half).clip(min=0.0) * (1.0 if augmentation.crop == "random" else 0.0)
         x, y = 0.5 + shift[:, 0] * room, 0.5 + shift[:, 1] * room
         angle = (2.0 * turn - 1.0) * math.radians(augmentation.rotate_degrees)
-        return Windows(x=x, y=y, half=half, angle=angle)
+        return AffineCrops(x=x, y=y, half=half, angle=angle)
 
-    def _warp(self, squares: torch.Tensor, windows: Windows) -> torch.Tensor:
-        """Bilinear samples of each window; what lies outside of the square is reflected at its border."""
-        cos, sin = 2.0 * windows.half * np.cos(windows.angle), 2.0 * windows.half * np.sin(windows.angle)
-        rows = [[cos, -sin, 2.0 * windows.x - 1.0], [sin, cos, 2.0 * windows.y - 1.0]]
+    def _warp(self, stored: torch.Tensor, crops: AffineCrops) -> torch.Tensor:
+        """Bilinear samples of each crop; what is outside of the image is reflected at its border."""
+        cos, sin = 2.0 * crops.half * np.cos(crops.angle), 2.0 * crops.half * np.sin(crops.angle)
+        rows = [[cos, -sin, 2.0 * crops.x - 1.0], [sin, cos, 2.0 * crops.y - 1.0]]
         maps = torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)).to(self.device)
-        grid = F.affine_grid(maps, [len(squares), 3, self.size, self.size], align_corners=False)
-        return F.grid_sample(squares, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        grid = F.affine_grid(maps, [len(stored), 3, self.size, self.size], align_corners=False)
+        return F.grid_sample(stored, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:

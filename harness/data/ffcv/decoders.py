@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.crops import Cuts, draw_cuts
-from harness.data.base import CropRule
+from harness.data.augment.crops import draw_crops
+from harness.data.base import CropRule, Crops
 from harness.data.ffcv.library import IMAGE_MODES, Operation, imdecode
-from harness.data.ffcv.ops import cut_planes
+from harness.data.ffcv.ops import crop_planes
 
 Ints = NDArray[np.int64]
 Code = Callable[..., Any]
+Cropped = tuple[torch.Tensor, Crops]
 
 
 class Decoder(Operation):  # type: ignore[misc]
@@ -30,7 +31,7 @@ class Decoder(Operation):  # type: ignore[misc]
 
 
 class Columns(Decoder):
-    """Numbers that lie in the file's table of samples: (N,), int64 or float64."""
+    """Numbers that are in the file's table of samples: (N,), int64 or float64."""
 
     def generate_code(self) -> Code:
         def decode(indices: Ints, _memory: None, column: NDArray[Any], _storage: Any) -> torch.Tensor:
@@ -49,22 +50,22 @@ class Indices(Decoder):
         return decode
 
 
-class Squares(Decoder):
-    """Crops out of stored squares: (N, 3, S, S), uint8. A failure is returned in a batch's place, never raised.
+class CroppedImages(Decoder):
+    """Crops of the stored images, (N, 3, S, S), uint8, with where they are. A failure is returned, never raised.
 
-    FFCV runs this in a thread whose death nobody hears of; the loader raises what it finds.
+    FFCV runs this in a thread that dies silently; the loader raises what is returned.
     """
 
-    def __init__(self, path: Path, view: CropRule, seed: int) -> None:
+    def __init__(self, path: Path, rule: CropRule, seed: int) -> None:
         super().__init__()
-        self._path, self._view, self._seed = path, view, seed
+        self._path, self._rule, self._seed = path, rule, seed
 
     def begin(self, epoch: int, pool: Executor, workers: int) -> None:
-        """Before each epoch: its number, and the threads that cut."""
+        """Before each epoch: its number, and the threads that crop."""
         self._epoch, self._pool, self._workers = epoch, pool, workers
 
     def generate_code(self) -> Code:
-        def decode(indices: Ints, _memory: None, table: NDArray[Any], storage: Any) -> torch.Tensor | Exception:
+        def decode(indices: Ints, _memory: None, table: NDArray[Any], storage: Any) -> Cropped | Exception:
             try:
                 return self._decode(np.asarray(indices, dtype=np.int64), table, storage)
             except Exception as error:
@@ -72,51 +73,47 @@ class Squares(Decoder):
 
         return decode
 
-    def _decode(self, indices: Ints, table: NDArray[Any], storage: Any) -> torch.Tensor:
+    def _decode(self, indices: Ints, table: NDArray[Any], storage: Any) -> Cropped:
         side = int(table["width"][0])
-        size = self._view.crop or side
+        size = self._rule.size or side
         # Pinned where CUDA runs already: asking for it elsewhere would make a context on a GPU nobody uses.
         pinned = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         images = torch.empty((len(indices), 3, size, size), dtype=torch.uint8, pin_memory=pinned)
-        cuts = draw_cuts(self._view, side, seed=self._seed, epoch=self._epoch, indices=indices)
+        crops = draw_crops(self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices)
         pages = _Pages(self._path, *storage)
-        cut = pages.cut_jpeg if table["mode"][0] == IMAGE_MODES["jpg"] else pages.cut_raw
+        crop = pages.crop_jpeg if table["mode"][0] == IMAGE_MODES["jpg"] else pages.crop_raw
         starts = table["data_ptr"][indices].astype(np.int64)
         parts = _parts(len(indices), self._workers)
         # One part stays in FFCV's thread; handing it over would only cost.
         mapped = map if len(parts) == 1 else self._pool.map
-        list(mapped(lambda part: cut(starts[part], side, _some(cuts, part), images.numpy()[part]), parts))
-        return images
+        list(mapped(lambda part: crop(starts[part], side, crops[part], images.numpy()[part]), parts))
+        return images, crops
 
 
 class _Pages:
-    """The file's bytes, with the table of where each stored image lies and how long it is."""
+    """The file's bytes, with the table of where each stored image is and how long it is."""
 
     def __init__(self, path: Path, pages: NDArray[np.uint8], pointers: NDArray[np.uint64], sizes: Any) -> None:
         if path.exists() and path.stat().st_size < len(pages):  # reading on would end the process (SIGBUS)
             raise OSError("the file was cut short while it was read")
         self._path, self._pages, self._pointers, self._sizes = path, np.asarray(pages), pointers, sizes
 
-    def cut_raw(self, starts: Ints, side: int, cuts: Cuts, out: NDArray[np.uint8]) -> None:
-        """Squares stored as they are."""
-        cut_planes(self._pages, starts, side, cuts.ys, cuts.xs, cuts.flips, out)
+    def crop_raw(self, starts: Ints, side: int, crops: Crops, out: NDArray[np.uint8]) -> None:
+        """Of images stored raw."""
+        crop_planes(self._pages, starts, side, crops.ys, crops.xs, crops.flips, out)
 
-    def cut_jpeg(self, starts: Ints, side: int, cuts: Cuts, out: NDArray[np.uint8]) -> None:
-        """Squares stored as JPEG, decoded whole: a crop in the file would follow 16-pixel blocks."""
-        squares = np.empty((len(starts), side, side, 3), dtype=np.uint8)
+    def crop_jpeg(self, starts: Ints, side: int, crops: Crops, out: NDArray[np.uint8]) -> None:
+        """Of images stored as JPEG, decoded whole: a crop in the file would follow 16-pixel blocks."""
+        decoded = np.empty((len(starts), side, side, 3), dtype=np.uint8)
         lengths = self._sizes[np.searchsorted(self._pointers, starts.astype(np.uint64))].astype(np.int64)
-        for start, length, square in zip(starts, lengths, squares, strict=True):
-            if imdecode(self._pages[start : start + length], square, side, side, side, side):
+        for start, length, image in zip(starts, lengths, decoded, strict=True):
+            if imdecode(self._pages[start : start + length], image, side, side, side, side):
                 raise ValueError(f"the JPEG image at byte {start} is broken")
         places = np.arange(len(starts)) * (side * side * 3)
-        cut_planes(squares.reshape(-1), places, side, cuts.ys, cuts.xs, cuts.flips, out)
+        crop_planes(decoded.reshape(-1), places, side, crops.ys, crops.xs, crops.flips, out)
 
 
 def _parts(n: int, workers: int) -> list[slice]:
     """0..n-1 in at most `workers` runs of almost equal length."""
     edges = np.linspace(0, n, min(workers, n) + 1).astype(int)
     return [slice(first, last) for first, last in pairwise(edges)]
-
-
-def _some(cuts: Cuts, part: slice) -> Cuts:
-    return Cuts(ys=cuts.ys[part], xs=cuts.xs[part], flips=cuts.flips[part])

@@ -85,8 +85,8 @@ def _chunk(indices: range) -> list[Encoded]:
 def _some(indices: range, item: Item, side: int, quality: int | None) -> Iterator[Encoded]:
     for index in indices:
         try:
-            square, label, box = item(index)
-            pixels = _encode(square, side, quality)
+            image, label, box = item(index)
+            pixels = _encode(image, side, quality)
         except HarnessError:
             raise
         except Exception as error:
@@ -94,11 +94,11 @@ def _some(indices: range, item: Item, side: int, quality: int | None) -> Iterato
         yield pixels, label, box
 
 
-def _encode(square: NDArray[np.uint8], side: int, quality: int | None) -> bytes:
-    if square.shape != (side, side, 3) or square.dtype != np.uint8:
-        raise ValueError(f"an array {square.dtype} {square.shape} where uint8 {(side, side, 3)} is stored")
+def _encode(image: NDArray[np.uint8], side: int, quality: int | None) -> bytes:
+    if image.shape != (side, side, 3) or image.dtype != np.uint8:
+        raise ValueError(f"an array {image.dtype} {image.shape} where uint8 {(side, side, 3)} is stored")
     if quality is None:
-        return square.tobytes()
+        return image.tobytes()
     buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()

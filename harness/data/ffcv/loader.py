@@ -3,7 +3,7 @@
 Importing this imports ffcv; `harness.setup.ffcv.status()` says beforehand whether that works. What stock FFCV 1.0.2
 does otherwise, and what is done here: augmentations seeded per image instead of per thread; each batch a tensor of its
 own instead of a view of a ring; an exception, a death or a hang of the pipeline raises instead of blocking for ever;
-leaving an epoch early ends its thread; torch's threads and the process's stderr stay untouched (ffcv_quiet.py).
+leaving an epoch early ends its thread; torch's threads and the process's stderr stay untouched (library.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.augment.counter_rng import epoch_order
-from harness.data.base import Batch, CropRule, LoaderChoice
-from harness.data.ffcv.decoders import Columns, Indices, Squares
+from harness.data.base import Batch, LoaderChoice, LoaderSettings
+from harness.data.ffcv.decoders import Columns, CroppedImages, Indices
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import PipelineSpec, TraversalOrder
 from harness.data.ffcv.write import BOX_FIELDS, check_beton
@@ -36,38 +36,34 @@ BATCHES_AHEAD = 3
 class FfcvLoader:
     """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned memory under CUDA.
 
-    images: how many the file holds. workers: threads that cut crops. boxes: whether the file holds them.
+    images: how many the file holds. settings.workers: threads that crop. boxes: whether the file holds them.
     timeout_s: how long to wait for a batch before giving up. Raises DataError where the file is torn or foreign.
     """
 
     def __init__(
         self,
         path: Path,
+        settings: LoaderSettings,
         *,
         images: int,
-        view: CropRule,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        workers: int,
         boxes: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
         if fault := check_beton(path, images, boxes=boxes):
             raise DataError(f"{path} {fault}; prepare the data set again")
         self.choice = LoaderChoice(name="ffcv", reason=status()[1])
-        self.images, self.batches = images, -(-images // batch_size)
-        self._path, self._workers, self._timeout_s = path, workers, timeout_s
-        self._squares = Squares(path, view, seed)
+        self.images, self.batches = images, -(-images // settings.batch_size)
+        self._path, self._workers, self._timeout_s = path, settings.workers, timeout_s
+        self._crops = CroppedImages(path, settings.crop, settings.seed)
         self._busy = False
         self._stock = StockLoader(
             str(path),
-            batch_size=batch_size,
+            batch_size=settings.batch_size,
             num_workers=1,
             os_cache=True,
-            order=_Order(seed, shuffle, images),
-            seed=seed,
-            pipelines=_pipelines(self._squares, boxes),
+            order=_Order(settings.seed, settings.shuffle, images),
+            seed=settings.seed,
+            pipelines=_pipelines(self._crops, boxes),
             drop_last=False,
             batches_ahead=BATCHES_AHEAD,
         )
@@ -82,7 +78,7 @@ class FfcvLoader:
             raise RuntimeError("an epoch of this loader is still open; leave its `with` block first")
         self._busy = True
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="harness-crops")
-        self._squares.begin(epoch, pool, self._workers)
+        self._crops.begin(epoch, pool, self._workers)
         self._stock.next_epoch = epoch
         thread = iter(self._stock)
         try:
@@ -94,10 +90,11 @@ class FfcvLoader:
 
     def _batches(self, thread: Any) -> Iterator[Batch]:
         for _ in range(self.batches):
-            images, labels, *boxes, indices = self._next(thread)
-            if isinstance(images, Exception):
-                raise RunFailed(f"reading {self._path} failed: {images}") from images
-            yield Batch(images, labels, indices, torch.stack(boxes, dim=1).float() if boxes else None)
+            cropped, labels, *boxes, indices = self._next(thread)
+            if isinstance(cropped, Exception):
+                raise RunFailed(f"reading {self._path} failed: {cropped}") from cropped
+            images, crops = cropped
+            yield Batch(images, labels, indices, torch.stack(boxes, dim=1).float() if boxes else None, crops)
 
     def _next(self, thread: Any) -> Sequence[Any]:
         """What the pipeline made of the next batch; raises RunFailed where nothing comes any more."""
@@ -134,10 +131,10 @@ class _Order(TraversalOrder):  # type: ignore[misc]
         return epoch_order(self._seed, epoch, self._images) if self._shuffle else np.arange(self._images)
 
 
-def _pipelines(squares: Squares, boxes: bool) -> dict[str, PipelineSpec]:
-    """The fields in the order in which batches carry them; numbers lie in the file's table and need no decoding."""
+def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:
+    """The fields in the order in which batches carry them; numbers are in the file's table and need no decoding."""
     numbers = ["label", *(BOX_FIELDS if boxes else ())]
-    specs = {"image": PipelineSpec("image", decoder=squares)}
+    specs = {"image": PipelineSpec("image", decoder=crops)}
     specs |= {name: PipelineSpec(name, decoder=Columns()) for name in numbers}
     return specs | {"index": PipelineSpec("label", decoder=Indices())}
 

@@ -23,7 +23,7 @@ _FLAGS = types.Array(types.boolean, 1, "C", readonly=True)
 _SIGNATURE = types.void(_PIXELS, _NUMBERS, types.int64, _NUMBERS, _NUMBERS, _FLAGS, types.uint8[:, :, :, ::1])
 
 
-def _cut_planes(
+def _crop_planes(
     pixels: NDArray[np.uint8],
     starts: NDArray[np.int64],
     side: int,
@@ -32,9 +32,9 @@ def _cut_planes(
     flips: NDArray[np.bool_],
     out: NDArray[np.uint8],
 ) -> None:
-    """Cut image i, (side, side, 3) from byte starts[i] of `pixels` on, at ys[i], xs[i] into out[i], (3, S, S).
+    """Crop image i, (side, side, 3) from byte starts[i] of `pixels` on, at ys[i], xs[i] into out[i], (3, S, S).
 
-    Nothing is checked here: an offset beyond `pixels` reads whatever lies there.
+    Nothing is checked here: an offset beyond `pixels` reads whatever is there.
     """
     # Unsigned throughout: with signed indices numba tests each for wrapping and LLVM no longer vectorises (3x slower).
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -62,6 +62,6 @@ def _cut_planes(
 
 
 try:
-    cut_planes = numba.njit(_SIGNATURE, nogil=True, cache=True)(_cut_planes)
+    crop_planes = numba.njit(_SIGNATURE, nogil=True, cache=True)(_crop_planes)
 except RuntimeError:  # no folder to keep machine code in can be written
-    cut_planes = numba.njit(_SIGNATURE, nogil=True)(_cut_planes)
+    crop_planes = numba.njit(_SIGNATURE, nogil=True)(_crop_planes)

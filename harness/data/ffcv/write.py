@@ -1,4 +1,4 @@
-"""Writing .beton files (FFCV's format, version 2) that any FFCV reads, and telling whole ones from torn ones.
+"""Writing .beton files (FFCV's format, version 2) that any FFCV reads, and checking that one is whole.
 
 The worker processes make the images; this process alone lays them out, in order. So the same images give the same
 bytes whatever the workers, and a worker that dies is an error: stock FFCV's writer waits for it for ever.
@@ -6,18 +6,19 @@ bytes whatever the workers, and a worker that dies is an error: stock FFCV's wri
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.base import Progress, silent
 from harness.data.ffcv.encode import Box, Item, encoded
 from harness.data.ffcv.library import IMAGE_MODES, FloatField, IntField, Reader, RGBImageField, layout
+from harness.data.prepare.manifest import StoreSettings
+from harness.data.progress import Progress, silent
 from harness.errors import DataError
+from harness.files import atomic_file
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
 PAGE = 1 << 23  # bytes; FFCV's own default. No image crosses a page.
@@ -28,47 +29,40 @@ def write_beton(
     path: Path,
     n: int,
     item: Item,
+    settings: StoreSettings,
     *,
-    side: int,
-    store_format: Literal["raw", "jpeg"] = "raw",
-    jpeg_quality: int | None = None,
     boxes: bool = False,
     workers: int = 1,
     progress: Progress = silent,
     name: Callable[[int], str] = "image {}".format,
 ) -> None:
-    """Write item(0) .. item(n - 1) to `path`: under a temporary name beside it, synced, then renamed.
+    """Write item(0) .. item(n - 1) to `path`, atomically.
 
-    item: gives (RGB square, uint8 (side, side, 3); label; box or None), picklable where workers > 1 (processes; 1
-    writes in this one). box: x, y, width, height as shares of the square. jpeg_quality: 1-95, 90 if left out.
+    item: gives (RGB image, uint8 (store_size, store_size, 3); label; box or None), picklable where workers > 1
+    (processes; 1 writes in this one). box: x, y, width, height as fractions of the image. jpeg_quality: 90 if left out.
     name: what to call image i in an error. Raises DataError, and leaves neither file nor temporary file, where an item
     fails (a HarnessError of its own passes through), a worker dies or the disk is full.
     """
-    quality = (jpeg_quality or 90) if store_format == "jpeg" else None
-    tables = _Tables(n, "jpg" if store_format == "jpeg" else "raw", side, boxes)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    jpeg, side = settings.store_format == "jpeg", settings.store_size
+    quality = (settings.jpeg_quality or 90) if jpeg else None
+    tables = _Tables(n, "jpg" if jpeg else "raw", side, boxes)
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(path) as file:
             for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
                 file.seek(tables.place(index, len(pixels)))
                 file.write(pixels)
-                tables.tell(index, label, box)
+                tables.describe(index, label, box)
                 progress(f"writing {path.name}", index + 1, n)
             tables.save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path} can't be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:
     """What is wrong with the file, as the end of a sentence that starts with its name; None where it is whole.
 
     Reads the header and the two tables, not the images: 40 ms for a million. Truncated, torn and foreign files and
-    ones of other contents are told; a flipped bit inside an image is not.
+    ones of other contents are found; a flipped bit inside an image is not.
     """
     described = _descriptors(_fields(boxes))
     try:
@@ -120,13 +114,13 @@ class _Tables:
         self._end = at + size
         return at
 
-    def tell(self, index: int, label: int, box: Box) -> None:
+    def describe(self, index: int, label: int, box: Box) -> None:
         """The image's label and box."""
         self._rows["f1"][index] = label
         if len(self._rows.dtype) > 2:
             assert box is not None, "a data set with boxes has one an image"
-            for field, share in enumerate(box, start=2):
-                self._rows[f"f{field}"][index] = share
+            for field, fraction in enumerate(box, start=2):
+                self._rows[f"f{field}"][index] = fraction
 
     def save(self, file: IO[bytes]) -> None:
         """Behind the last page the places, and the header last: it is what makes the file whole."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from pathlib import Path
 
-from harness.data.base import CropRule, Loader, LoaderChoice, Prepared, Split
+from harness.data.base import Loader, LoaderChoice, LoaderSettings, Prepared
 from harness.data.loaders.folder import FolderLoader
-from harness.data.loaders.synthetic import CHOICE, open_synthetic
+from harness.data.loaders.synthetic import open_synthetic
+from harness.data.names import Split
 from harness.data.prepare.manifest import Listing
 from harness.errors import UsageError
+from harness.placement import LoaderName
 from harness.setup import ffcv
-
-LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]
 
 
 def choose_loader(loader: LoaderName) -> LoaderChoice:
@@ -26,67 +27,43 @@ def choose_loader(loader: LoaderName) -> LoaderChoice:
     return LoaderChoice(name="folder", reason=why)
 
 
-def open_loader(
-    prepared: Prepared,
-    split: Split,
-    *,
-    batch_size: int,
-    view: CropRule,
-    seed: int,
-    shuffle: bool,
-    workers: int,
-    loader: LoaderName = "auto",
-) -> Loader:
+def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, loader: LoaderName = "auto") -> Loader:
     """The loader of one split; its `choice` says which it is and why. All of them give the same batches in raw mode.
 
-    workers: threads (FFCV) or processes (folder). Raises UsageError where the crop is larger than the stored square.
+    Raises UsageError where the crop is larger than the stored image.
     """
-    if view.crop is not None and view.crop > prepared.spec.store_size:
+    spec, size = prepared.spec, settings.crop.size
+    if size is not None and size > spec.store_size:
         raise UsageError(
-            f"a crop of {view.crop} pixels does not fit {prepared.spec.name}, stored at {prepared.spec.store_size}; "
-            f"prepare it with --size {view.crop} or more"
+            f"a crop of {size} pixels does not fit {spec.name}, stored at {spec.store_size}; "
+            f"prepare it with --size {size} or more"
         )
-    if prepared.manifest["source"]["name"] == CHOICE.name:
-        return open_synthetic(prepared, split, batch_size=batch_size, view=view, seed=seed, shuffle=shuffle)
+    if prepared.folder is None:
+        return open_synthetic(prepared, split, settings)
     choice = _choose_for(prepared, loader)
     if choice.name == "ffcv":
-        return _open_ffcv(
-            prepared, split, batch_size=batch_size, view=view, seed=seed, shuffle=shuffle, workers=workers
-        )
+        return _open_ffcv(prepared, prepared.folder, split, settings)
     return FolderLoader(
-        prepared.folder / prepared.manifest["roots"][split],
+        prepared.folder / prepared.manifest.roots[split],
         Listing.load(prepared.folder / f"{split}.jsonl"),
-        side=prepared.spec.store_size,
-        view=view,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        workers=workers,
+        settings,
+        side=spec.store_size,
         reason=choice.reason,
     )
 
 
-def _open_ffcv(
-    prepared: Prepared, split: Split, *, batch_size: int, view: CropRule, seed: int, shuffle: bool, workers: int
-) -> Loader:
+def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings) -> Loader:
     from harness.data.ffcv.loader import FfcvLoader  # imports ffcv, which not every machine has
 
     spec = prepared.spec
-    return FfcvLoader(
-        prepared.folder / f"{split}.beton",
-        images=spec.train_images if split == "train" else spec.val_images,
-        view=view,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        workers=max(1, workers),
-        boxes=spec.boxes,
-    )
+    images = spec.train_images if split == "train" else spec.val_images
+    settings = replace(settings, workers=max(1, settings.workers))
+    return FfcvLoader(folder / f"{split}.beton", settings, images=images, boxes=spec.boxes)
 
 
 def _choose_for(prepared: Prepared, loader: LoaderName) -> LoaderChoice:
     """The choice among the loaders this data set was prepared for."""
-    ready, name = prepared.manifest["loaders"], prepared.spec.name
+    ready, name = prepared.manifest.loaders, prepared.spec.name
     choice = choose_loader(loader)
     if choice.name in ready:
         return choice

@@ -17,49 +17,50 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from harness.data.augment.counter_rng import epoch_order
-from harness.data.augment.crops import Cuts, cut, draw_cuts
-from harness.data.base import Batch, CropRule, LoaderChoice
+from harness.data.augment.crops import crop_image, draw_crops
+from harness.data.base import Batch, Crops, LoaderChoice, LoaderSettings
 from harness.data.prepare.manifest import Listing
-from harness.data.resize import DECODE_ERRORS, open_rgb, to_square
+from harness.data.resize import DECODE_ERRORS, open_rgb, resize_and_centre_crop
 from harness.errors import DataError, RunFailed
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One batch to come: which images, and where each is cut."""
+class BatchPlan:
+    """One batch to come: which images, and the crop of each."""
 
     indices: NDArray[np.int64]
-    cuts: Cuts
+    crops: Crops
 
 
 class Files(Dataset[Batch | str]):
     """A plan in, its batch out; a file that fails comes back as a sentence, which any process can carry."""
 
-    def __init__(self, root: Path, listing: Listing, side: int, crop: int | None) -> None:
-        self._root, self._listing, self._side, self._crop = root, listing, side, crop
+    def __init__(self, root: Path, listing: Listing, side: int, size: int | None) -> None:
+        self._root, self._listing, self._side, self._size = root, listing, side, size
 
-    def __getitem__(self, plan: Plan) -> Batch | str:
-        images = []
-        for index, y, x, flip in zip(plan.indices, plan.cuts.ys, plan.cuts.xs, plan.cuts.flips, strict=True):
+    def __getitem__(self, plan: BatchPlan) -> Batch | str:
+        images, crops = [], plan.crops
+        for index, y, x, flip in zip(plan.indices, crops.ys, crops.xs, crops.flips, strict=True):
             path = self._root / self._listing.names[index]
             try:
-                square = to_square(open_rgb(path), self._side)
+                stored = resize_and_centre_crop(open_rgb(path), self._side)
             except DECODE_ERRORS as error:
                 return f"{path} was readable when the data was prepared and is not now ({error}); prepare it again"
-            images.append(cut(square, y, x, flip, self._crop))
+            images.append(crop_image(stored, y, x, flip, self._size))
         boxes = self._listing.boxes
         return Batch(
             images=torch.from_numpy(np.stack(images)),
             labels=torch.from_numpy(self._listing.labels[plan.indices]),
             indices=torch.from_numpy(plan.indices),
             boxes=None if boxes is None else torch.from_numpy(boxes[plan.indices]),
+            crops=crops,
         )
 
 
 class FolderLoader:
     """A Loader (see harness.data.base) over the files of one listing below `root`.
 
-    side: of the stored square that each picture is brought to. workers: processes; 0 loads in this one.
+    side: of the stored image that each file is resized to. settings.workers: processes; 0 loads in this one.
     timeout_s: how long to wait for a batch before giving up.
     """
 
@@ -67,22 +68,18 @@ class FolderLoader:
         self,
         root: Path,
         listing: Listing,
+        settings: LoaderSettings,
         *,
         side: int,
-        view: CropRule,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        workers: int,
         reason: str,
         timeout_s: float = 30.0,
     ) -> None:
         self.choice = LoaderChoice(name="folder", reason=reason)
         self.images = len(listing.names)
-        self.batches = -(-self.images // batch_size)
-        self._files = Files(root, listing, side, view.crop)
-        self._side, self._view, self._batch_size, self._seed, self._shuffle = side, view, batch_size, seed, shuffle
-        self._workers, self._timeout_s = workers, timeout_s if workers else 0.0
+        self.batches = -(-self.images // settings.batch_size)
+        self._files = Files(root, listing, side, settings.crop.size)
+        self._side, self._settings = side, settings
+        self._timeout_s = timeout_s if settings.workers else 0.0
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
         return contextlib.closing(self._run(epoch))
@@ -93,7 +90,7 @@ class FolderLoader:
                 self._files,
                 batch_size=None,  # a plan is a batch already
                 sampler=self._plans(epoch),
-                num_workers=self._workers,
+                num_workers=self._settings.workers,
                 timeout=self._timeout_s,
                 collate_fn=_as_it_is,  # type: ignore[arg-type]  # a list only where torch makes the batches
                 generator=torch.Generator(),  # its own: the global one belongs to dropout
@@ -110,13 +107,14 @@ class FolderLoader:
                 raise DataError(batch)
             yield batch
 
-    def _plans(self, epoch: int) -> list[Plan]:
-        order = epoch_order(self._seed, epoch, self.images) if self._shuffle else np.arange(self.images)
+    def _plans(self, epoch: int) -> list[BatchPlan]:
+        settings = self._settings
+        order = epoch_order(settings.seed, epoch, self.images) if settings.shuffle else np.arange(self.images)
         plans = []
-        for start in range(0, self.images, self._batch_size):
-            indices = order[start : start + self._batch_size].copy()
-            cuts = draw_cuts(self._view, self._side, seed=self._seed, epoch=epoch, indices=indices)
-            plans.append(Plan(indices=indices, cuts=cuts))
+        for start in range(0, self.images, settings.batch_size):
+            indices = order[start : start + settings.batch_size].copy()
+            crops = draw_crops(settings.crop, self._side, seed=settings.seed, epoch=epoch, indices=indices)
+            plans.append(BatchPlan(indices=indices, crops=crops))
         return plans
 
 

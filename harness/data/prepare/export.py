@@ -1,4 +1,4 @@
-"""The second pass over a data set: pictures as they are stored, and the PNG files for where there is no FFCV."""
+"""The second pass over a data set: images as they are stored, and the PNG files for where there is no FFCV."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.augment.boxes import in_square
-from harness.data.base import Progress
-from harness.data.prepare.manifest import Listing, full_disk_told
-from harness.data.resize import Picture, to_square
-from harness.data.sources.base import SourceSplit
+from harness.data.augment.boxes import box_in_centre_square
+from harness.data.prepare.manifest import Listing, disk_errors
+from harness.data.progress import Progress
+from harness.data.resize import Picture, resize_and_centre_crop
+from harness.data.sources.base import ImageDataset
 
 
-class StoredItem:
-    """Picture i as it is stored: the square, its label and its box in the square. Can be sent to writer processes."""
+class StoredImage:
+    """Image i as it is stored: pixels, label, and its box in the stored image. Can be sent to writer processes."""
 
-    def __init__(self, split: SourceSplit, side: int) -> None:
+    def __init__(self, split: ImageDataset, side: int) -> None:
         self.split, self.side = split, side
 
     def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
-        picture = self.split.item(index)
+        image = self.split.item(index)
         boxes = self.split.boxes
-        box = None if boxes is None else _stored_box(boxes[index], picture)
-        return to_square(picture, self.side), int(self.split.labels[index]), box
+        box = None if boxes is None else _stored_box(boxes[index], image)
+        return resize_and_centre_crop(image, self.side), int(self.split.labels[index]), box
 
 
-def _stored_box(box: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
-    size = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
-    return np.array(in_square(tuple(box.tolist()), *size), dtype=np.float32)
+def _stored_box(box: NDArray[np.float32], image: Picture) -> NDArray[np.float32]:
+    size = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    return np.array(box_in_centre_square(tuple(box.tolist()), *size), dtype=np.float32)
 
 
-def stored_listing(split: SourceSplit, side: int) -> Listing:
-    """The split as the folder loader reads it: names below the split's folder, boxes as they lie in the square."""
-    item, numbers = StoredItem(split, side), range(len(split))
+def stored_listing(split: ImageDataset, side: int) -> Listing:
+    """The split as the folder loader reads it: names below its folder, boxes as fractions of the stored image."""
+    item, numbers = StoredImage(split, side), range(len(split))
     if split.root is None:
         names = [_png_name(split, index) for index in numbers]
     else:
@@ -46,11 +46,11 @@ def stored_listing(split: SourceSplit, side: int) -> Listing:
     return Listing(names=names, labels=split.labels, boxes=boxes)
 
 
-def write_pngs(root: Path, split: SourceSplit, side: int, what: str, progress: Progress) -> None:
-    """Stored squares below `root` as PNG, which keeps every byte, in class folders; all of them or none."""
-    item = StoredItem(split, side)
+def write_pngs(root: Path, split: ImageDataset, side: int, what: str, progress: Progress) -> None:
+    """Stored images below `root` as PNG, which keeps every byte, in class folders; all of them or none."""
+    item = StoredImage(split, side)
     try:
-        with full_disk_told(root):
+        with disk_errors(root):
             for label in range(len(split.classes)):
                 (root / _class_folder(label)).mkdir(parents=True, exist_ok=True)
             for index in range(len(split)):
@@ -65,5 +65,5 @@ def _class_folder(label: int) -> str:
     return f"{label:04d}"
 
 
-def _png_name(split: SourceSplit, index: int) -> str:
+def _png_name(split: ImageDataset, index: int) -> str:
     return f"{_class_folder(int(split.labels[index]))}/{index:07d}.png"

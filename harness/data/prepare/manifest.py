@@ -1,18 +1,17 @@
 """What a prepared data set is, on disk: manifest.json, the listing of each split, and the care in writing both.
 
-Everything is written to a temporary name and renamed. manifest.json comes last: where it is, the rest is whole.
+Everything is written atomically. manifest.json comes last: where it is, the rest is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,10 +20,81 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError, UsageError
+from harness.data.names import Split, StoreFormat
+from harness.errors import DataError, RecordError, UsageError
+from harness.files import LockHeldError, atomic_file, remove_temporary_files, take_lock
+from harness.serialization import from_json, to_plain
+from harness.spec import DataSpec
+from variants.values import value
 
-FORMAT = 1  # of manifest.json and what lies beside it; another number is prepared anew
+FORMAT = 2  # of manifest.json; format 1 is read, too
 MANIFEST = "manifest.json"
+RESIZE = "short side to store_size, PIL bilinear, then the central square"
+
+
+@value
+class StoreSettings:
+    """How images are stored; part of what names the folder in the cache.
+
+    store_size: side of the stored image in pixels. jpeg_quality: 1-95, None for raw.
+    limit: only so many training and validation images, balanced by class; None for all.
+    """
+
+    store_size: int
+    store_format: StoreFormat = "raw"
+    jpeg_quality: int | None = None
+    limit: tuple[int, int] | None = None
+
+
+@value
+class Origin:
+    """Where the images came from: a row of `data list`, the folder given with --path, and what they are in words.
+
+    contents: only where the name alone does not say it, such as "CIFAR-10, JPEG re-encoded".
+    """
+
+    name: str
+    path: str | None = None
+    contents: str = ""
+
+
+@value
+class BadImage:
+    """A file that can't be read as an image: its number in the split, its name, and the decoder's words."""
+
+    index: int
+    name: str
+    reason: str
+
+
+@value
+class Manifest:
+    """What manifest.json says. Read strictly; `load_manifest` reads format 1, too.
+
+    classes: names by label. counts: images of each class by split. skipped: unreadable images that were left out
+    with --skip-bad-images. ignored: files left out by their suffix. roots: the folder loader's images by split,
+    relative to the manifest's folder or absolute. loaders: those this folder is ready for.
+    files: fingerprints by name, see `fingerprint`. versions: of everything that touches the bytes.
+    """
+
+    format: int = FORMAT
+    source: Origin
+    spec: DataSpec
+    settings: StoreSettings
+    classes: tuple[str, ...]
+    counts: dict[Split, dict[str, int]]
+    skipped: dict[Split, tuple[BadImage, ...]]
+    ignored: dict[Split, int]
+    resize: str = RESIZE
+    roots: dict[Split, str]
+    loaders: tuple[str, ...]
+    files: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def left_out(self) -> int:
+        """How many images were left out because they can't be read."""
+        return sum(len(bad) for bad in self.skipped.values())
 
 
 @dataclass(frozen=True)
@@ -39,7 +109,8 @@ class Listing:
         """JSON lines [label, box, name]; ASCII only, so that any file name survives."""
         boxes = [None] * len(self.names) if self.boxes is None else [[float(v) for v in box] for box in self.boxes]
         rows = zip(self.labels.tolist(), boxes, self.names, strict=True)
-        write_whole(path, lambda file: file.writelines(json.dumps(row).encode() + b"\n" for row in rows))
+        with data_file(path) as file:
+            file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
 
     @staticmethod
     def load(path: Path) -> Listing:
@@ -53,22 +124,16 @@ class Listing:
         )
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that is there whole or not at all. A full disk raises DataError and leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with full_disk_told(path), temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+@contextlib.contextmanager
+def data_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is there whole or not at all. A full disk raises DataError and leaves nothing behind."""
+    with disk_errors(path), atomic_file(path) as file:
+        yield file
 
 
 @contextlib.contextmanager
-def full_disk_told(path: Path) -> Iterator[None]:
-    """Turn a disk that is full or may not be written to into one sentence."""
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a disk that is full or read-only into a DataError of one sentence."""
     try:
         yield
     except OSError as error:
@@ -82,42 +147,29 @@ def full_disk_told(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder` against other processes, waiting for it; freed when a process ends, however it ends.
 
-    Raises UsageError where the parent process holds it, which would be a wait for ever: writer processes import the
+    Raises UsageError where the parent process holds it, since that wait would never end: writer processes import the
     main module anew, and one without a guard prepares the data again.
     """
-    with full_disk_told(folder):
+    lock = folder.with_name(folder.name + ".lock")
+    with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = take_lock(lock, wait=False)
+        except LockHeldError as held:
+            if held.holder == str(os.getppid()):
+                raise UsageError(
+                    "this script prepares data when it is imported, which its own writer processes do; "
+                    "put the call under: if __name__ == '__main__':"
+                ) from None
+            handle = take_lock(lock, wait=True)
     try:
-        _lock(handle)
-        _sweep(folder)
+        remove_temporary_files(folder)
         yield
     finally:
         os.close(handle)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed; under the lock no living one has any."""
-    for pattern in (".*.partial", ".*.tmp"):
-        for left in folder.glob(pattern):
-            left.unlink()
-
-
-def _lock(handle: int) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if os.pread(handle, 20, 0) == str(os.getppid()).encode():
-            raise UsageError(
-                "this script prepares data when it is imported, which its own writer processes do; "
-                "put the call under: if __name__ == '__main__':"
-            ) from None
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
 def fingerprint(path: Path) -> str:
@@ -132,22 +184,59 @@ def fingerprint(path: Path) -> str:
     return found.hexdigest()
 
 
-def save_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write manifest.json, whole, with the present format number."""
-    text = json.dumps({"format": FORMAT, **manifest}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
-    write_whole(folder / MANIFEST, lambda file: file.write(text.encode()))
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json, whole."""
+    text = json.dumps(to_plain(manifest), indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    with data_file(folder / MANIFEST) as file:
+        file.write(text.encode())
 
 
-def load_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole preparation, or None where it is missing, torn, of another format, or a file changed."""
+def load_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a whole preparation, or None where it is missing, torn or foreign, or a file changed.
+
+    Raises DataError where a later version of this program wrote it: that is not ours to write over.
+    """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["format"] != FORMAT:
-            return None
-        whole = all(fingerprint(folder / name) == known for name, known in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = from_json((folder / MANIFEST).read_bytes(), Manifest, _to_present_format)
+        whole = all(fingerprint(folder / name) == known for name, known in manifest.files.items())
+    except (OSError, RecordError):
         return None
-    return dict(manifest) if whole else None
+    return manifest if whole else None
+
+
+def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of any known format as FORMAT's."""
+    if plain["format"] == 1:
+        return _from_format_1(plain)
+    if plain["format"] > FORMAT:
+        raise DataError(
+            f"the prepared data has format {plain['format']}, and this version reads up to {FORMAT}; "
+            "update this program, or point HARNESS_CACHE to another folder"
+        )
+    return plain
+
+
+def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """Format 1: skipped was one list with a split in each row; no file was ignored; names as they are on disk."""
+    skipped: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    for row in plain["skipped"]:
+        bad = {"index": row["index"], "name": printable(row["name"]), "reason": row["reason"]}
+        skipped[row["split"]].append(bad)
+    return plain | {
+        "format": FORMAT,
+        "classes": [printable(name) for name in plain["classes"]],
+        "counts": {
+            split: {printable(name): count for name, count in counts.items()}
+            for split, counts in plain["counts"].items()
+        },
+        "skipped": skipped,
+        "ignored": {"train": 0, "val": 0},
+    }
+
+
+def printable(name: str) -> str:
+    r"""A file name as text that JSON can hold: bytes that are not UTF-8 become \xNN."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def versions() -> dict[str, str]:

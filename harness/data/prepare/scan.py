@@ -1,35 +1,26 @@
-"""The first pass over a data set: each picture is decoded once, broken ones are named, the training set is measured."""
+"""The first pass over a data set: each image is decoded once, broken ones are named, the training set is measured."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.base import Progress
+from harness.data.prepare.manifest import BadImage, printable
 from harness.data.prepare.statistics import Moments
-from harness.data.resize import DECODE_ERRORS, to_square
-from harness.data.sources.base import Part, SourceSplit
+from harness.data.progress import Progress
+from harness.data.resize import DECODE_ERRORS, resize_and_centre_crop
+from harness.data.sources.base import ImageDataset, Subset
 from harness.errors import DataError
 
 CHUNK = 128
 
 
-@dataclass(frozen=True)
-class BadImage:
-    """A picture that can't be used: its number in the split, its name, and the decoder's words."""
-
-    index: int
-    name: str
-    reason: str
-
-
-def check(
-    split: SourceSplit, side: int, what: str, workers: int | None, progress: Progress
+def scan_images(
+    split: ImageDataset, side: int, what: str, workers: int | None, progress: Progress
 ) -> tuple[list[BadImage], Moments]:
     """Decode all of `split`: what is broken, and sums over the rest. In threads: PIL works outside of Python's lock."""
     bad, moments, done = [], Moments(side), 0
@@ -47,16 +38,16 @@ def check(
     return bad, moments
 
 
-def without(split: SourceSplit, bad: list[BadImage]) -> SourceSplit:
-    """The split without its broken pictures. Raises DataError where none is left."""
+def without_bad_images(split: ImageDataset, bad: Sequence[BadImage]) -> ImageDataset:
+    """The split without its broken images. Raises DataError where none is left."""
     if not bad:
         return split
     if len(bad) == len(split):
         raise DataError(f"none of the {len(split)} files can be read as an image; the first is {bad[0].name}")
-    return Part(split, np.setdiff1d(np.arange(len(split)), [image.index for image in bad]))
+    return Subset(split, np.setdiff1d(np.arange(len(split)), [image.index for image in bad]))
 
 
-def refuse(bad: list[BadImage], images: int) -> None:
+def refuse_bad_images(bad: Sequence[BadImage], images: int) -> None:
     """Raise DataError that names the first and counts all, if there is any."""
     if bad:
         raise DataError(
@@ -65,20 +56,20 @@ def refuse(bad: list[BadImage], images: int) -> None:
         )
 
 
-def _chunk(split: SourceSplit, side: int, start: int) -> tuple[list[BadImage], Moments]:
+def _chunk(split: ImageDataset, side: int, start: int) -> tuple[list[BadImage], Moments]:
     bad, moments = [], Moments(side)
-    for index, square in _squares(split, side, range(start, min(start + CHUNK, len(split)))):
-        if isinstance(square, str):
-            bad.append(BadImage(index, split.name(index), square))
+    for index, image in _decoded(split, side, range(start, min(start + CHUNK, len(split)))):
+        if isinstance(image, str):
+            bad.append(BadImage(index=index, name=printable(split.name(index)), reason=image))
         else:
-            moments.add(square)
+            moments.add(image)
     return bad, moments
 
 
-def _squares(split: SourceSplit, side: int, indices: range) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+def _decoded(split: ImageDataset, side: int, indices: range) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     for index in indices:
         try:
-            yield index, to_square(split.item(index), side)
+            yield index, resize_and_centre_crop(split.item(index), side)
         except DECODE_ERRORS as error:
             yield index, _reason(error)
 

@@ -1,4 +1,4 @@
-"""What the paper's recipe needs to know of a training set: mean image, standard deviations, RGB covariance.
+"""Statistics of a training set for the paper's recipe: mean image, standard deviations, RGB covariance.
 
 Sums are kept as integers, so they are exact and don't depend on the order or the number of threads.
 """
@@ -32,18 +32,18 @@ class Statistics:
 
 
 class Moments:
-    """Running sums over stored squares of one side. int64 holds 2^63 / 255^2 / 256^2 = 2 billion squares of 256."""
+    """Running sums over stored images of one side. int64 holds 2^63 / 255^2 / 256^2 = 2 billion images of 256x256."""
 
     def __init__(self, side: int) -> None:
         self.count = 0
         self._sum = np.zeros((side, side, 3), dtype=np.int64)
         self._products = np.zeros((3, 3), dtype=np.int64)
 
-    def add(self, square: NDArray[np.uint8]) -> None:
-        """`square`: (R, R, 3). The products of one square stay below 2^53, so float64 gives them exactly."""
-        pixels = square.reshape(-1, 3).astype(np.float64)
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """`image`: (R, R, 3). The products of one image stay below 2^53, so float64 gives them exactly."""
+        pixels = image.reshape(-1, 3).astype(np.float64)
         self.count += 1
-        self._sum += square
+        self._sum += image
         self._products += (pixels.T @ pixels).astype(np.int64)
 
     def merge(self, other: Moments) -> None:
@@ -59,7 +59,7 @@ class Moments:
         covariance = self._products / pixels - np.outer(channel, channel)
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = values[::-1], vectors[:, ::-1]
-        values = np.where(values > 1e-9 * values[0], values, 0.0)  # grey images: rounding must not look like a colour
+        values = np.where(values > 1e-9 * values[0], values, 0.0)  # grey images: rounding must not count as colour
         signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(3)])
         return Statistics(
             mean=mean.transpose(2, 0, 1).astype(np.float32),

@@ -1,15 +1,17 @@
-"""The data sets by name, one row each. To add one: a file beside these with its `open` function, and a row here."""
+"""The data sets by name, one row each. To add one: a file in this folder with its `open` function, and a row here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.sources.base import Source, Splits
-from harness.errors import DataError, UsageError, unknown
+from harness.data.progress import Progress
+from harness.data.sources.base import DataSource, Splits
+from harness.errors import UsageError, unknown
 
-if TYPE_CHECKING:  # base loads torch, and a list of names should not
-    from harness.data.base import Progress
+if TYPE_CHECKING:  # these load torch and pydantic, and a list of names should not
+    from harness.data.base import Prepared
+    from harness.data.prepare.manifest import StoreSettings
 
 
 def _fashion_mnist(path: Path | None, cache: Path, progress: Progress) -> Splits:
@@ -44,78 +46,71 @@ def _imagenet_boxes(path: Path | None, cache: Path, progress: Progress) -> Split
     return open_located(_given(path), progress)
 
 
-def _synthetic(path: Path | None, cache: Path, progress: Progress) -> Splits:
-    raise DataError("synthetic images are made in memory and can't be written; use --data synthetic without preparing")
+def _synthetic(settings: StoreSettings, progress: Progress) -> Prepared:
+    from harness.data.loaders.synthetic import prepare_synthetic
+
+    return prepare_synthetic(settings, progress)
 
 
 def _given(path: Path | None) -> Path:
     if path is None:
-        raise UsageError("this data set needs the folder it lies in; add --path FOLDER")
+        raise UsageError("this data set needs the folder of its images; add --path FOLDER")
     return path
 
 
 _ROWS = (
-    Source(
+    DataSource(
         name="fashion_mnist",
-        meaning="70,000 garments in 10 classes, grey 28x28 shown as three channels; fetched on its own",
+        description="70,000 garments in 10 classes, grey 28x28 shown as three channels; fetched on its own",
         classes=10,
-        needs_path=False,
-        boxes=False,
         open=_fashion_mnist,
     ),
-    Source(
+    DataSource(
         name="cifar10",
-        meaning="60,000 photos in 10 classes, 32x32; fetched by torchvision, or --path to its batches or class folders",
+        description="60,000 photos in 10 classes, 32x32; fetched, or --path to its batches or class folders",
         classes=10,
-        needs_path=False,
-        boxes=False,
         open=_cifar10,
     ),
-    Source(
+    DataSource(
         name="imagenet",
-        meaning="ILSVRC-2012: --path to train/ and val/ with one folder a class (torchvision's ImageNet layout)",
+        description="ILSVRC-2012: --path to train/ and val/ with one folder a class, or to Kaggle's folder as unpacked",
         classes=1000,
         needs_path=True,
-        boxes=False,
         open=_folder,
     ),
-    Source(
+    DataSource(
         name="imagenet_boxes",
-        meaning="the images of ILSVRC-2012 with CLS-LOC boxes: --path to the ILSVRC folder, first box of each image",
+        description="the images of ILSVRC-2012 with CLS-LOC boxes, the first of each image: --path to ILSVRC/",
         classes=1000,
         needs_path=True,
         boxes=True,
         open=_imagenet_boxes,
     ),
-    Source(
+    DataSource(
         name="folder",
-        meaning="your own images: --path to train/ and val/ with one folder a class",
+        description="your own images: --path to train/ and val/ (or test/) with one folder a class",
         classes=None,
         needs_path=True,
-        boxes=False,
         open=_folder,
     ),
-    Source(
+    DataSource(
         name="boxes",
-        meaning="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks with a box head",
+        description="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks with a box head",
         classes=10,
-        needs_path=False,
         boxes=True,
         open=_boxes,
     ),
-    Source(
+    DataSource(
         name="synthetic",
-        meaning="coloured discs on noise, made in memory from a seed; no files, for tests and timing",
+        description="coloured discs on noise, made in memory from a seed; no files, for tests and timing",
         classes=10,
-        needs_path=False,
-        boxes=False,
-        open=_synthetic,
+        generate=_synthetic,
     ),
 )
 SOURCES = {source.name: source for source in _ROWS}
 
 
-def source_named(name: str) -> Source:
+def source_named(name: str) -> DataSource:
     """Raises UsageError with a suggestion."""
     if name not in SOURCES:
         raise unknown("data set", name, SOURCES, "python -m harness data list")

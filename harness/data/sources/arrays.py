@@ -1,4 +1,4 @@
-"""A split whose pictures lie in memory as one array: what small, fixed data sets come as."""
+"""A split whose images are one array in memory: what small, fixed data sets come as."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 
 
 class ArraySplit:
-    """images: uint8, (N, H, W) shown as three equal channels, or (N, H, W, 3). See sources.SourceSplit."""
+    """images: uint8, (N, H, W) shown as three equal channels, or (N, H, W, 3). See sources.base.ImageDataset."""
 
     root: Path | None = None
     boxes: NDArray[np.float32] | None = None
+    ignored = 0
 
     def __init__(
-        self, what: str, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]
+        self,
+        what: str,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        classes: tuple[str, ...],
+        contents: str = "",
     ) -> None:
+        self.contents = contents
         self.what, self.images, self.labels, self.classes = what, images, labels, classes
         self.listing = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
 

@@ -1,6 +1,6 @@
-"""What a source of images is: two splits of pictures with labels, before anything is stored.
+"""What a source of images is: two splits of images with labels, before anything is stored.
 
-A split gives pictures by number, in an order that is the same on every machine, and can be sent to writer processes.
+A split gives images by number, in an order that is the same on every machine, and can be sent to writer processes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.progress import Progress
 from harness.data.resize import Picture
 from harness.errors import UsageError
 from variants.values import value
 
-if TYPE_CHECKING:  # base loads torch, and a list of names should not
-    from harness.data.base import Progress
+if TYPE_CHECKING:  # these load torch and pydantic, and a list of names should not
+    from harness.data.base import Prepared
+    from harness.data.prepare.manifest import StoreSettings
 
 
-class SourceSplit(Protocol):
-    """One split of a source.
+class ImageDataset(Protocol):
+    """One split of a source, as a map-style data set.
 
-    root: the folder its files lie in by `name`, or None where the pictures are no files of their own.
-    labels: int64, (N,). boxes: float32, (N, 4), shares of each picture, or None. listing: sha256 in hex over what
-    identifies the pictures: names, labels and sizes of files, or the pixels themselves.
+    root: the folder its files are in by `name`, or None where the images are no files of their own.
+    labels: int64, (N,). boxes: float32, (N, 4), fractions of each image, or None. listing: sha256 in hex over what
+    identifies the images: names, labels and sizes of files, or the pixels themselves.
+    ignored: files left out because of their suffix. contents: what the images are, where the source's name alone does
+    not say it.
     """
 
     classes: tuple[str, ...]
@@ -34,37 +38,45 @@ class SourceSplit(Protocol):
     boxes: NDArray[np.float32] | None
     listing: str
     root: Path | None
+    ignored: int
+    contents: str
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str: ...
 
     def item(self, index: int) -> Picture:
-        """Raises one of squares.DECODE_ERRORS where the picture is broken."""
+        """Raises one of resize.DECODE_ERRORS where the image is broken."""
         ...
 
 
-Splits: TypeAlias = tuple[SourceSplit, SourceSplit]  # train, val
+Splits: TypeAlias = tuple[ImageDataset, ImageDataset]  # train, val
 
 
 @value
-class Source:
-    """One row. `open(path, cache, progress)` gives the two splits; it downloads into `cache` where it has to."""
+class DataSource:
+    """One row: a data set by name, with either `open` or `generate`.
+
+    open(path, cache, progress): the two splits; it downloads into `cache` where it has to.
+    generate(settings, progress): the whole data set, for images that are made in memory and never stored.
+    """
 
     name: str
-    meaning: str
+    description: str
     classes: int | None  # None: as many as the folder has
-    needs_path: bool
-    boxes: bool
-    open: Callable[[Path | None, Path, Progress], Splits]
+    needs_path: bool = False
+    boxes: bool = False
+    open: Callable[[Path | None, Path, Progress], Splits] | None = None
+    generate: Callable[[StoreSettings, Progress], Prepared] | None = None
 
 
-class Part:
-    """Some pictures of a split, by their numbers in it (ascending)."""
+class Subset:
+    """Some images of a split, by their numbers in it (ascending)."""
 
-    def __init__(self, whole: SourceSplit, kept: NDArray[np.int64]) -> None:
+    def __init__(self, whole: ImageDataset, kept: NDArray[np.int64]) -> None:
         self.whole, self.kept = whole, kept
         self.classes, self.root = whole.classes, whole.root
+        self.ignored, self.contents = whole.ignored, whole.contents
         self.labels = whole.labels[kept]
         self.boxes = None if whole.boxes is None else whole.boxes[kept]
         self.listing = hashlib.sha256(whole.listing.encode() + kept.astype("<i8").tobytes()).hexdigest()
@@ -79,8 +91,8 @@ class Part:
         return self.whole.item(int(self.kept[index]))
 
 
-def balanced(split: SourceSplit, count: int) -> Part:
-    """The first `count` pictures of a shuffle (always the same one) that takes the classes in turn.
+def balanced(split: ImageDataset, count: int) -> Subset:
+    """The first `count` images of a shuffle (always the same one) that takes the classes in turn.
 
     Class sizes differ by one at most, as long as no class runs out.
     """
@@ -93,4 +105,4 @@ def balanced(split: SourceSplit, count: int) -> Part:
         places = np.flatnonzero(labels == label)
         turn[places] = np.arange(len(places))
     first = np.argsort(turn, kind="stable")[:count]
-    return Part(split, np.sort(shuffled[first]))
+    return Subset(split, np.sort(shuffled[first]))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.base import Progress
+from harness.data.progress import Progress
 from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import Splits
 from harness.data.sources.class_folders import open_class_folders
 from harness.errors import DataError
 
 BATCHES = "cifar-10-batches-py"
+ORIGINAL = "CIFAR-10, the original batches"  # torchvision checks their MD5 sums
 
 
 def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
@@ -25,7 +26,17 @@ def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
         return _batches(root.parent, download=False)
     if (root / BATCHES).is_dir():
         return _batches(root, download=False)
-    return open_class_folders(root, progress, val_names=("test", "val"))
+    train, val = open_class_folders(root, progress, val_names=("test", "val"))
+    for split in (train, val):
+        split.contents = _class_folder_contents([*train.names, *val.names])
+    return train, val
+
+
+def _class_folder_contents(names: list[str]) -> str:
+    """What class folders hold. JPEG loses pixels, so errors on such images are not errors on CIFAR-10."""
+    if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
+        return "CIFAR-10, JPEG re-encoded"
+    return "CIFAR-10 in class folders"
 
 
 def _batches(root: Path, download: bool) -> Splits:
@@ -37,7 +48,7 @@ def _batches(root: Path, download: bool) -> Splits:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"CIFAR-10 can't be had from {root} ({reason}); download it elsewhere and add --path FOLDER, "
+            f"CIFAR-10 can't be read from {root} ({reason}); download it elsewhere and add --path FOLDER, "
             f"with {BATCHES}/ or with train/ and test/ in it"
         ) from error
     return (_split("train", parts[0]), _split("test", parts[1]))
@@ -45,4 +56,4 @@ def _batches(root: Path, download: bool) -> Splits:
 
 def _split(what: str, part: object) -> ArraySplit:
     labels = np.array(part.targets, dtype=np.int64)  # type: ignore[attr-defined]  # torchvision has no types
-    return ArraySplit(f"CIFAR-10 {what}", part.data, labels, tuple(part.classes))  # type: ignore[attr-defined]
+    return ArraySplit(f"CIFAR-10 {what}", part.data, labels, tuple(part.classes), ORIGINAL)  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Your own images, and ImageNet: train/ and val/ with one folder a class, read as torchvision's ImageFolder reads them.
 
-Classes are the sorted names of train's folders, pictures are sorted by path. Every file counts as a picture, whatever
-its name ends in, except hidden ones: what doesn't decode is told, not passed over.
+Classes are the sorted names of train's folders, images are sorted by path. Files whose suffix is none of IMAGE_SUFFIXES
+are ignored and counted. A val/ without class folders is read where labels are found beside it (see val_labels.py).
 """
 
 from __future__ import annotations
@@ -10,19 +10,35 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.base import Progress
+from harness.data.progress import Progress
 from harness.data.resize import open_rgb
+from harness.data.sources.layouts import (
+    IMAGE_SUFFIXES,
+    child,
+    find_root,
+    flat_images,
+    is_flat,
+    is_image,
+    list_folder,
+    refuse_archives,
+    unreadable,
+)
+from harness.data.sources.val_labels import find_labels, how_to_sort, labels_for
 from harness.errors import DataError
 
 
-class FileSplit:
-    """Pictures in files below `root`; see sources.SourceSplit. sizes: of the files, in bytes."""
+class ImageFiles:
+    """Images in files below `root`; see sources.base.ImageDataset. sizes: of the files, in bytes.
+
+    names: CLASS/FILE, which the listing is made of. paths: where the files are below `root`, where that differs.
+    """
+
+    contents = ""
 
     def __init__(
         self,
@@ -32,10 +48,13 @@ class FileSplit:
         labels: NDArray[np.int64],
         sizes: Iterable[int],
         boxes: NDArray[np.float32] | None = None,
+        ignored: int = 0,
+        paths: list[str] | None = None,
     ) -> None:
         self.root: Path | None = root
-        self.classes, self.names, self.labels, self.boxes = classes, names, labels, boxes
-        rows = (f"{n}\0{k}\0{s}\n" for n, k, s in zip(names, labels.tolist(), sizes, strict=True))
+        self.classes, self.names, self.labels, self.boxes, self.ignored = classes, names, labels, boxes, ignored
+        self.sizes, self.paths = list(sizes), names if paths is None else paths
+        rows = (f"{n}\0{k}\0{s}\n" for n, k, s in zip(names, labels.tolist(), self.sizes, strict=True))
         listed = hashlib.sha256("".join(rows).encode(errors="surrogateescape"))
         listed.update("\0".join(classes).encode(errors="surrogateescape"))
         listed.update(b"" if boxes is None else boxes.tobytes())
@@ -52,28 +71,48 @@ class FileSplit:
 
     def _path(self, index: int) -> Path:
         assert self.root is not None
-        return self.root / self.names[index]
+        return self.root / self.paths[index]
 
 
 def open_class_folders(
-    path: Path, progress: Progress, val_names: tuple[str, ...] = ("val",)
-) -> tuple[FileSplit, FileSplit]:
-    """The two splits below `path`. Raises DataError in one sentence for all that isn't there or doesn't fit."""
-    root = path.expanduser().absolute()
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give the one that holds train/ and val/ with --path")
-    train = _split(_child(root, ("train",)), None, progress)
-    return train, _split(_child(root, val_names), train.classes, progress)
+    path: Path, progress: Progress, val_names: tuple[str, ...] = ("val", "test")
+) -> tuple[ImageFiles, ImageFiles]:
+    """The two splits below `path`; the second is the first of `val_names` that is there.
+
+    Raises DataError in one sentence for all that is missing or doesn't fit.
+    """
+    root = find_root(path, val_names)
+    train = _split(child(root, ("train",), val_names), None, progress)
+    folder = child(root, val_names, val_names)
+    if is_flat(folder):
+        return train, _flat_split(folder, train.classes, progress)
+    return train, _split(folder, train.classes, progress)
 
 
-def _child(root: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(f"{root} has no folder {names[0]}/; it needs train/ and {names[0]}/, each with one folder a class")
+def _flat_split(folder: Path, classes: tuple[str, ...], progress: Progress) -> ImageFiles:
+    """Read as if the files were sorted into class folders, so that the listing is the same as of sorted ones."""
+    place = find_labels(folder)
+    if place is None:
+        raise DataError(f"{folder} holds images that are not in class folders; {how_to_sort(folder)}")
+    images, ignored = flat_images(folder)
+    progress(f"listing {folder.name} images", len(images), None)
+    labels = labels_for([path for path, _ in images], place)
+    known = {name: label for label, name in enumerate(classes)}
+    if strange := sorted(set(labels.values()) - set(known)):
+        raise DataError(f"{place} names a class '{strange[0]}' that train/ lacks; the two need the same classes")
+    rows = sorted((labels[path], Path(path).name, path, size) for path, size in images)
+    return ImageFiles(
+        folder,
+        classes,
+        [f"{name}/{file}" for name, file, _, _ in rows],
+        np.array([known[name] for name, _, _, _ in rows], dtype=np.int64),
+        [size for _, _, _, size in rows],
+        ignored=ignored,
+        paths=[path for _, _, path, _ in rows],
+    )
 
 
-def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> FileSplit:
+def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> ImageFiles:
     """`classes`: those of the training set, which the validation set may not exceed; None for the training set."""
     found = _class_folders(root)
     if classes is not None and (strange := [name for name in found if name not in classes]):
@@ -81,46 +120,48 @@ def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> F
             f"{root} has a class '{strange[0]}' that train/ lacks ({len(strange)} of {len(found)} classes are so); "
             "the two need the same class folders"
         )
-    known = classes or tuple(found)
-    names: list[str] = []
-    labels: list[int] = []
-    sizes: list[int] = []
+    known = {name: label for label, name in enumerate(classes or found)}
+    names, labels, sizes = list[str](), list[int](), list[int]()
+    ignored = 0
     for name in found:
-        files, label = _files(root / name), known.index(name)
+        files, others = _files(root / name)
         if classes is None and not files:
-            raise DataError(f"{root / name} holds no images; fill it, or remove the folder")
+            raise DataError(f"{root / name} holds no images{_seen(others)}; fill it, or remove the folder")
         names += [f"{name}/{file}" for file, _ in files]
         sizes += [size for _, size in files]
-        labels += [label] * len(files)
+        labels += [known[name]] * len(files)
+        ignored += others
         progress(f"listing {root.name} images", len(names), None)
     if not names:
-        raise DataError(f"{root} holds no images; it needs one folder a class with images in it")
-    return FileSplit(root, known, names, np.array(labels, dtype=np.int64), sizes)
+        raise DataError(f"{root} holds no images{_seen(ignored)}; it needs one folder a class with images in it")
+    return ImageFiles(root, tuple(known), names, np.array(labels, dtype=np.int64), sizes, ignored=ignored)
+
+
+def _seen(others: int) -> str:
+    return f" ({others} files that end in none of {' '.join(IMAGE_SUFFIXES)})" if others else ""
 
 
 def _class_folders(root: Path) -> list[str]:
-    try:
-        entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
-    except OSError as error:
-        _unreadable(error)
+    entries = list_folder(root)
     found = sorted(entry.name for entry in entries if entry.is_dir())
     if not found:
-        flat = "images, but not in class folders" if entries else "no images"
-        raise DataError(f"{root} holds {flat}; it needs one folder a class with images in it")
+        refuse_archives(root, [entry.name for entry in entries])
+        what = "images, but not in class folders" if any(is_image(entry.name) for entry in entries) else "no images"
+        raise DataError(f"{root} holds {what}; it needs one folder a class with images in it")
     return found
 
 
-def _files(folder: Path) -> list[tuple[str, int]]:
-    """Files below `folder` with their sizes, in ImageFolder's order; hidden ones are left out."""
-    found = []
-    for place, _, files in sorted(os.walk(folder, followlinks=True, onerror=_unreadable)):
+def _files(folder: Path) -> tuple[list[tuple[str, int]], int]:
+    """Images below `folder` with their sizes, in ImageFolder's order; how many files are none. Hidden ones left out."""
+    found, others = list[tuple[str, int]](), 0
+    for place, _, files in sorted(os.walk(folder, followlinks=True, onerror=unreadable)):
         below = os.path.relpath(place, folder)
         for file in sorted(files):
-            if not file.startswith("."):
-                size = os.stat(os.path.join(place, file)).st_size  # noqa: PTH116, PTH118  # a million times: Path is slow
-                found.append((file if below == "." else f"{below}/{file}", size))
-    return found
-
-
-def _unreadable(error: OSError) -> NoReturn:
-    raise DataError(f"{error.filename} can't be read ({(error.strerror or 'no reason given').lower()})") from error
+            if file.startswith("."):
+                continue
+            if not is_image(file):
+                others += 1
+                continue
+            size = os.stat(os.path.join(place, file)).st_size  # noqa: PTH116, PTH118  # a million times: Path is slow
+            found.append((file if below == "." else f"{below}/{file}", size))
+    return found, others

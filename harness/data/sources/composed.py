@@ -1,4 +1,4 @@
-"""Pictures with a known box: a garment of Fashion-MNIST, scaled, somewhere on a larger canvas of noise.
+"""Images with a known box: a garment of Fashion-MNIST, scaled, somewhere on a larger canvas of noise.
 
 It lets a network with a box head train on any machine. Sizes and places are a function of (split, image) alone.
 """
@@ -22,9 +22,10 @@ INK = 24  # a garment's box bounds its pixels above this grey level
 
 
 class ComposedSplit:
-    """Garments of `plain` on canvases; see sources.SourceSplit. `number` tells the splits' draws apart."""
+    """Garments of `plain` on canvases; see sources.base.ImageDataset. number: of the split, 0 or 1."""
 
     root: Path | None = None
+    ignored, contents = 0, ""
 
     def __init__(self, plain: ArraySplit, number: int) -> None:
         self.plain, self.number = plain, number
@@ -57,7 +58,7 @@ class ComposedSplit:
         return np.floor(uniforms.T * (spare + 1)).astype(np.int64)
 
     def _boxes(self) -> NDArray[np.float32]:
-        """The hull of each garment's ink, in shares of the canvas."""
+        """The hull of each garment's ink, as fractions of the canvas."""
         ink = self.plain.images > INK
         hulls = [_hull(np.any(ink, axis=axis)) for axis in (1, 2)]  # across, down
         scale = self.sides / ink.shape[1]

@@ -1,6 +1,6 @@
 """Fashion-MNIST, the data set that comes by itself: from Debian's package without root, or torchvision's download.
 
-70,000 grey pictures of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT licence).
+70,000 grey images of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT licence).
 Debian compressed the files anew, so what is checked is the sum of the bytes inside.
 """
 
@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.base import Progress
-from harness.data.prepare.manifest import full_disk_told, write_whole
+from harness.data.prepare.manifest import data_file, disk_errors
+from harness.data.progress import Progress
 from harness.data.sources.arrays import ArraySplit
 from harness.errors import DataError, HarnessError
 from harness.setup import debian
 from harness.setup.steps import SetupError, Steps
 
 PACKAGE = "dataset-fashion-mnist"
-SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where the package lies when root installed it
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where the package is when root installed it
 SUMS = {  # sha256 of the unpacked IDX files
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -87,7 +87,7 @@ def _read(folder: Path) -> dict[str, bytes]:
 def _from_debian(home: Path, progress: Progress) -> dict[str, bytes]:
     """apt-get download and unpack, without root; only the four files are kept."""
     progress("fetching Fashion-MNIST from Debian, 31 MB", 0, None)
-    with full_disk_told(home):
+    with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         work = Path(scratch)
@@ -115,7 +115,8 @@ def _from_torchvision(home: Path, progress: Progress) -> dict[str, bytes]:
 def _keep(folder: Path, home: Path) -> dict[str, bytes]:
     files = _read(folder)
     for name, data in files.items():
-        write_whole(home / name, lambda file, data=data: file.write(data))  # type: ignore[misc]  # binds now
+        with data_file(home / name) as file:
+            file.write(data)
     return files
 
 

@@ -1,6 +1,6 @@
-"""The pictures of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside Annotations/CLS-LOC/{train,val}.
+"""The images of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside Annotations/CLS-LOC/{train,val}.
 
-About 544,000 training and all 50,000 validation pictures have them. A network here gives one box, so a picture's box
+About 544,000 training and all 50,000 validation images have them. A network here gives one box, so a image's box
 is its first annotated object of its class; that is the reading, and the challenge's own measure allows any of them.
 """
 
@@ -10,18 +10,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.data.base import Progress
-from harness.data.sources.class_folders import FileSplit, open_class_folders
+from harness.data.progress import Progress
+from harness.data.sources.class_folders import ImageFiles, open_class_folders
+from harness.data.sources.val_labels import LARGEST_XML
 from harness.errors import DataError
 
-LARGEST_XML = 1 << 20  # bytes; real annotations have a few thousand
 Box = tuple[float, float, float, float]
 
 
-def open_located(path: Path, progress: Progress) -> tuple[FileSplit, FileSplit]:
-    """path: the ILSVRC folder. Val pictures lie in class folders, as everywhere here; their XML files may lie flat."""
+def open_located(path: Path, progress: Progress) -> tuple[ImageFiles, ImageFiles]:
+    """path: the ILSVRC folder. Validation images may be in class folders or not, and their XML files, too."""
     root = path.expanduser().absolute()
     notes = root / "Annotations" / "CLS-LOC"
     if not notes.is_dir():
@@ -30,7 +29,7 @@ def open_located(path: Path, progress: Progress) -> tuple[FileSplit, FileSplit]:
     return _located(train, notes / "train", progress), _located(val, notes / "val", progress)
 
 
-def _located(split: FileSplit, notes: Path, progress: Progress) -> FileSplit:
+def _located(split: ImageFiles, notes: Path, progress: Progress) -> ImageFiles:
     kept, boxes = [], []
     for index, name in enumerate(split.names):
         file = (notes / name).with_suffix(".xml")
@@ -43,13 +42,15 @@ def _located(split: FileSplit, notes: Path, progress: Progress) -> FileSplit:
     if not kept:
         raise DataError(f"{notes} has no annotation for any image of {split.root}")
     assert split.root is not None
-    names = [split.names[index] for index in kept]
-    sizes = [(split.root / name).stat().st_size for name in names]
-    return FileSplit(split.root, split.classes, names, split.labels[kept], sizes, _array(boxes))
+    names, paths = ([column[i] for i in kept] for column in (split.names, split.paths))
+    sizes = [split.sizes[i] for i in kept]
+    boxed = np.array(boxes, dtype=np.float32)
+    labels = split.labels[kept]
+    return ImageFiles(split.root, split.classes, names, labels, sizes, boxed, split.ignored, paths)
 
 
 def read_box(file: Path) -> Box:
-    """The first object's box in shares of the picture, from a Pascal VOC file. Raises DataError for anything else.
+    """The first object's box as fractions of the image, from a Pascal VOC file. Raises DataError for anything else.
 
     A document type is refused, since entities defined there could unpack to gigabytes; so is a file above 1 MiB.
     """
@@ -69,7 +70,3 @@ def read_box(file: Path) -> Box:
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise DataError(f"{file} has a box ({left:g}, {top:g}, {right:g}, {bottom:g}) outside of {width:g}x{height:g}")
     return (left / width, top / height, (right - left) / width, (bottom - top) / height)
-
-
-def _array(boxes: list[Box]) -> NDArray[np.float32]:
-    return np.array(boxes, dtype=np.float32)

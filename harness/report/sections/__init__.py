@@ -1,10 +1,10 @@
-"""The sections of the report, in order. To add one: write `section(given)` in a file beside these, add a line here."""
+"""The sections of the report, in order. To add one: write `section(report)` in a file beside these, add a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.report.material import Material
+from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
@@ -19,7 +19,7 @@ from harness.report.sections import (
     training,
 )
 
-SECTIONS: tuple[Callable[[Material], Section], ...] = (
+SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     setup.section,
     errors.section,
     differences.section,

@@ -1,26 +1,28 @@
-"""The ledger of a later article about the network: what it says, what the sources say, which variant tries it out."""
+"""The statements of a later article about the network: what it says, what the sources say, which variant builds it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Literal
 
-from harness.report.material import Material
-from harness.report.model import Column, Paragraph, Section, Table
+from harness.report.data import ReportData
+from harness.report.model import Paragraph, Section
 from harness.report.text import NONE, listed
+from harness.tables import Column, Table
 
 VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "partly", "false", "unclear")
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """One row a statement, in the article's order."""
-    counts = Counter(claim.verdict for claim in given.article)
-    ran = {name for setting in given.evidence.settings for name in setting.arms}
-    told = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
+    counts = Counter(claim.verdict for claim in report.article)
+    ran = {name for setting in report.evidence.settings for name in setting.runs}
+    numbers = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
     intro = (
-        f"A widely read article describes this network in {len(given.article)} statements that can be checked: {told}. "
+        f"A widely read article makes {len(report.article)} statements about this network that can be checked: "
+        f"{numbers}. "
         "The verdicts rest on the sources named, not on runs. A variant in the last column builds what the statement "
-        "says, so that anyone can see what would follow from it; an asterisk marks one that was run for this report."
+        "says. An asterisk marks a variant that was run for this report."
     )
     table = Table(
         caption="The article's statements.",
@@ -33,10 +35,10 @@ def section(given: Material) -> Section:
         ),
         rows=tuple(
             (str(claim.number), claim.says, claim.verdict, claim.evidence, _variants(claim.variants, ran))
-            for claim in given.article
+            for claim in report.article
         ),
     )
-    return Section(title="The article's ledger", blocks=(Paragraph(text=intro), table) if given.article else ())
+    return Section(title="An article's statements", blocks=(Paragraph(text=intro), table) if report.article else ())
 
 
 def _variants(names: tuple[str, ...], ran: set[str]) -> str:

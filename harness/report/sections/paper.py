@@ -1,4 +1,4 @@
-"""The paper's claims, one by one: what was claimed, what these runs say to it, and what it takes to decide."""
+"""The paper's claims, one by one: what was claimed, what these runs measured, and what is needed to decide."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Iterator, Sequence
 
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.report.arithmetic import settle
-from harness.report.claims import Claim, Judgement, Verdict, tally
+from harness.report.claims import Claim, Judgement, Verdict, verdict_counts
+from harness.report.data import ReportData
 from harness.report.evidence import METRICS, Metric
-from harness.report.material import Material
-from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.text import NONE, points_with_interval, published_points
+from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """The paper's table of claims, then every other published difference that no run bears on."""
-    blocks: list[Block] = [_table(given)] if given.paper else []
-    if given.judgements:
-        text = f"Published differences in the catalogue, of all families: {tally(given.judgements)}."
+    blocks: list[Block] = [_table(report)] if report.paper else []
+    if report.judgements:
+        text = f"Published differences in the catalogue, of all families: {verdict_counts(report.judgements)}."
         blocks.append(Paragraph(text=text))
-    not_run = [judgement.claim for judgement in given.judgements if judgement.verdict == "not run"]
+    not_run = [judgement.claim for judgement in report.judgements if judgement.verdict == "not run"]
     blocks += [_not_run(not_run)] if not_run else []
     return Section(title="What is published, claim by claim", blocks=tuple(blocks))
 
 
-def _table(given: Material) -> Table:
+def _table(report: ReportData) -> Table:
     return Table(
         caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on; what was "
         "measured here may be on others.",
@@ -35,42 +36,43 @@ def _table(given: Material) -> Table:
             Column(heading="Verdict"),
             Column(heading="What decides it", share=1),
         ),
-        rows=tuple((claim.section, claim.statement, *_settled(given, claim), claim.needs) for claim in given.paper),
+        rows=tuple((claim.section, claim.statement, *_settled(report, claim), claim.needs) for claim in report.paper),
         notes=(
             "Measured here: differences in points over seeds, as in the section on differences; counts are taken from "
             "the layer table, without a run. Claims whose measure the records don't hold (iterations to converge, say) "
-            "stand as not run.",
+            "are listed as not run.",
         ),
     )
 
 
-def _settled(given: Material, claim: PaperClaim) -> tuple[str, str]:
+def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
     """What was measured, and the verdict: of several tests, the one shared by all or inconclusive."""
     if claim.decided_by == "outside":
         return NONE, "not run"
     if claim.decided_by == "arithmetic":
-        found = [settle(test, given.catalog[test.variant].spec) for test in claim.tests]
+        found = [settle(test, report.catalog[test.variant].spec) for test in claim.tests]
         return ", ".join(text for text, _ in found), _shared({verdict for _, verdict in found})
-    judged = list(_judgements(given, claim))
-    return ", ".join(filter(None, map(_seen, judged))) or NONE, _shared({judgement.verdict for judgement in judged})
+    judgements = list(_judgements(report, claim))
+    measured = ", ".join(filter(None, map(_difference, judgements))) or NONE
+    return measured, _shared({judgement.verdict for judgement in judgements})
 
 
 def _shared(verdicts: set[Verdict]) -> str:
     return next(iter(verdicts)) if len(verdicts) == 1 else ("inconclusive" if verdicts else "not run")
 
 
-def _seen(judgement: Judgement) -> str | None:
+def _difference(judgement: Judgement) -> str | None:
     """A difference; the error of one net on other images says nothing beside the paper's."""
     if judgement.comparison is None or judgement.claim.versus is None:
         return None
     return f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
 
 
-def _judgements(given: Material, claim: PaperClaim) -> Iterator[Judgement]:
+def _judgements(report: ReportData, claim: PaperClaim) -> Iterator[Judgement]:
     for test in claim.tests:
         metric = _metric(test)
         if metric is not None and test.expected is not None:
-            yield given.judge(
+            yield report.judge(
                 Claim(
                     variant=test.variant,
                     versus=test.versus,

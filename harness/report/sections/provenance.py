@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any
 
-from harness.records.files import SUMS, read_whole
-from harness.records.record import TEXT_LIMIT
-from harness.records.store import RunRecord
-from harness.report.material import Material
-from harness.report.model import Block, Column, Commands, Paragraph, Section, Table
+import pandas as pd
+
+from harness.machine.environment import Environment
+from harness.report.cached import CachedRecord
+from harness.report.data import ReportData
+from harness.report.model import Block, Commands, Paragraph, Section
 from harness.report.text import NONE, count, listed, short
+from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """Tables of runs set aside, of versions and of records; last, how to check them."""
-    own = given.evidence.own
-    check = ("python -m harness verify", f"python -m harness verify-report reports/{given.evidence.study}")
+    own = report.evidence.own
+    check = ("python -m harness verify", f"python -m harness verify-report reports/{report.evidence.study}")
     blocks = (
-        *_set_aside(given),
+        *_set_aside(report),
         *_versions(own),
         *_records(own),
         Paragraph(text="To check:", lead=True),
@@ -28,21 +28,16 @@ def section(given: Material) -> Section:
     return Section(title="Provenance", blocks=blocks)
 
 
-def checksum(record: RunRecord) -> str:
-    """sha256 of the record's SHA256SUMS, which lists the sha256 of every other file."""
-    return hashlib.sha256(read_whole(record.path / SUMS, TEXT_LIMIT)).hexdigest()
-
-
-def _set_aside(given: Material) -> tuple[Block, ...]:
-    aside = given.evidence.set_aside
+def _set_aside(report: ReportData) -> tuple[Block, ...]:
+    aside = report.evidence.set_aside
     if not aside:
-        return (Paragraph(text="Every sealed run counts: none failed, was interrupted or was repeated."),)
+        return (Paragraph(text="Every sealed run is in the numbers: none failed, was interrupted or was repeated."),)
     rows = tuple(
         (item.record.spec.variant, str(item.record.spec.seed), item.reason, item.record.run_id) for item in aside
     )
     return (
         Table(
-            caption=f"{count(len(aside), 'run')} set aside: sealed, but no number above rests on them.",
+            caption=f"{count(len(aside), 'run')} set aside: sealed, but in no number above.",
             columns=(
                 Column(heading="Variant"),
                 Column(heading="Seed", align="right"),
@@ -54,38 +49,37 @@ def _set_aside(given: Material) -> tuple[Block, ...]:
     )
 
 
-def _versions(records: Sequence[RunRecord]) -> tuple[Block, ...]:
-    told: dict[str, list[str]] = {}
-    for record in records:
-        for name, held in _environment(record.env).items():
-            kept = told.setdefault(name, [])
-            kept += [held] if held not in kept else []
-    if not told:
+def _versions(records: Sequence[CachedRecord]) -> tuple[Block, ...]:
+    rows = [entry for record in records for entry in _environment(record.env).items()]
+    if not rows:
         return ()
+    versions = pd.DataFrame(rows, columns=["what", "version"]).drop_duplicates()
     return (
         Table(
             caption="Software and source of all runs; several entries where runs differ.",
             columns=(Column(heading="What"), Column(heading="Version", share=1)),
-            rows=tuple((name, listed(held)) for name, held in told.items()),
+            rows=tuple(
+                (str(what), listed(list(held))) for what, held in versions.groupby("what", sort=False)["version"]
+            ),
         ),
     )
 
 
-def _environment(env: dict[str, Any]) -> dict[str, str]:
-    source = env.get("source") or {}
-    state = " with changes that the record holds" if source.get("dirty") else ""
+def _environment(env: Environment) -> dict[str, str]:
+    source = env.source
+    state = " with changes, which are in the record" if source is not None and source.dirty else ""
     known = {
-        "commit": f"{short(source.get('commit'))}{state}" if source else NONE,
-        "harness": env.get("harness"),
-        "python": env.get("python"),
-        **(env.get("packages") or {}),
-        "system": env.get("os"),
-        "GPU driver": env.get("driver"),
+        "commit": f"{short(source.commit)}{state}" if source is not None else NONE,
+        "harness": env.harness,
+        "python": env.python,
+        **env.packages,
+        "system": env.os,
+        "GPU driver": env.driver,
     }
     return {name: str(held) for name, held in known.items() if held is not None}
 
 
-def _records(records: Sequence[RunRecord]) -> tuple[Block, ...]:
+def _records(records: Sequence[CachedRecord]) -> tuple[Block, ...]:
     if not records:
         return ()
     return (
@@ -103,8 +97,8 @@ def _records(records: Sequence[RunRecord]) -> tuple[Block, ...]:
                     record.run_id,
                     record.summary.status,
                     short(record.summary.spec_digest),
-                    short(checksum(record)),
-                    short((record.env.get("source") or {}).get("commit")),
+                    short(record.checksum),
+                    short(record.env.source.commit) if record.env.source else NONE,
                 )
                 for record in records
             ),

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from harness.report.material import Material
-from harness.report.model import Block, Paragraph, Section, Table
+from harness.report.data import ReportData
+from harness.report.model import Block, Paragraph, Section
 from harness.report.sections.errors import error_table
 from harness.report.sections.setup import machine
 from harness.report.text import count, listed
+from harness.tables import Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """The reference's own error tables, one a setting, under its own heading."""
-    settings, blocks = given.evidence.reference, list[Block]()
+    settings, blocks = report.evidence.reference, list[Block]()
     if settings:
         text = (
-            f"{count(len(given.evidence.came_with_clone), 'sealed record')} came with this copy of the project. They "
+            f"{count(len(report.evidence.came_with_clone), 'sealed record')} came with this copy of the project. They "
             "ran on another machine and are shown for orientation. No number elsewhere in this report includes them."
         )
         blocks.append(Paragraph(text=text))
-    for setting in settings:
+    for place, setting in enumerate(settings, 1):
         where = listed(sorted({machine(record) for record in setting.records()}))
         blocks.append(Paragraph(text=f"{setting.key.label}; on {where}."))
-        blocks.append(_labelled(error_table(setting, setting.protocols[0])))
+        blocks.append(_labelled(error_table(report.reference_comparisons, place, setting, setting.protocols[0])))
     return Section(title="Reference records", blocks=tuple(blocks) or (Paragraph(text="None came with this copy."),))
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from harness.records.store import RunRecord
+from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Paragraph, Section, Table
+from harness.report.model import Block, Paragraph, Section
 from harness.report.text import count, listed, number, start_command
+from harness.tables import Column, Table
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """One table a setting; a plain sentence where nothing finished yet."""
-    settings, blocks = given.evidence.settings, list[Block]()
+    settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks:
-        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(given.evidence.study)}"))
+        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
     return Section(title="What was run on what", blocks=tuple(blocks))
 
 
@@ -33,7 +33,7 @@ def _table(setting: Setting) -> Table:
 def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
     key, records = setting.key, list(setting.records())
     data = key.data
-    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.arms.items()])
+    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.runs.items()])
     stored = f"stored as {data.store_size}x{data.store_size} {data.store_format}"
     yield "images", f"{data.name}: {data.classes} classes, {stored}"
     yield "", f"{number(data.train_images)} to train on, {number(data.val_images)} to validate on"
@@ -45,12 +45,11 @@ def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
 
 def machine(record: RunRecord) -> str:
     """The devices that computed, in words."""
-    cpu: dict[str, Any] = record.env.get("cpu") or {}
-    cores = f"{cpu.get('model', 'unknown processor')}, {count(int(cpu.get('cores_usable', 1)), 'usable core')}"
+    cpu = record.env.cpu
+    cores = f"{cpu.model}, {count(cpu.cores_usable, 'usable core')}"
     if record.spec.device == "cpu":
         return cores
-    gpus: Sequence[dict[str, Any]] = record.env.get("gpus") or ()
-    names = [str(gpu.get("name") or "unnamed GPU") for gpu in gpus] or ["a GPU that NVML did not name"]
+    names = [gpu.name for gpu in record.env.used_gpus or ()] or ["a GPU that the record does not name"]
     return f"{' + '.join(names)} ({cores})"
 
 

@@ -1,142 +1,125 @@
-"""How fast it ran and what held it up: speeds within one bench key, utilisation over time, and what others had."""
+"""Training speed and what limited it: speeds within one bench key, utilisation over time, and published speeds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from harness.machine.env import bench_key
 from harness.published.schema import Speed
-from harness.records.store import RunRecord
 from harness.records.tables import telemetry_table
 from harness.report import figures
+from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.material import Material, in_setting
-from harness.report.model import Block, Column, Figure, Section, Table
+from harness.report.frames import rows_of
+from harness.report.model import Block, Figure, Section
 from harness.report.text import NONE, number, percent
+from harness.tables import Column, Table
 
 GPU_FIELD, CPU_FIELD = "kernel_running_fraction", "cpu_utilisation"  # of telemetry
-MOST_TRACES = 10  # variants: more lines can't be told apart
-WAITS_MUCH, WAITS_LITTLE = 0.5, 0.1  # of training time
+MOST_TRACES = 10  # variants: more lines can't be distinguished
+LOADER_LIMITS, LOADER_IS_FAST = 0.5, 0.1  # waiting for data, as a fraction of training time
 
 
-def section(given: Material) -> Section:
-    """A table a bench key, the plots of each setting, and the history strip."""
-    settings, blocks = given.evidence.settings, list[Block]()
+def section(report: ReportData) -> Section:
+    """A table a bench key, the plots of each setting, and published speeds."""
+    settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
-        timed = [record for record in setting.records() if record.summary.images_per_second is not None]
-        shown: list[Block] = [_table(key, records) for key, records in _by_key(timed).items()]
-        blocks += in_setting(
-            settings, place, [*shown, *_throughput_plot(timed, place), *_utilisation_plot(setting, place)]
-        )
-    return Section(title="Speed", blocks=(*blocks, *_history(given.history)))
+        speeds = report.speeds[report.speeds["setting"] == place]
+        timed = _timed(report.runs, place)
+        tables = [
+            _table(str(key), rows, timed[timed["bench_key"] == key])
+            for key, rows in speeds.groupby("bench_key", sort=False)
+        ]
+        plots = (*_throughput_plot(speeds, timed, place), *_utilisation_plot(setting, place))
+        blocks += in_setting(settings, place, [*tables, *plots])
+    return Section(title="Speed", blocks=(*blocks, *_history(report.history)))
 
 
-def key_of(record: RunRecord) -> dict[str, Any]:
-    """What must be equal for two speeds to be compared, runs at once on the machine included."""
-    key = bench_key(record.env, record.spec, loader=record.summary.loader)
-    return key | {"runs_at_once": (record.env.get("placement") or {}).get("concurrent")}
+def _timed(runs: pd.DataFrame, place: int) -> pd.DataFrame:
+    """One row per run of the setting that has a speed."""
+    chosen = (runs["setting"] == place) & runs["images_per_second"].notna()
+    return runs[chosen].drop_duplicates("run_id")
 
 
-def _by_key(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(json.dumps(key_of(record), sort_keys=True), []).append(record)
-    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
-
-
-def _table(key: str, records: Sequence[RunRecord]) -> Table:
-    told = ", ".join(f"{name.replace('_', ' ')} {held}" for name, held in json.loads(key).items() if held is not None)
-    by_variant: dict[str, list[RunRecord]] = {}
-    for record in records:
-        by_variant.setdefault(record.spec.variant, []).append(record)
+def _table(key: str, speeds: pd.DataFrame, runs: pd.DataFrame) -> Table:
     return Table(
-        caption="Training speed. Comparable with each other, as one bench key holds for all.",
+        caption="Training speed of runs of one bench key, which may be compared with each other.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Runs", align="right"),
             Column(heading="Images/s, median", align="right"),
             Column(heading="Lowest to highest", align="right"),
             Column(heading="Waiting for data, %", align="right"),
-            Column(heading="Held up by"),
+            Column(heading="Limited by"),
             Column(heading="CPU cores", align="right"),
             Column(heading="GPU kernel running, %", align="right"),
             Column(heading="J/image (GPU)", align="right"),
             Column(heading="Memory, MiB", align="right"),
         ),
-        rows=tuple(_row(name, runs) for name, runs in by_variant.items()),
-        notes=(f"Bench key: {told}.", *_why_missing(records)),
+        rows=tuple(_row(row) for row in rows_of(speeds)),
+        notes=(f"Bench key: {key}.", *_why_missing(runs)),
     ).without_empty(NONE)
 
 
-def _row(variant: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    summaries = [run.summary for run in runs]
-    speeds = [s.images_per_second for s in summaries if s.images_per_second is not None]
-    waits = [s.wait_s / s.train_s for s in summaries if s.wait_s is not None and s.train_s]
-    joules = [s.gpu_energy_j / s.images_seen for s in summaries if s.gpu_energy_j is not None and s.images_seen]
-    wait = _median(waits)
+def _row(row: Any) -> tuple[str, ...]:
+    wait = _known(row.wait_fraction)
     return (
-        variant,
-        str(len(runs)),
-        number(median(speeds), 1),
-        f"{number(min(speeds), 1)} to {number(max(speeds), 1)}",
+        row.variant,
+        str(row.runs),
+        number(row.images_per_second, 1),
+        f"{number(row.lowest, 1)} to {number(row.highest, 1)}",
         percent(wait, 1),
-        NONE if wait is None else held_up_by(wait),
-        number(_median([s.cpu_utilisation for s in summaries]), 2),
-        percent(_median([s.gpu_utilisation for s in summaries]), 1),
-        number(_median(joules), 2),
-        number(_median([s.peak_gpu_mib or s.peak_rss_mib for s in summaries])),
+        NONE if wait is None else limited_by(wait),
+        number(_known(row.cpu_utilisation), 2),
+        percent(_known(row.gpu_utilisation), 1),
+        number(_known(row.gpu_j_per_image), 2),
+        number(_known(row.memory_mib)),
     )
 
 
-def held_up_by(wait: float) -> str:
-    """What bounds training, from the share of its time spent waiting for the loader."""
-    if wait > WAITS_MUCH:
+def limited_by(wait_fraction: float) -> str:
+    """What limits the speed, from the fraction of training time spent waiting for the loader."""
+    if wait_fraction > LOADER_LIMITS:
         return "the loader"
-    return "computing" if wait < WAITS_LITTLE else "both"
+    return "computing" if wait_fraction < LOADER_IS_FAST else "both"
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [held for held in values if held is not None]
-    return median(known) if known else None
+def _known(held: float) -> float | None:
+    return None if pd.isna(held) else float(held)
 
 
-def _why_missing(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Why a column is empty, as the records tell it."""
+def _why_missing(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Why a column is empty, as the records say it."""
     fields = {"gpu_utilisation": "GPU kernel running", "gpu_energy_j": "J/image", "cpu_utilisation": "CPU cores"}
-    reasons = {
-        f"{label}: {record.summary.missing[field]}": None
+    reasons = [
+        f"{label}: {missing[field]}"
         for field, label in fields.items()
-        for record in records
-        if field in record.summary.missing
-    }
-    return (f"Not measured: {'; '.join(reasons)}.",) if reasons else ()
+        for missing in runs["missing"]
+        if field in missing
+    ]
+    return (f"Not measured: {'; '.join(dict.fromkeys(reasons))}.",) if reasons else ()
 
 
-def _throughput_plot(records: Sequence[RunRecord], place: int) -> tuple[Figure, ...]:
-    """Of the runs that share the commonest key: other speeds don't belong beside them."""
-    groups = _by_key(records)
-    if not groups:
+def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> tuple[Figure, ...]:
+    """Of the runs that share the commonest key: runs of other keys may not be compared with them."""
+    if speeds.empty:
         return ()
-    alike = next(iter(groups.values()))
-    rows = [(record.spec.variant, record.summary.images_per_second) for record in alike]
+    alike = timed[timed["bench_key"] == speeds["bench_key"].iloc[0]]
     return (
         Figure(
             file=f"throughput-{place}.svg",
             caption="Images trained on per second: the bar is the median, each dot a run. Runs of one bench key.",
             alt="Training speed of each variant in images per second.",
-            content=figures.throughput(pd.DataFrame(rows, columns=["variant", "images_per_second"])),
+            content=figures.throughput(alike[["variant", "images_per_second"]]),
         ),
     )
 
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     """The GPU where there is one, else the CPU; the lowest seed of each variant."""
-    readings = telemetry_table(next(iter(setting.arms[name].values())) for name in setting.first(MOST_TRACES))
+    readings = telemetry_table(next(iter(setting.runs[name].values())) for name in setting.first(MOST_TRACES))
     if readings.empty:
         return ()
     on_gpu = bool((readings["field"] == GPU_FIELD).any())
@@ -160,8 +143,7 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="What others had, for scale. These speeds timed different things: an order of magnitude, not a "
-            "race.",
+            caption="Published speeds, for scale. Different things were timed, so only orders of magnitude compare.",
             columns=(
                 Column(heading="Year"),
                 Column(heading="Machine"),

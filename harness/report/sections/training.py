@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from harness.records.store import RunRecord
 from harness.records.tables import curves_table
 from harness.report import figures
+from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.material import Material, in_setting
 from harness.report.model import Block, Figure, Paragraph, Section
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 
-MOST_CURVES = 10  # variants: more lines can't be told apart
+MOST_CURVES = 10  # variants: more lines can't be distinguished
 MOST_KERNELS = 6  # half a page
 
 
-def section(given: Material) -> Section:
+def section(report: ReportData) -> Section:
     """Two figures a setting."""
-    settings, blocks = given.evidence.settings, list[Block]()
+    settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_curves(setting, place), *_kernels(setting, place)])
     return Section(title="Training", blocks=tuple(blocks) or (Paragraph(text="No finished runs."),))
@@ -33,25 +33,25 @@ def _curves(setting: Setting, place: int) -> Figure:
     course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",
-        caption="Left: training loss, augmented images, dropout on. Right: top-1 error on the validation images, "
+        caption="Left: training log loss, augmented images, dropout on. Right: top-1 error on the validation images, "
         f"{protocol}. Each line is the mean over a variant's seeds{_of(setting, MOST_CURVES)}.",
-        alt="Training loss and validation error over the number of images seen, a line a variant.",
+        alt="Training log loss and validation error over the number of images seen, a line a variant.",
         content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
 
 
 def _shown(setting: Setting) -> Iterator[RunRecord]:
     for name in setting.first(MOST_CURVES):
-        yield from setting.arms[name].values()
+        yield from setting.runs[name].values()
 
 
 def _of(setting: Setting, most: int) -> str:
-    """Says where a plot leaves variants out."""
-    return f"; {most} of {len(setting.arms)} variants" if len(setting.arms) > most else ""
+    """Says that a plot shows some of the variants only."""
+    return f"; {most} of {len(setting.runs)} variants" if len(setting.runs) > most else ""
 
 
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
-    first = {name: next(iter(setting.arms[name].values())) for name in setting.first(MOST_KERNELS)}
+    first = {name: next(iter(setting.runs[name].values())) for name in setting.first(MOST_KERNELS)}
     kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
     if not kernels:
         return ()
@@ -74,5 +74,5 @@ def _drawable(kernels: NDArray[Any]) -> bool:
 
 
 def columns_of(net: AlexNetSpec) -> int:
-    """2 for a net in two columns: conv1 reads the image whole, so the later convolutions' groups tell."""
+    """2 for a net in two columns: conv1 reads the image whole, so the groups of the later convolutions decide."""
     return 2 if any(isinstance(layer, Conv) and layer.groups == 2 for layer in net.layers) else 1

@@ -1,4 +1,4 @@
-"""A recorded trace in place of a GPU: for tests, and to see what a report with GPU telemetry looks like without one."""
+"""A recorded trace in place of a GPU, for tests without hardware."""
 
 from __future__ import annotations
 
@@ -7,37 +7,28 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RecordError, UsageError
-from harness.probes.base import Sample
+from harness.probes.base import Probe, Sample
 from harness.serialization import from_json, to_json
 
 SYNTHETIC = "GPU-synthetic-trace-not-a-measurement"
 LIMIT = 64 << 20
 
 
-class ReplayProbe:
+class ReplayProbe(Probe):
     """Plays back a file of one Sample a line: at time t each device's last sample up to t; after its end, nothing."""
 
     name = "replay"
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._trace = _read(path)
-
-    def describe(self) -> list[dict[str, Any]]:
-        devices = sorted({sample.device for sample in self._trace})
-        return [{"device": device, "name": f"replay of {self._path.name}", "missing": {}} for device in devices]
 
     def sample(self, t_s: float) -> list[Sample]:
         if t_s > self._trace[-1].t_s:
             return []
         latest = {sample.device: sample for sample in self._trace if sample.t_s <= t_s}
         return [replace(sample, t_s=t_s, probe=self.name) for sample in latest.values()]
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _read(path: Path) -> list[Sample]:

@@ -1,0 +1,79 @@
+"""env.json as a value: where a run happened. Units are in the names; a null has its reason in `missing`."""
+
+from __future__ import annotations
+
+from harness.placement import Placement
+from harness.probes.devices import Gpu
+from variants.values import value
+
+SCHEMA_VERSION = 2  # of everything in a record's folder; records/schema_1.py reads version 1
+
+
+@value
+class Cpu:
+    """The processor as this process may use it."""
+
+    model: str
+    cores_affinity: int
+    cores_quota: float | None  # the container's limit in CPU seconds a second; null without a limit
+    cores_usable: int
+    memory_mib: int  # of the machine, or of the container where that is less
+
+
+@value
+class UsedGpu:
+    """A GPU that the run computed on, as CUDA names it. uuid: null where torch does not give it."""
+
+    name: str
+    uuid: str | None
+
+
+@value
+class TorchSettings:
+    """Threads and switches of torch that change speed or last bits."""
+
+    threads: int
+    interop_threads: int
+    cuda: str | None  # null in a build for the CPU
+    cudnn: int | None  # null where CUDA is not available
+    cpu_capability: str
+    cudnn_benchmark: bool
+    deterministic: bool
+    float32_matmul_precision: str
+    matmul_tf32: bool | None
+    cudnn_tf32: bool | None
+
+
+@value
+class Source:
+    """Which source ran. diff: the text of the changes since the commit, cut at 256 KiB (diff_cut)."""
+
+    commit: str
+    dirty: bool
+    diff: str | None  # null where nothing was changed
+    diff_cut: bool
+    untracked: tuple[str, ...]  # files of the packages that git does not know
+
+
+@value
+class Environment:
+    """env.json. `missing` maps a null field's name to the reason; a field of a part has a dotted name."""
+
+    schema_version: int = SCHEMA_VERSION
+    machine_id: str
+    harness: str
+    python: str
+    packages: dict[str, str | None]  # version by name; null: not installed
+    os: str
+    cpu: Cpu
+    gpus: tuple[Gpu, ...]  # all that are visible
+    used_gpus: tuple[UsedGpu, ...] | None  # those the run computed on; empty on the CPU
+    driver: str | None
+    driver_cuda: str | None  # the newest CUDA that the driver runs
+    nvml: str | None
+    torch: TorchSettings | None
+    variables: dict[str, str | None]  # environment variables that change speed or bits; null: not set
+    source: Source | None
+    placement: Placement
+    disk_free_mib: int | None  # where results are kept, at the start
+    missing: dict[str, str]

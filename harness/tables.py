@@ -1,0 +1,53 @@
+"""Tables as values: a caption, columns and rows of finished text. Markdown, PDF and the screen show the same value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from variants.values import value
+
+
+@value
+class Column:
+    """A heading and how its cells are aligned.
+
+    share: 0 for a column as wide as its longest cell. Columns of prose divide the remaining width in proportion to
+    this number.
+    """
+
+    heading: str
+    align: Literal["left", "right"] = "left"
+    share: int = 0
+
+
+@value
+class Table:
+    """A caption, columns and rows. Every row has one finished string per column; `notes` are printed below the table.
+
+    Raises ValueError where a row has another number of cells than there are columns.
+    """
+
+    kind: Literal["table"] = "table"
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: {row}")
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        return tuple(column.heading for column in self.columns)
+
+    def without_empty(self, empty: str) -> Table:
+        """The same table without the columns in which every cell is `empty`."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] != empty for row in self.rows)]
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        )

@@ -117,9 +117,7 @@ class Checkpoints:
                 continue
             self._refuse_other_versions(path, plain)
             _put(state, plain, tensors)
-            events = bytes(tensors["events"].numpy()).splitlines()
-            past = [from_json(line, Stamped) for line in events if line]
-            return Resumed(state.done, past, str(plain["run_id"]), str(plain["saved_utc"]))
+            return Resumed(state.done, _events(tensors), str(plain["run_id"]), str(plain["saved_utc"]))
         return None
 
     def remove(self) -> None:
@@ -144,6 +142,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return plain, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is not a whole checkpoint: {error}") from error
+
+
+def metadata(path: Path) -> tuple[dict[str, Any], list[Stamped]]:
+    """What a checkpoint says of its run, and the events so far. Raises RecordError."""
+    plain, tensors = read(path)
+    return plain, _events(tensors)
+
+
+def _events(tensors: dict[str, Tensor]) -> list[Stamped]:
+    return [from_json(line, Stamped) for line in bytes(tensors["events"].numpy()).splitlines() if line]
 
 
 def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -137,6 +137,18 @@ class Store:
                 done.append(_put_away(folder, now))
         return tuple(done)
 
+    def living(self) -> dict[str, Path]:
+        """The runs that are going on in some process: digest -> folder."""
+        with self._guard():
+            locks = [path for path in self._open.glob("*.lock") if path.name != "guard.lock"]
+            held = [path.stem for path in locks if is_locked(path)]
+        folders = [path for path in self._open.iterdir() if path.is_dir() and RUN_ID.fullmatch(path.name)]
+        found = {}
+        for digest in held:
+            own = [path for path in folders if (RUN_ID.fullmatch(path.name) or {"digest": ""})["digest"] == digest[:8]]
+            found |= {digest: path for path in sorted(own)[-1:]}
+        return found
+
     def records(self) -> list[RunRecord]:
         """The sealed records directly under the folder, by run_id; those under reference/ came with the clone.
 

@@ -124,6 +124,6 @@ def test_a_full_disk_leaves_the_run_going_and_says_so(tmp_path: Path) -> None:
     (results / FOLDER).write_text("")
     out, said = start(results).communicate(timeout=300)
     assert out.startswith("no_lrn: top-1 error ")
-    assert "no checkpoint at step 20: can't write" in said
+    assert "no checkpoint at step 8: can't write" in said  # mini validates every 8 steps of these 125
     (summary,) = results.glob("2*/summary.json")
     assert json.loads(summary.read_text())["status"] == "ok"

@@ -1,0 +1,51 @@
+"""`status`: which runs are going on, which stopped and can go on, how far they are and how long they still take."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WATCH_S = 2.0
+
+
+def status(
+    results: Annotated[Path, typer.Option(help="Where records are sealed.")] = Path("results"),
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every 2 s, until Ctrl-C.")] = False,
+) -> None:
+    """List the runs that are going on, and those that stopped: they go on by the command that started them."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    if not watch:
+        console.print(_table(results))
+        return
+    with Live(_table(results), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_S)
+            live.update(_table(results), refresh=True)
+
+
+def _table(results: Path) -> Table | str:
+    from rich.table import Table
+
+    from harness.status import unfinished
+
+    runs = unfinished(results)
+    if not runs:
+        return f"no run is going on under {results}, and none has a checkpoint to go on from"
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "step", "of", "checkpoint", "time left", "last event"):
+        table.add_column(heading, justify="right" if heading in ("step", "of", "checkpoint", "time left") else "left")
+    for run in runs:
+        numbers = ["" if number is None else f"{number:,}" for number in (run.step, run.steps, run.checkpoint)]
+        left = "" if run.left_s is None else str(timedelta(seconds=round(run.left_s)))
+        table.add_row(run.name, run.state, *numbers, left, run.last_event)
+    return table

@@ -1,0 +1,98 @@
+"""Runs that have not ended: what is going on under a results folder, and what stopped and can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.checkpoint import FOLDER, metadata
+from harness.errors import RecordError
+from harness.events import Evaluated, StepsDone, TrainingStarted
+from harness.records.record import RunRecord, Stamped
+from harness.records.store import Store
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """One run. step: of its last event, or of its checkpoint where it stopped. steps: None where not known yet.
+
+    left_s: the time that is left at the speed so far; None where it can't be told.
+    """
+
+    name: str
+    state: Literal["running", "stopped"]
+    step: int
+    steps: int | None
+    checkpoint: int | None
+    left_s: float | None
+    last_event: str
+
+
+def unfinished(root: Path) -> list[Unfinished]:
+    """The running ones first. Reads only, and may be called at any time."""
+    store = Store(root)
+    living = store.living() if (root / ".open").is_dir() else {}
+    running = [_running(root, digest, folder) for digest, folder in living.items()]
+    stopped = [
+        _stopped(folder) for folder in sorted((root / FOLDER).glob("*")) if folder.is_dir() and folder.name not in living
+    ]
+    return [*running, *(one for one in stopped if one is not None)]
+
+
+def _running(root: Path, digest: str, folder: Path) -> Unfinished:
+    try:
+        past = RunRecord.read_timeline(folder)
+    except RecordError:
+        past = []
+    step, steps = _step(past), _steps(past)
+    files = sorted((root / FOLDER / digest).glob("[0-9]*.safetensors"))
+    return Unfinished(
+        name=folder.name,
+        state="running",
+        step=step,
+        steps=steps,
+        checkpoint=int(files[-1].stem) if files else None,
+        left_s=_left_s(past, step, steps),
+        last_event=_words(past),
+    )
+
+
+def _stopped(folder: Path) -> Unfinished | None:
+    for path in sorted(folder.glob("[0-9]*.safetensors"), reverse=True):
+        try:
+            plain, past = metadata(path)
+        except RecordError:
+            continue
+        return Unfinished(
+            name=str(plain["run_id"]),
+            state="stopped",
+            step=int(plain["step"]),
+            steps=_steps(past),
+            checkpoint=int(plain["step"]),
+            left_s=_left_s(past, int(plain["step"]), _steps(past)),
+            last_event=_words(past),
+        )
+    return None
+
+
+def _step(past: list[Stamped]) -> int:
+    return max((stamped.event.last_step for stamped in past if isinstance(stamped.event, StepsDone)), default=0)
+
+
+def _steps(past: list[Stamped]) -> int | None:
+    return next((stamped.event.steps for stamped in past if isinstance(stamped.event, TrainingStarted)), None)
+
+
+def _left_s(past: list[Stamped], step: int, steps: int | None) -> float | None:
+    spent_s = sum(stamped.event.elapsed_s for stamped in past if isinstance(stamped.event, StepsDone | Evaluated))
+    return None if not step or steps is None else spent_s / step * (steps - step)
+
+
+def _words(past: list[Stamped]) -> str:
+    """The last loss and the last validation."""
+    losses = [stamped.event for stamped in past if isinstance(stamped.event, StepsDone)]
+    errors = [stamped.event for stamped in past if isinstance(stamped.event, Evaluated)]
+    said = [f"loss {sum(losses[-1].losses) / len(losses[-1].losses):.3f}"] if losses else ["starting"]
+    said += [f"top-1 error {errors[-1].top1_error:.1%} ({errors[-1].protocol})"] if errors else []
+    return ", ".join(said)

@@ -196,7 +196,7 @@ def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class
 def test_a_loss_that_is_no_number_stops_the_run_and_is_sealed(
     call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.train.classification_loss", lambda logits, labels, loss: logits.sum() * float("nan"))
+    monkeypatch.setattr("harness.loss.classification_loss", lambda logits, labels, loss: logits.sum() * float("nan"))
     said = call(*run_words)
     assert said.code == FAILED
     assert said.error.startswith("the loss is nan at step 1 of 1 (learning rate ")
@@ -222,7 +222,7 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
         return logits.square().mean() * (float("nan") if next(calls) == 0 else 1.0)
 
     monkeypatch.setattr(reproduce_command, "run_all", in_this_process)
-    monkeypatch.setattr("harness.train.classification_loss", once_nan)
+    monkeypatch.setattr("harness.loss.classification_loss", once_nan)
     said = call("reproduce", "--variants", "grouped_2gpu,no_lrn", "--seeds", "1", *run_words[3:])
     assert said.code == FAILED
     assert said.error.startswith(

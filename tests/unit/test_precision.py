@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.data.prepare.job import prepare
+from harness.data.prepare.manifest import StoreSettings
 from harness.events import Event, StepsDone
 from harness.machine.env import bench_key
 from harness.precision import autocast, float32_precision
@@ -84,7 +85,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     request = RunRequest("single_gpu", "mini", "synthetic", 0, limits=(128, 64))
 
     def execute_one(precision: Precision, listen: Callable[[Event], None] = lambda event: None) -> RunRecord:
-        prepared = prepare("synthetic", store_size=36, limit=request.limits)
+        prepared = prepare("synthetic", StoreSettings(store_size=36, limit=request.limits))
         spec = run_spec(request, prepared, "cpu")
         spec = replace(spec, recipe=replace(spec.recipe, precision=precision))
         return execute(spec, prepared, Store(tmp_path / "results"), Placement(), listen)
@@ -121,7 +122,7 @@ def test_weights_are_evaluated_in_the_recipes_precision(
     run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spec, seen = run("fp32").spec, list[tuple[Flags, bool]]()
-    prepared = prepare("synthetic", store_size=36, limit=(128, 64))
+    prepared = prepare("synthetic", StoreSettings(store_size=36, limit=(128, 64)))
     save_weights(build(spec.net), tmp_path / "weights.safetensors")
     forward = AlexNet.forward
 

@@ -154,7 +154,7 @@ def test_an_empty_batch_passes() -> None:
     assert ResponseNorm(LRN(name="n"))(torch.empty(0, 8, 3, 3)).shape == (0, 8, 3, 3)
 
 
-# ------------------------------------------------------------------------------------------ compiled kernels (lrn_kernels.py)
+# ------------------------------------------------------------------------------ compiled kernels (lrn_kernels.py)
 
 IN_FLOAT32 = 2e-6  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from variants.layers import LRN, SpatialLRN
-from variants.modules import lrn
+from variants.modules import lrn, lrn_kernels
 from variants.modules.lrn import ResponseNorm, SpatialResponseNorm
 
 EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay well below
@@ -161,3 +163,65 @@ def test_second_derivatives_are_refused_rather_than_wrong() -> None:
 
 def test_an_empty_batch_passes() -> None:
     assert ResponseNorm(LRN(name="n"))(torch.empty(0, 8, 3, 3)).shape == (0, 8, 3, 3)
+
+
+# ------------------------------------------------------------------------------ compiled kernels (lrn_kernels.py)
+
+IN_FLOAT32 = 2e-6  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
+
+
+def _both_ways(size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """(output, gradient) by the kernels and by torch alone, of 400,000 floats, enough for two threads."""
+    made = []
+    for usable in (True, False):
+        if not usable:
+            monkeypatch.setattr(lrn_kernels, "usable", lambda *given: False)
+        x = torch.randn(20, maps, 29, 29, generator=torch.Generator().manual_seed(1)).mul_(30)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        y = lrn.response_norm(x, size, groups, 1e-4, 0.75, 2.0)
+        (grad,) = torch.autograd.grad(y, x, x.detach().flip(0))
+        made.append((y.detach(), grad))
+    return made
+
+
+@pytest.mark.parametrize(("size", "groups", "maps"), [(5, 2, 24), (5, 1, 7), (9, 1, 64), (3, 4, 12), (5, 1, 300)])
+def test_compiled_kernels_equal_torchs_operations(
+    size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    kernels, plain = _both_ways(size, groups, maps, monkeypatch)
+    for one, other in zip(kernels, plain, strict=True):
+        assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
+        assert not torch.equal(one, other)  # both ways were taken
+
+
+def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    before, made = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        made.append(_both_ways(5, 2, 24, monkeypatch)[0])
+        monkeypatch.undo()
+    torch.set_num_threads(before)
+    assert all(torch.equal(part, first) for one in made[1:] for part, first in zip(one, made[0], strict=True))
+
+
+def test_without_numba_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(lrn_kernels, "kernels", lrn_kernels.kernels.__wrapped__)  # type: ignore[attr-defined]
+    x = images(12, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    assert not lrn_kernels.usable(x, 5, 0.75)
+    wanted = by_loop(x.double(), 5, 1e-4, 0.75, 2.0)
+    torch.testing.assert_close(lrn.response_norm(x, 5, 1, 1e-4, 0.75, 2.0).double(), wanted, rtol=IN_FLOAT32, atol=1e-5)
+
+
+def test_a_gradient_of_another_layout_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    x = images(12, dtype=torch.float32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    above = images(12, dtype=torch.float32).flip(0)
+    y = lrn.response_norm(x, 5, 1, 1e-4, 0.75, 2.0)
+    one, other = (
+        torch.autograd.grad(y, x, a, retain_graph=True)[0]
+        for a in (above, above.contiguous(memory_format=torch.channels_last))
+    )
+    assert torch.equal(one, other)

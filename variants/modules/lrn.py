@@ -1,7 +1,8 @@
 """Response normalisations of 2012, exact and several times faster than torch's: across maps, and within each map.
 
 Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that ends at the border. The backward pass is
-written out, so that only x is kept for it, and both passes go through the batch in pieces that stay in the cache.
+written out, so that only x is kept for it, and both passes go through the batch in pieces that stay in the cache. On
+the CPU, with channels last, compiled kernels do each pass at once (lrn_kernels.py), where numba is installed.
 
 `response_norm` and `spatial_response_norm` are one node each for torch.fx. torch.jit can't hold a written-out backward
 pass: a scripted net computes the same operations plainly and leaves the gradient to autograd.
@@ -20,6 +21,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch's docu
 from torch.nn import functional as F
 
 from variants import layers
+from variants.modules import lrn_kernels
 
 # Of 256 KiB to 16 MiB this was fastest on a CPU with 512 KiB of L2 a core: 3x one piece at 96 maps of 55x55, batch 32.
 PIECE_BYTES = 2**21
@@ -64,6 +66,9 @@ class SpatialResponseNorm(nn.Module):
 def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
     """x * (k + scale * s)^-beta for (N, C, ...), s the sum of x^2 over `size` adjacent maps within each group."""
     if not is_scripting():
+        if lrn_kernels.usable(x, size, beta):
+            in_one_pass: Tensor = _NormaliseInOnePass.apply(x, size, groups, scale, k)
+            return in_one_pass
         made: Tensor = _Normalise.apply(x, _across_maps(x, size, groups), scale, beta, k)
         return made
     return _normalise_plainly(x, _by_pads(size, groups, _wide(x).square()), scale, beta, k)
@@ -108,6 +113,22 @@ class _Normalise(torch.autograd.Function):
             shared = window_sum(torch.div(part, base, out=base).mul_(direct))
             out.copy_(direct.addcmul_(part, shared, value=-2.0 * scale * beta))
         return made, None, None, None, None
+
+
+class _NormaliseInOnePass(torch.autograd.Function):
+    """The same by compiled kernels, for what lrn_kernels.usable accepts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.constants = size, groups, scale, k
+        return lrn_kernels.forward(x, size, groups, scale, k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return lrn_kernels.backward(x, grad, *ctx.constants), None, None, None, None
 
 
 def _normalise_plainly(x: Tensor, summed: Tensor, scale: float, beta: float, k: float) -> Tensor:

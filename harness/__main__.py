@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
 
+from harness.errors import UsageError
+from harness.setup.cache import cache_folder
+
 # Waiting OpenMP threads sleep: spinning ones took a shared 2-core machine from 604-732 to 109 images/s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is imported
+with contextlib.suppress(UsageError):  # no home folder: the command itself says so
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # read once, when numba is imported
 
 
 def main() -> NoReturn:

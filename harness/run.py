@@ -22,6 +22,7 @@ from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
+from harness.machine.allocator import keep_freed_memory
 from harness.machine.env import describe, usable_cores
 from harness.placement import LoaderName, Placement
 from harness.precision import float32_precision
@@ -243,3 +244,4 @@ def _make_deterministic(seed: int, threads: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    keep_freed_memory()

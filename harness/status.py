@@ -9,8 +9,10 @@ from typing import Literal
 from harness.checkpoint import FOLDER, metadata
 from harness.errors import RecordError
 from harness.events import Evaluated, StepsDone, TrainingStarted
-from harness.records.record import RunRecord, Stamped
+from harness.records.lines import read_lines
+from harness.records.record import Stamped
 from harness.records.store import Store
+from harness.serialization import from_json
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,18 @@ def unfinished(root: Path) -> list[Unfinished]:
     living = store.living() if (root / ".open").is_dir() else {}
     running = [_running(root, digest, folder) for digest, folder in living.items()]
     stopped = [
-        _stopped(folder) for folder in sorted((root / FOLDER).glob("*")) if folder.is_dir() and folder.name not in living
+        _stopped(folder)
+        for folder in sorted((root / FOLDER).glob("*"))
+        if folder.is_dir() and folder.name not in living
     ]
     return [*running, *(one for one in stopped if one is not None)]
 
 
 def _running(root: Path, digest: str, folder: Path) -> Unfinished:
     try:
-        past = RunRecord.read_timeline(folder)
-    except RecordError:
+        lines = read_lines(folder / "events.jsonl", torn_end_allowed=True)
+        past = [from_json(line, Stamped) for line in lines]
+    except RecordError:  # sealed a moment ago, or of another version
         past = []
     step, steps = _step(past), _steps(past)
     files = sorted((root / FOLDER / digest).glob("[0-9]*.safetensors"))

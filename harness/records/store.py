@@ -142,11 +142,11 @@ class Store:
         with self._guard():
             locks = [path for path in self._open.glob("*.lock") if path.name != "guard.lock"]
             held = [path.stem for path in locks if is_locked(path)]
-        folders = [path for path in self._open.iterdir() if path.is_dir() and RUN_ID.fullmatch(path.name)]
-        found = {}
-        for digest in held:
-            own = [path for path in folders if (RUN_ID.fullmatch(path.name) or {"digest": ""})["digest"] == digest[:8]]
-            found |= {digest: path for path in sorted(own)[-1:]}
+        found: dict[str, Path] = {}
+        for folder in record_folders(self._open):
+            match = RUN_ID.fullmatch(folder.name)
+            assert match is not None  # record_folders gives no other
+            found |= {digest: folder for digest in held if digest[:8] == match["digest"]}
         return found
 
     def records(self) -> list[RunRecord]:

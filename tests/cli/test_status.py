@@ -1,0 +1,57 @@
+"""`status`: what is going on under a results folder, what stopped, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.checkpoint import FOLDER
+from harness.status import unfinished
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def going_on(tmp_path: Path) -> Any:
+    """A run of a minute with a checkpoint after each window."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / "cache")}
+    words = ("--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--set", "epochs=60")
+    command = [sys.executable, "-m", "harness", "run", *words, "--results", str(tmp_path), "--checkpoint-minutes", "0"]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob(f"{FOLDER}/*/*.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_run_is_listed_while_it_goes_on_and_after_it_stopped(going_on: Any, tmp_path: Path, call: Any) -> None:
+    time.sleep(1.5)  # events reach the file about once a second
+    (running,) = unfinished(tmp_path)
+    assert (running.state, running.steps) == ("running", 1920)
+    assert running.checkpoint is not None
+    assert 0 < running.checkpoint <= 1920
+    assert running.left_s is not None
+    assert running.last_event.startswith("loss ")
+    going_on.send_signal(signal.SIGINT)
+    going_on.wait(30)
+    (stopped,) = unfinished(tmp_path)
+    assert (stopped.state, stopped.name) == ("stopped", running.name)
+    assert stopped.step == stopped.checkpoint >= running.step
+    said = call("status", "--results", tmp_path)
+    assert said.code == 0
+    assert "stopped" in said.out
+    assert f"{stopped.step:,}" in said.out
+
+
+def test_nothing_unfinished_is_said_in_a_sentence(call: Any, tmp_path: Path) -> None:
+    said = call("status", "--results", tmp_path)
+    assert said.out.startswith("no run is going on under ")

@@ -32,7 +32,7 @@ from harness.probes.table import open_probes
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
 from harness.records.writer import Writer
-from harness.signals import Terminated, stop_requests
+from harness.signals import stop_requests
 from harness.spec import RunSpec
 from harness.summary import SummaryBuilder, peak_gpu_mib, reset_peak_gpu_memory
 from harness.train import TrainState, total_steps, train, validation_due
@@ -113,8 +113,7 @@ def execute(
                     if checkpoints.due(event, validates, at_once=asked):
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
-            if state.done < steps:
-                raise Terminated(stop.signal.name if stop.signal else "a request")
+            stop.raise_if_asked()
             unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can fail
             started_s = time.perf_counter()
             found = _final_evaluation(spec, model, val_loader, pixels, device)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import NoReturn
 
 RESEND_S = 0.005
 
@@ -21,12 +22,12 @@ class Terminated(KeyboardInterrupt):
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-def raise_terminated(number: int, frame: FrameType | None) -> None:
+def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     """A signal handler that raises Terminated once."""
     # a process group's and a parent's both arrive: the second must not break off the sealing
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
-    raise Terminated(signal.Signals(number).name)
+    raise Terminated("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
 
 def handle_ending() -> None:
@@ -81,6 +82,11 @@ class StopRequests:
             raise_terminated(number, frame)
         self.signal = signal.Signals(number)
 
+    def raise_if_asked(self) -> None:
+        """Raise Terminated where a signal asked for it."""
+        if self.signal is not None:
+            raise_terminated(self.signal, None)
+
     def _ask_for_checkpoint(self, number: int, frame: FrameType | None) -> None:
         self.checkpoint = True
 
@@ -103,6 +109,9 @@ def stop_requests() -> Iterator[StopRequests]:
             if before[number] != signal.SIG_IGN:
                 signal.signal(number, handler)
         yield asked
+    except Exception:  # what a signal to the whole group did to a child, a loader's worker above all
+        asked.raise_if_asked()
+        raise
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)

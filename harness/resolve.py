@@ -12,7 +12,7 @@ from harness.data.names import StoreFormat
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
 from harness.data.progress import Progress, silent
-from harness.data.sources import SOURCES
+from harness.data.sources import source_named, sources
 from harness.errors import UsageError, unknown
 from harness.overrides import override
 from harness.placement import LoaderName
@@ -95,12 +95,11 @@ def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
         recipe = override(apply(row.recipe, variant.recipe_changes), request.overrides)
     except SpecError as error:
         raise UsageError(str(error)) from error
-    if request.data not in SOURCES:
-        raise unknown("data set", request.data, SOURCES, "python -m harness data list")
-    if variant.spec.box is not None and recipe.loss.box_weight > 0 and not SOURCES[request.data].boxes:
+    source = source_named(request.data)
+    if variant.spec.box is not None and recipe.loss.box_weight > 0 and not source.boxes:
         raise UsageError(
             f"{variant.name} trains a box head with recipe {recipe.name}, but {request.data} has no boxes; use --data "
-            f"{' or '.join(source.name for source in SOURCES.values() if source.boxes)}"
+            f"{' or '.join(row.name for row in sources().values() if row.boxes)}"
         )
     return variant, recipe, geometry_for(variant, row)
 

@@ -38,12 +38,12 @@ def both_limits(train: int | None, val: int | None) -> tuple[int, int] | None:
 @app.command("list")
 def list_() -> None:
     """The data sets known by name."""
-    from harness.data.sources import SOURCES
+    from harness.data.sources import sources
 
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "classes", "boxes", "needs", "what it is"):
         table.add_column(heading, no_wrap=heading == "name")
-    for source in SOURCES.values():
+    for source in sources().values():
         classes = "its own" if source.classes is None else str(source.classes)
         needs = "--path" if source.needs_path else ""
         table.add_row(source.name, classes, "yes" if source.boxes else "", needs, source.description)

@@ -66,9 +66,9 @@ def of_study(name: str, store: Store) -> list[RunRecord]:
 
 def descriptions() -> dict[str, str]:
     """One sentence per data set, from the row of its source."""
-    from harness.data.sources import SOURCES
+    from harness.data.sources import sources
 
-    return {name: source.description.partition(";")[0] for name, source in SOURCES.items()}
+    return {name: source.description.partition(";")[0] for name, source in sources().items()}
 
 
 def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], out: Path) -> None:

@@ -1,9 +1,12 @@
-"""The table of probes. A new probe is one file and one row here; tests/probes/test_contract.py takes it up."""
+"""The table of probes. A new probe is one file and one row here; tests/probes/test_contract.py tests it, too."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from harness.probes import host, nvml
 from harness.probes.base import Absent, Probe, ProbeRow, Unavailable
+from variants.plugins import added
 
 PROBES: tuple[ProbeRow, ...] = (
     ProbeRow("host", host.FIELDS, host.open_host),
@@ -11,9 +14,15 @@ PROBES: tuple[ProbeRow, ...] = (
 )
 
 
+@cache
+def probe_rows() -> tuple[ProbeRow, ...]:
+    """The project's rows, then those that installed packages add. Raises SpecError."""
+    return (*PROBES, *added("probes", ProbeRow))
+
+
 def open_probes(device: str) -> list[Probe]:
     """A probe for each row, for a run on `device`; one that is not available records its reason."""
-    return [_open(row, device) for row in PROBES]
+    return [_open(row, device) for row in probe_rows()]
 
 
 def _open(row: ProbeRow, device: str) -> Probe:
@@ -25,4 +34,4 @@ def _open(row: ProbeRow, device: str) -> Probe:
 
 def probe_of(field: str) -> str:
     """The name of the probe that gives a field of samples. Raises StopIteration for one that no row has."""
-    return next(row.name for row in PROBES if field in row.fields)
+    return next(row.name for row in probe_rows() if field in row.fields)

@@ -17,6 +17,7 @@ from harness.report.model import ReportModel, Source
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
+from variants.plugins import added
 from variants.recipes import RECIPES
 
 
@@ -30,14 +31,15 @@ def build(
 ) -> ReportModel:
     """The report on `own`; `reference` records are shown beside and never counted. The order given doesn't matter.
 
-    descriptions: one sentence per data set, by name, such as Source.meaning of harness.data.sources.
+    descriptions: one sentence per data set, by name, such as DataSource.description of harness.data.sources.
     """
     report = report_data(study, own, reference, catalog, descriptions or {})
+    writers = (*SECTIONS, *added("report_sections"))
     return ReportModel(
         study=study,
         title=f"AlexNet, measured: the study {study}",
         findings=findings(report),
-        sections=tuple(section for write in SECTIONS if (section := write(report)).blocks),
+        sections=tuple(section for write in writers if (section := write(report)).blocks),
         results_table=results_table(report),
         sources=_sources(report.evidence),
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness.cli.data import app
-from harness.data.sources import SOURCES
+from harness.data.sources import sources
 from harness.errors import DataError, UsageError
 
 
@@ -37,7 +37,7 @@ def run(*words: str) -> str:
 def test_list_shows_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     shown = CliRunner().invoke(app, ["list"]).stdout
-    assert [name for name in SOURCES if f"\n{name} " not in shown] == []
+    assert [name for name in sources() if f"\n{name} " not in shown] == []
 
 
 def test_list_loads_no_torch() -> None:

@@ -14,6 +14,12 @@ ROOT = Path(__file__).parents[2]
 MODULE = """
 from dataclasses import replace
 
+import numpy as np
+
+from harness.data.sources.arrays import ArraySplit
+from harness.data.sources.base import DataSource
+from harness.probes.base import Probe, ProbeRow, Sample
+from harness.report.model import Paragraph, Section
 from variants.catalog import PAPER, Variant
 from variants.recipes.recipe import Recipe, RecipeRow
 from variants.recipes import RECIPES
@@ -35,6 +41,30 @@ LONG = RecipeRow(
     geometry="mini",
 )
 NUMBER = 3
+
+
+def open_squares(path, cache, progress):
+    # two classes that differ in brightness
+    labels = np.arange(64, dtype=np.int64) % 2
+    images = (60 + 120 * labels[:, None, None, None] + np.zeros((64, 32, 32, 3))).astype(np.uint8)
+    return tuple(ArraySplit(split, images, labels, ("dark", "light")) for split in ("train", "val"))
+
+
+SQUARES = DataSource(name="squares", description="grey squares", classes=2, open=open_squares)
+
+
+class Answer(Probe):
+    name = "answer"
+
+    def sample(self, t_s):
+        return [Sample(t_s=t_s, probe="answer", device="host", values={"answer": 42.0}, missing={})]
+
+
+ANSWER = ProbeRow("answer", ("answer",), lambda device: Answer())
+
+
+def section(report):
+    return Section(title="My section", blocks=(Paragraph(text=f"{len(report.runs)} rows"),))
 """
 
 
@@ -48,6 +78,8 @@ def package(tmp_path: Path) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[alexnet_harness.variants]\nwide = mine:WIDE\n[alexnet_harness.recipes]\nlong = mine:LONG\n"
+        "[alexnet_harness.data_sources]\nsquares = mine:SQUARES\n[alexnet_harness.probes]\nanswer = mine:ANSWER\n"
+        "[alexnet_harness.report_sections]\nmine = mine:section\n"
     )
     return home
 
@@ -71,6 +103,16 @@ def test_an_installed_packages_variant_and_recipe_are_listed_and_run(package: Pa
         32,
         0.01,
     )  # a quarter
+
+
+def test_an_installed_packages_data_set_probe_and_report_section_are_used(package: Path, tmp_path: Path) -> None:
+    assert "grey squares" in harness("data", "list", path=package, cwd=tmp_path).stdout
+    words = ("--variants", "wide_conv1", "--recipe", "mini_short", "--data", "squares", "--seeds", "1")
+    done = harness("reproduce", *words, path=package, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "results").glob("2*")
+    assert '"answer":42.0' in (record / "telemetry.jsonl").read_text()
+    assert "My section\n\n2 rows\n" in (tmp_path / "reports/reproduce/report.md").read_text()
 
 
 def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_path: Path) -> None:

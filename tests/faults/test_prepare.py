@@ -24,7 +24,7 @@ from harness.data.loaders.factory import open_loader
 from harness.data.prepare import manifest
 from harness.data.prepare.job import open_prepared, prepare
 from harness.data.prepare.manifest import StoreSettings, data_file, folder_lock, load_manifest
-from harness.data.sources import SOURCES
+from harness.data.sources import sources
 from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import DataSource
 from harness.errors import DataError, UsageError
@@ -61,7 +61,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> str:
     images = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
     split = ArraySplit("memory", images, np.arange(6) % 2, ("a/b", "c"))
     row = DataSource(name="memory", description="-", classes=2, open=lambda *_: (split, split))
-    monkeypatch.setitem(SOURCES, "memory", row)
+    monkeypatch.setitem(sources(), "memory", row)
     return "memory"
 
 

@@ -86,7 +86,8 @@ def test_a_probe_that_is_not_available_records_its_reason_once(monkeypatch: pyte
     def refuse(device: str) -> Probe:
         raise Unavailable(f"no sensor for {device}")
 
-    monkeypatch.setattr("harness.probes.table.PROBES", (ProbeRow("disk", ("disk_temperature_c",), refuse),))
+    rows = (ProbeRow("disk", ("disk_temperature_c",), refuse),)
+    monkeypatch.setattr("harness.probes.table.probe_rows", lambda: rows)
     (probe,) = open_probes("cpu")
     assert isinstance(probe, Absent)
     assert [sample.missing for sample in probe.sample(0.0)] == [{"available": "no sensor for cpu"}]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.progress import Progress
 from harness.data.sources.base import DataSource, Splits
 from harness.errors import UsageError, unknown
+from variants.plugins import added
 
 if TYPE_CHECKING:  # these load torch and pydantic, and a list of names should not
     from harness.data.base import Prepared
@@ -107,11 +109,16 @@ _ROWS = (
         generate=_synthetic,
     ),
 )
-SOURCES = {source.name: source for source in _ROWS}
+
+
+@cache
+def sources() -> dict[str, DataSource]:
+    """The data sets by name: the project's, then those that installed packages add. Raises SpecError."""
+    return {source.name: source for source in (*_ROWS, *added("data_sources", DataSource))}
 
 
 def source_named(name: str) -> DataSource:
     """Raises UsageError with a suggestion."""
-    if name not in SOURCES:
-        raise unknown("data set", name, SOURCES, "python -m harness data list")
-    return SOURCES[name]
+    if name not in sources():
+        raise unknown("data set", name, sources(), "python -m harness data list")
+    return sources()[name]

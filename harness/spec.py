@@ -10,6 +10,8 @@ from variants.recipes.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
 
+CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose published MD5 sums were checked
+
 
 @value
 class DataSpec:
@@ -24,6 +26,7 @@ class DataSpec:
     store_format: Literal["raw", "jpeg"] = "raw"
     jpeg_quality: int | None = None  # null for raw
     boxes: bool = False
+    contents: str = ""  # what the images are, where the name leaves it open, such as CIFAR_10_ORIGINAL
 
 
 @value

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.errors import UsageError, unknown
+from variants.recipes.recipe import Geometry
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from variants.catalog import Variant
-    from variants.recipes.recipe import Geometry, Recipe
+    from variants.recipes.recipe import Recipe
     from variants.spec import AlexNetSpec, LayerRow
 
 CLASSES: dict[str, int] = {"full": 1000, "mini": 10, "cifar": 10}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class GeometryName(StrEnum):
-    """The sizes a net exists in."""
-
-    full = "full"
-    mini = "mini"
-    cifar = "cifar"
 
 
 def list_(
@@ -44,7 +36,7 @@ def list_(
 
 def show(
     variant: Annotated[str, typer.Argument(help="A name from `list`.")],
-    geometry: Annotated[GeometryName | None, typer.Option(help="Size of the net; its first one by default.")] = None,
+    geometry: Annotated[Geometry | None, typer.Option(help="Size of the net; its first one by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
@@ -68,9 +60,7 @@ def show(
 def diff(
     a: Annotated[str, typer.Argument(help="A name from `list`.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
-    geometry: Annotated[
-        GeometryName | None, typer.Option(help="Size of both nets; each one's first by default.")
-    ] = None,
+    geometry: Annotated[Geometry | None, typer.Option(help="Size of both nets; each one's first by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every difference of two variants: network, recipe, evaluation protocol."""
@@ -101,8 +91,8 @@ def _variant(name: str) -> Variant:
     return CATALOG[name]
 
 
-def _geometry(row: Variant, asked: GeometryName | None) -> Geometry:
-    return asked.value if asked else row.geometries[0]
+def _geometry(row: Variant, asked: Geometry | None) -> Geometry:
+    return asked or row.geometries[0]
 
 
 def _spec(row: Variant, geometry: Geometry) -> AlexNetSpec:
@@ -115,7 +105,7 @@ def _spec(row: Variant, geometry: Geometry) -> AlexNetSpec:
         raise UsageError(str(error)) from error
 
 
-def _trained(name: str, asked: GeometryName | None) -> tuple[AlexNetSpec, Recipe]:
+def _trained(name: str, asked: Geometry | None) -> tuple[AlexNetSpec, Recipe]:
     """The net with its native recipe, or with `mini` for the mini geometry."""
     from variants.recipes import RECIPES, apply
 

@@ -13,15 +13,7 @@ from harness.published.tables import READ, tables
 from harness.published.targets import targets
 from harness.tables import Column, Table
 from harness.variant_diff import Difference, Trained, differences
-from variants.catalog import CATALOG, native_recipe
-
-FAMILIES = {
-    "paper": "The paper's net and its deltas",
-    "code_2012": "The 2012 code and its runs",
-    "derivative": "Derivatives",
-    "cifar": "CIFAR-10 nets",
-    "article": "The article's net and its ingredients",
-}
+from variants.catalog import CATALOG, FAMILIES, native_recipe
 
 
 def targets_page() -> str:
@@ -29,7 +21,8 @@ def targets_page() -> str:
     family_of = {name: row.family for name, row in CATALOG.items()}
     found = [target for target in targets() if target.measure != "images_per_second"]
     parts = ["# Published numbers", _ABOUT]
-    for family, title in (*FAMILIES.items(), (None, "Networks outside the catalogue")):
+    titles = [(family, title) for family, (title, _) in FAMILIES.items()]
+    for family, title in (*titles, (None, "Networks outside the catalogue")):
         made = tables(t for t in found if (family_of[t.variant] if t.variant else None) == family)
         parts += [f"## {title}", *(_table(table) for table in made)] if made else []
     parts += ["## Statements without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]

@@ -16,7 +16,7 @@ from harness.data.base import CropRule, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
-from harness.data.sources import SOURCES
+from harness.data.sources import sources
 from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import DataSource
 
@@ -29,7 +29,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> str:
     split = ArraySplit("wide", np.zeros((3, 10, 20, 3), dtype=np.uint8), np.arange(3) % 2, ("a", "b"))
     split.boxes = BOXES
     row = DataSource(name="wide", description="-", classes=2, boxes=True, open=lambda *_: (split, split))
-    monkeypatch.setitem(SOURCES, "wide", row)
+    monkeypatch.setitem(sources(), "wide", row)
     return "wide"
 
 

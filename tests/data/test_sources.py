@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from harness.data.progress import silent
 from harness.data.resize import resize_and_centre_crop
-from harness.data.sources import SOURCES, cifar10, fashion_mnist, source_named
+from harness.data.sources import cifar10, fashion_mnist, source_named, sources
 from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import Subset, balanced
 from harness.data.sources.class_folders import open_class_folders
@@ -48,8 +48,8 @@ def garments(count: int = 40) -> ArraySplit:
 
 
 def test_every_row_has_a_description_and_its_own_name() -> None:
-    assert {name: source.name for name, source in SOURCES.items()} == {name: name for name in SOURCES}
-    assert all(source.description for source in SOURCES.values())
+    assert {name: source.name for name, source in sources().items()} == {name: name for name in sources()}
+    assert all(source.description for source in sources().values())
 
 
 def test_a_wrong_name_gets_a_suggestion() -> None:
@@ -59,10 +59,10 @@ def test_a_wrong_name_gets_a_suggestion() -> None:
         source_named("fashion_mist")
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.needs_path])
+@pytest.mark.parametrize("name", [name for name, source in sources().items() if source.needs_path])
 def test_a_source_that_needs_a_path_says_so(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--path"):
-        SOURCES[name].open(None, tmp_path, silent)
+        sources()[name].open(None, tmp_path, silent)
 
 
 def test_the_table_loads_no_torch() -> None:

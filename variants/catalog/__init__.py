@@ -15,16 +15,23 @@ from variants.catalog.code_2012 import CODE_ROWS
 from variants.catalog.derivatives import DERIVATIVE_ROWS
 from variants.catalog.ingredients import INGREDIENT_ROWS
 from variants.catalog.paper import PAPER, PAPER_ROWS
-from variants.catalog.row import Variant
+from variants.catalog.row import Family, Variant
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Recipe
 from variants.values import SpecError
 
 __all__ = ["CATALOG", "PAPER", "Variant", "get", "names", "native_recipe", "own"]
 
-FAMILIES = (PAPER_ROWS, CODE_ROWS, DERIVATIVE_ROWS, CIFAR_ROWS, ARTICLE_ROWS, INGREDIENT_ROWS)
+# Titles, for documents, and rows
+FAMILIES: dict[Family, tuple[str, tuple[Variant, ...]]] = {
+    "paper": ("The paper's network and its deltas", PAPER_ROWS),
+    "code_2012": ("The 2012 code and its runs", CODE_ROWS),
+    "derivative": ("Derivatives", DERIVATIVE_ROWS),
+    "cifar": ("CIFAR-10 networks", CIFAR_ROWS),
+    "article": ("The article's network and its ingredients", (*ARTICLE_ROWS, *INGREDIENT_ROWS)),
+}
 
-CATALOG: dict[str, Variant] = {row.name: row for family in FAMILIES for row in family}
+CATALOG: dict[str, Variant] = {row.name: row for _, rows in FAMILIES.values() for row in rows}
 
 
 def own(row: Variant) -> Variant:

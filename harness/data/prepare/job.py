@@ -194,6 +194,7 @@ def _new_manifest(job: Job, kept: dict[Split, ImageDataset], bad: dict[Split, li
         store_format=settings.store_format,
         jpeg_quality=settings.jpeg_quality,
         boxes=train.boxes is not None,
+        contents=train.contents,
     )
     return Manifest(
         source=job.source,

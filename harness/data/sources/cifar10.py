@@ -11,9 +11,9 @@ from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import Splits
 from harness.data.sources.class_folders import open_class_folders
 from harness.errors import DataError
+from harness.spec import CIFAR_10_ORIGINAL
 
 BATCHES = "cifar-10-batches-py"
-ORIGINAL = "CIFAR-10, the original batches"  # torchvision checks their MD5 sums
 
 
 def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
@@ -56,4 +56,4 @@ def _batches(root: Path, download: bool) -> Splits:
 
 def _split(what: str, part: object) -> ArraySplit:
     labels = np.array(part.targets, dtype=np.int64)  # type: ignore[attr-defined]  # torchvision has no types
-    return ArraySplit(f"CIFAR-10 {what}", part.data, labels, tuple(part.classes), ORIGINAL)  # type: ignore[attr-defined]
+    return ArraySplit(f"CIFAR-10 {what}", part.data, labels, tuple(part.classes), CIFAR_10_ORIGINAL)  # type: ignore[attr-defined]

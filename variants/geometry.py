@@ -15,21 +15,26 @@ from variants.recipes.recipe import Geometry
 from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError
 
-MINI_INPUT = 32
+MINI_INPUT, MINI_CLASSES = 32, 10
 MINI_MAP = 4  # side of pool5's map; 6 at full size
 CONV_SHRINK = 4
 DENSE_SHRINK = 8
 
 
-def spec_for(variant: Variant, geometry: Geometry, classes: int) -> AlexNetSpec:
-    """The row's net in one geometry, for that many classes. Raises SpecError where the row has no such geometry."""
+def spec_for(variant: Variant, geometry: Geometry, classes: int | None = None) -> AlexNetSpec:
+    """The row's net in one geometry, for that many classes; None is the row's own number, and 10 at mini size.
+
+    Raises SpecError where the row has no such geometry.
+    """
     if geometry not in variant.geometries:
         known = ", ".join(variant.geometries)
         raise SpecError(f"{variant.name}: geometry={geometry} does not exist for this net; use {known}")
-    return to_mini(variant.spec, classes) if geometry == "mini" else variant.spec.with_classes(classes)
+    if geometry == "mini":
+        return to_mini(variant.spec, classes or MINI_CLASSES)
+    return variant.spec.with_classes(classes or variant.spec.classes)
 
 
-def to_mini(spec: AlexNetSpec, classes: int = 10) -> AlexNetSpec:
+def to_mini(spec: AlexNetSpec, classes: int = MINI_CLASSES) -> AlexNetSpec:
     """A full-size net on 32-pixel images: a quarter of the kernels, an eighth of the dense units.
 
     The stem becomes 5x5 with stride 1; every convolution keeps its map's size, so pools alone shrink it (32, 16, 8, 4

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from variants.recipes.recipe import Recipe
     from variants.spec import AlexNetSpec, LayerRow
 
-CLASSES: dict[str, int] = {"full": 1000, "mini": 10, "cifar": 10}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -100,18 +99,20 @@ def _spec(row: Variant, geometry: Geometry) -> AlexNetSpec:
     from variants.values import SpecError
 
     try:
-        return spec_for(row, geometry, CLASSES[geometry])
+        return spec_for(row, geometry)
     except SpecError as error:
         raise UsageError(str(error)) from error
 
 
 def _trained(name: str, asked: Geometry | None) -> tuple[AlexNetSpec, Recipe]:
-    """The net with its native recipe, or with `mini` for the mini geometry."""
+    """The net with its native recipe, or with the first one that trains the geometry asked for."""
     from variants.recipes import RECIPES, apply
 
     row = _variant(name)
     geometry = _geometry(row, asked)
-    recipe = RECIPES["mini" if geometry == "mini" else row.recipe].recipe
+    native = RECIPES[row.recipe]
+    fits = [native, *RECIPES.values()] if native.geometry == geometry else RECIPES.values()
+    recipe = next(found.recipe for found in fits if found.geometry == geometry)
     return _spec(row, geometry), apply(recipe, row.recipe_changes)
 
 

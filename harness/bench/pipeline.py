@@ -1,0 +1,72 @@
+"""Loader and training step alone and together, in turn: which of the two limits training, and how fast it could be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from harness.bench.loader import WINDOW_BATCHES, batches_of, training_loader
+from harness.bench.step import WINDOW_S, Step
+from harness.bench.timing import Timing, interleaved
+from harness.data.augment.transforms import ImageTransform
+from harness.data.base import Prepared
+from harness.placement import Placement
+from harness.spec import RunSpec
+
+BALANCED = 0.15  # closer to each other than this fraction, neither of the two limits training alone
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """loader, step: each alone. both: the loader's batches, transformed and trained on."""
+
+    loader: Timing
+    step: Timing
+    both: Timing
+
+    @property
+    def bound_by(self) -> Literal["loader", "step", "both"]:
+        ratio = self.loader.images_per_second / self.step.images_per_second
+        if abs(ratio - 1) < BALANCED:
+            return "both"
+        return "loader" if ratio < 1 else "step"
+
+    @property
+    def without_bound(self) -> float:
+        """Images per second to expect if the slower of the two took no time."""
+        return max(self.loader.images_per_second, self.step.images_per_second)
+
+
+def measure_pipeline(spec: RunSpec, prepared: Prepared, where: Placement, windows: int) -> PipelineResult:
+    """The three ways in turn; each window of `both` has as many images as one of the step."""
+    step = Step(spec, torch.device(where.device))
+    step_window = step.window()
+    images = max(spec.recipe.batch_size, round(WINDOW_S * spec.recipe.batch_size / max(sum(step.parts[-1]), 1e-9)))
+    loader_window = batches_of(training_loader(spec, prepared, where), WINDOW_BATCHES * spec.recipe.batch_size)
+    timings = interleaved(
+        {"loader": loader_window, "step": step_window, "both": _both(spec, prepared, where, step, images)}, windows
+    )
+    return PipelineResult(**timings)
+
+
+def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int) -> Callable[[], int]:
+    transform = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, step.device)
+    loader, epoch = training_loader(spec, prepared, where), [0]
+
+    def window() -> int:
+        taken = 0
+        while taken < images:
+            with loader.epoch(epoch[0]) as batches:
+                for batch in batches:
+                    step.images = transform.train(batch, epoch[0]).contiguous(memory_format=torch.channels_last)
+                    step.labels = batch.labels.to(step.device)
+                    taken += step()
+                    if taken >= images:
+                        break
+            epoch[0] += 1
+        return taken
+
+    return window

@@ -1,0 +1,127 @@
+"""The training step alone, on one batch that stays in memory: forward, backward, update, without loader or transform.
+
+Its rate of arithmetic is set beside what this machine's matrix product reaches in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from harness.bench.timing import Timing, interleaved
+from harness.loss import training_loss
+from harness.machine.allocator import keep_freed_memory
+from harness.precision import autocast, float32_precision
+from harness.spec import RunSpec
+from harness.train import TrainState
+from variants.layers import Conv
+from variants.modules.alexnet import build
+from variants.spec import AlexNetSpec
+
+WINDOW_S = 0.7  # a window has as many steps as fit, one at least
+GEMM_SIDE = 1536
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """timing: of the whole step. forward_ms, backward_ms, update_ms: medians of a step's parts.
+
+    flop_per_image: multiply-accumulates of forward and backward, twice. gemm_flops: what a square matrix product of
+    side 1536 reaches here, FLOP/s. share_of_gemm: the step's FLOP/s as a fraction of it.
+    """
+
+    timing: Timing
+    forward_ms: float
+    backward_ms: float
+    update_ms: float
+    flop_per_image: int
+    gemm_flops: float
+
+    @property
+    def share_of_gemm(self) -> float:
+        return self.timing.images_per_second * self.flop_per_image / self.gemm_flops
+
+
+class Step:
+    """A network, its optimizer and a resident batch of random pixels; calling it trains for one step."""
+
+    def __init__(self, spec: RunSpec, device: torch.device) -> None:
+        keep_freed_memory()
+        self.recipe, self.device = spec.recipe, device
+        generator = torch.Generator().manual_seed(spec.seed)
+        model = build(spec.net, generator=generator).to(device).to(memory_format=torch.channels_last).train()
+        self.state = TrainState.start(model, spec.recipe)
+        shape = (spec.recipe.batch_size, spec.net.input_channels, spec.net.input_size, spec.net.input_size)
+        images = torch.randn(shape, generator=generator).mul_(60)
+        self.images = images.to(device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(spec.net.classes, (shape[0],), generator=generator).to(device)
+        self.parts: list[tuple[float, float, float]] = []  # seconds of forward, backward, update
+
+    def __call__(self) -> int:
+        """One step, its parts timed; returns the number of images."""
+        times = [self._now()]
+        self.state.optimizer.zero_grad()
+        with float32_precision(self.recipe.precision), autocast(self.recipe.precision, self.device):
+            _, loss = training_loss(self.state.model, self.images, self.labels, None, self.recipe.loss)
+        times.append(self._now())
+        loss.backward()  # type: ignore[no-untyped-call]
+        times.append(self._now())
+        self.state.scheduler.step(0, 0.0)
+        self.state.optimizer.step()
+        times.append(self._now())
+        self.parts.append((times[1] - times[0], times[2] - times[1], times[3] - times[2]))
+        return len(self.labels)
+
+    def window(self) -> Callable[[], int]:
+        """As many steps at a time as take about WINDOW_S."""
+        self()
+        steps = max(1, round(WINDOW_S / max(sum(self.parts[-1]), 1e-9)))
+        return lambda: sum(self() for _ in range(steps))
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def measure_step(spec: RunSpec, device: torch.device, windows: int) -> StepResult:
+    """The step of a run, and the machine's matrix product in turn with it."""
+    step, product = Step(spec, device), _product(device)
+    way = step.window()
+    timings = interleaved({"step": way, "gemm": product}, windows)
+    forward_s, backward_s, update_s = (median(part) for part in zip(*step.parts[-windows:], strict=True))
+    return StepResult(
+        timing=timings["step"],
+        forward_ms=1000 * forward_s,
+        backward_ms=1000 * backward_s,
+        update_ms=1000 * update_s,
+        flop_per_image=flop_per_image(spec.net),
+        gemm_flops=timings["gemm"].images_per_second * 2 * GEMM_SIDE**3,
+    )
+
+
+def flop_per_image(net: AlexNetSpec) -> int:
+    """Of one training step: two for a multiply-accumulate, once forward and twice backward.
+
+    The first convolution has no gradient by its input, the image.
+    """
+    first = next(row for row in net.rows if isinstance(row.layer, Conv))
+    return 2 * (3 * net.macs - first.macs)
+
+
+def _product(device: torch.device) -> Callable[[], int]:
+    """A few products of two float32 matrices; returns how many."""
+    a, b = (torch.randn(GEMM_SIDE, GEMM_SIDE, device=device) for _ in range(2))
+
+    def products() -> int:
+        for _ in range(4):
+            torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 4
+
+    return products

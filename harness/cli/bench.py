@@ -1,0 +1,172 @@
+"""`bench step`, `bench loader`, `bench pipeline`: speeds measured in turn with what they are compared to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.runs import Data, DataPath, Device, RecipeName, Set, Threads, Workers
+from harness.placement import LoaderName
+
+if TYPE_CHECKING:
+    from harness.bench.timing import Timing
+    from harness.data.base import Prepared
+    from harness.placement import Placement
+    from harness.spec import RunSpec
+
+app = typer.Typer(help="Measure the loader, the training step, or both together.", no_args_is_help=True)
+Variant = Annotated[str, typer.Argument(help="A row of `python -m harness list`.")]
+Loader = Annotated[LoaderName, typer.Option("--loader", help="auto is ffcv where it works, else folder.")]
+Windows = Annotated[int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def step(
+    variant: Variant = "grouped_2gpu",
+    recipe: RecipeName = "mini",
+    data: Data = "synthetic",
+    path: DataPath = None,
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    device: Device = "auto",
+    threads: Threads = None,
+    windows: Windows = 7,
+    as_json: AsJson = False,
+) -> None:
+    """The training step on a batch that stays in memory, beside this machine's matrix product."""
+    from harness.bench.step import measure_step
+
+    spec, _, where = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
+    found = measure_step(spec, _torch_device(where), windows)
+    plain = found.timing.plain() | {
+        "forward_ms": round(found.forward_ms, 2),
+        "backward_ms": round(found.backward_ms, 2),
+        "update_ms": round(found.update_ms, 2),
+        "gflops": round(found.timing.images_per_second * found.flop_per_image / 1e9, 1),
+        "gemm_gflops": round(found.gemm_flops / 1e9, 1),
+        "share_of_gemm": round(found.share_of_gemm, 3),
+    }
+    if as_json:
+        _print_json(spec, where, plain)
+        return
+    print(f"{variant}, batch {spec.recipe.batch_size}, {spec.recipe.precision}: {_words(found.timing)}")
+    print(
+        f"forward {found.forward_ms:.1f} ms, backward {found.backward_ms:.1f} ms, update {found.update_ms:.1f} ms; "
+        f"{plain['gflops']:,} GFLOP/s, {found.share_of_gemm:.0%} of this machine's matrix product"
+    )
+
+
+@app.command()
+def loader(
+    variant: Variant = "grouped_2gpu",
+    recipe: RecipeName = "mini",
+    data: Data = "fashion_mnist",
+    path: DataPath = None,
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    loader: Loader = "auto",
+    workers: Workers = 1,
+    windows: Windows = 7,
+    as_json: AsJson = False,
+) -> None:
+    """The training loader, beside torchvision's on the same images as files."""
+    from tempfile import TemporaryDirectory
+
+    from harness.bench.loader import measure_loader
+
+    spec, prepared, where = _open(variant, recipe, data, path, set_, "cpu", 1, workers, loader)
+    with TemporaryDirectory() as scratch:
+        found = measure_loader(spec, prepared, where, windows, Path(scratch))
+    ours = found.timings["loader"]
+    if as_json:
+        peers = {name: timing.plain() for name, timing in found.timings.items() if name != "loader"}
+        _print_json(spec, where, ours.plain() | {"loader": found.loader, "ratio_to": found.ratio_to, "peers": peers})
+        return
+    print(f"{found.loader} loader ({found.reason}): {_words(ours)}")
+    for name, ratio in found.ratio_to.items():
+        print(f"{name}: {_words(found.timings[name])}; ratio per CPU second {ratio:.1f}")
+
+
+@app.command()
+def pipeline(
+    variant: Variant = "grouped_2gpu",
+    recipe: RecipeName = "mini",
+    data: Data = "fashion_mnist",
+    path: DataPath = None,
+    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    device: Device = "auto",
+    loader: Loader = "auto",
+    threads: Threads = None,
+    workers: Workers = 1,
+    windows: Windows = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Loader alone, step alone and both together: what limits training."""
+    from harness.bench.pipeline import measure_pipeline
+
+    spec, prepared, where = _open(variant, recipe, data, path, set_, device, threads, workers, loader)
+    found = measure_pipeline(spec, prepared, where, windows)
+    if as_json:
+        timings = {name: timing.plain() for name, timing in vars(found).items()}
+        bound = {"bound_by": found.bound_by, "without_bound_images_per_second": round(found.without_bound, 1)}
+        _print_json(spec, where, timings | bound)
+        return
+    for name, timing in vars(found).items():
+        print(f"{name}: {_words(timing)}")
+    bound_by = "neither alone" if found.bound_by == "both" else f"the {found.bound_by}"
+    print(f"limited by {bound_by}; without it {found.without_bound:,.0f} images/s could be expected")
+
+
+def _open(
+    variant: str,
+    recipe: str,
+    data: str,
+    path: Path | None,
+    settings: list[str],
+    device: str,
+    threads: int | None,
+    workers: int,
+    loader: LoaderName,
+) -> tuple[RunSpec, Prepared, Placement]:
+    """The run that is measured, as a value, with its data. Sets torch's threads."""
+    import torch
+
+    from harness.cli.loading import load
+    from harness.resolve import RunRequest, check_request, run_spec
+    from harness.run import placement
+
+    request = RunRequest(variant, recipe, data, 0, path, overrides=tuple(settings))
+    check_request(request)
+    where = placement(device, threads, workers, loader)
+    torch.set_num_threads(where.threads)
+    prepared = load(request, loader)
+    return run_spec(request, prepared, where.device), prepared, where
+
+
+def _torch_device(where: Placement) -> Any:
+    import torch
+
+    return torch.device(where.device)
+
+
+def _words(timing: Timing) -> str:
+    return (
+        f"{timing.images_per_second:,.0f} images/s (median of {timing.windows} windows, {timing.lowest:,.0f} to "
+        f"{timing.highest:,.0f}), {timing.images_per_cpu_second:,.0f} per CPU second"
+    )
+
+
+def _print_json(spec: RunSpec, where: Placement, plain: dict[str, Any]) -> None:
+    from harness.serialization import to_plain
+
+    shared: dict[str, Any] = {
+        "variant": spec.variant,
+        "recipe": spec.recipe.name,
+        "overrides": list(spec.overrides),
+        "batch_size": spec.recipe.batch_size,
+        "precision": spec.recipe.precision,
+        "placement": to_plain(where),
+    }
+    print(json.dumps(shared | plain, indent=2, allow_nan=False))

@@ -58,11 +58,15 @@ class Checkpoints:
         self._last_s, self._last_epoch = clock(), 0
 
     def due(self, event: Event, validation_follows: bool, *, at_once: bool) -> bool:
-        """Whether to save after `event`. Between a window and its validation the state is not whole.
+        """Whether to save after `event`. Between a window and the last of its evaluations the state is not whole.
 
         at_once: somebody asked for a checkpoint, or training has ended.
         """
-        if not isinstance(event, StepsDone | Evaluated) or validation_follows:
+        if (
+            not isinstance(event, StepsDone | Evaluated)
+            or validation_follows
+            or getattr(event, "split", "val") != "val"
+        ):
             return False
         passed_s = self._clock() - self._last_s
         at_epochs_end = passed_s >= SHORTEST_S and int(event.epoch) > self._last_epoch
@@ -87,6 +91,7 @@ class Checkpoints:
             "torch": torch.__version__,
             "step": state.done,
             "lr": state.lr,
+            "finished": state.finished,
             "scheduler": state.scheduler.state_dict(),
             "total": asdict(state.total),
             "saved_utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -164,6 +169,7 @@ def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": kept})
     state.scheduler.load_state_dict(plain["scheduler"])
     state.done, state.lr, state.total = int(plain["step"]), float(plain["lr"]), Total(**plain["total"])
+    state.finished = bool(plain["finished"])
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"], weights[0].device)

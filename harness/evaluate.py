@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, Protocol
 from harness.data.base import Batch, Loader
+from harness.data.names import Split
 from harness.errors import RunFailed
 from harness.events import Evaluated
 from harness.loss import intersection_over_union
@@ -85,11 +86,24 @@ def evaluate(
 
 
 def evaluated(
-    results: ImageResults, protocol: str, step: int, epoch: float, elapsed_s: float, *, final: bool = False
+    results: ImageResults,
+    protocol: str,
+    step: int,
+    epoch: float,
+    elapsed_s: float,
+    *,
+    final: bool = False,
+    split: Split = "val",
 ) -> Evaluated:
     """The event that reports `results`. elapsed_s: seconds of the pass, which serves all its protocols."""
     return Evaluated(
-        step=step, epoch=epoch, protocol=protocol, final=final, elapsed_s=elapsed_s, **asdict(results.result())
+        step=step,
+        epoch=epoch,
+        protocol=protocol,
+        final=final,
+        split=split,
+        elapsed_s=elapsed_s,
+        **asdict(results.result()),
     )
 
 

@@ -34,7 +34,10 @@ class StepsDone:
 
 @value
 class Evaluated:
-    """Errors on the validation set, as fractions of `images`; `final` marks the evaluation the report reads."""
+    """Errors as fractions of `images`, on the validation set or the training set (`split`).
+
+    `final` marks the evaluation that the report reads.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
@@ -46,6 +49,7 @@ class Evaluated:
     loss: float  # -log of the protocol's (averaged) softmax at the label, mean over the images
     images: int
     elapsed_s: float
+    split: Literal["train", "val"] = "val"
     localisation_error: float | None = None  # class right and IoU >= .5; null without boxes
 
 

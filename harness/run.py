@@ -18,6 +18,7 @@ from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
+from harness.data.names import Split
 from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
@@ -89,6 +90,9 @@ def execute(
         pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
         summary = SummaryBuilder(spec, writer.elapsed)
         state, steps = TrainState.start(model, recipe), total_steps(recipe, loader)
+        eval_loaders: dict[Split, Loader] = {"val": val_loader}
+        if recipe.evaluation.training_error:
+            eval_loaders = {"train": _evaluation_loader(spec, prepared, where, "train"), **eval_loaders}
         checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
 
         def report(event: Event) -> None:
@@ -104,12 +108,12 @@ def execute(
         with Sampler(open_probes(where.device), writer.sample, writer.elapsed) as sampler:
             with (
                 stop_requests() as stop,
-                closing(train(state, loader, val_loader, pixels, recipe, device, stop=stop)) as events,
+                closing(train(state, loader, eval_loaders, pixels, recipe, device, stop=stop)) as events,
             ):
                 for event in events:
                     report(event)
                     validates = isinstance(event, StepsDone) and validation_due(state.done, steps, recipe, loader)
-                    asked = stop.checkpoint or stop() or state.done == steps
+                    asked = stop.checkpoint or stop() or state.finished or state.done == steps
                     if checkpoints.due(event, validates, at_once=asked):
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
@@ -119,7 +123,7 @@ def execute(
             found = _final_evaluation(spec, model, val_loader, pixels, device)
             elapsed_s = time.perf_counter() - started_s
             for name, results in found.items():
-                report(evaluated(results, name, steps, recipe.epochs, elapsed_s, final=True))
+                report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
         for name, results in found.items():
             writer.write_correct(name, results.top1, results.top5)
         writer.array("conv1", first_kernels(model))
@@ -187,12 +191,13 @@ def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[L
         workers=where.workers,
     )
     train = open_loader(prepared, "train", settings, where.loader)
-    return train, _validation_loader(spec, prepared, where)
+    return train, _evaluation_loader(spec, prepared, where, "val")
 
 
-def _validation_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Loader:
+def _evaluation_loader(spec: RunSpec, prepared: Prepared, where: Placement, split: Split) -> Loader:
+    """Whole stored images of a split, in its order."""
     settings = LoaderSettings(batch_size=EVALUATION_BATCH, seed=spec.seed, workers=where.workers)
-    return open_loader(prepared, "val", settings, where.loader)
+    return open_loader(prepared, split, settings, where.loader)
 
 
 def evaluate_weights(
@@ -209,7 +214,9 @@ def evaluate_weights(
     model = model.to(device).to(memory_format=torch.channels_last)
     pixels = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
     with float32_precision(spec.recipe.precision):
-        found = _final_evaluation(spec, model, _validation_loader(spec, prepared, where), pixels, device, progress)
+        found = _final_evaluation(
+            spec, model, _evaluation_loader(spec, prepared, where, "val"), pixels, device, progress
+        )
     return {name: results.result() for name, results in found.items()}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
+from harness.data.names import Split
 from harness.errors import RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
@@ -49,7 +50,7 @@ class Total:
 class TrainState:
     """All that training changes, besides torch's random generators; checkpoint.py saves and loads it.
 
-    done: steps so far. lr: of the last step, before the groups' factors.
+    done: steps so far. lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
 
     model: AlexNet
@@ -57,6 +58,7 @@ class TrainState:
     scheduler: LrScheduler
     lr: float
     done: int = 0
+    finished: bool = False
     total: Total = field(default_factory=Total)
 
     @classmethod
@@ -69,7 +71,7 @@ class TrainState:
 def train(
     state: TrainState,
     loader: Loader,
-    val_loader: Loader,
+    eval_loaders: Mapping[Split, Loader],
     pixels: ImageTransform,
     recipe: Recipe,
     device: torch.device,
@@ -79,6 +81,7 @@ def train(
     """Train `state.model` in place, from the step where `state` is to the last. clock: seconds.
 
     Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed.
+    eval_loaders: the splits that are evaluated while training goes on, the validation set last.
     stop: asked after every step; once it is True the loop ends with that step, after its events.
     """
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
@@ -88,6 +91,8 @@ def train(
         yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
     window = Window(clock())
     for epoch in range(state.done // loader.batches, math.ceil(steps / loader.batches)):
+        if state.finished:
+            break
         with loader.epoch(epoch) as batches:
             todo = islice(batches, state.done - epoch * loader.batches, steps - epoch * loader.batches)
             for batch, wait_s in timed(todo, clock):
@@ -117,13 +122,19 @@ def train(
                     steps_done = window.close(state.done, steps, epochs_done, state.lr, clock)
                     state.total.add(steps_done)
                     yield steps_done
-                    if validating:
+                    for split, eval_loader in eval_loaders.items() if validating else ():
                         started_s = clock()
-                        results = evaluate(model, val_loader, pixels, [protocol], device, recipe.precision)
-                        event = evaluated(results[protocol], protocol, state.done, epochs_done, clock() - started_s)
-                        scheduler.observe(event.top1_error)
+                        found = evaluate(model, eval_loader, pixels, [protocol], device, recipe.precision)[protocol]
+                        elapsed_s = clock() - started_s
+                        event = evaluated(found, protocol, state.done, epochs_done, elapsed_s, split=split)
+                        if split == "val":
+                            scheduler.observe(event.top1_error)
+                        elif recipe.stop_below is not None and event.top1_error < recipe.stop_below:
+                            state.finished = True
                         yield event
                     window = Window(clock())
+                if state.finished:
+                    break
                 if stopping and state.done < steps:
                     return
     done, total = state.done, state.total

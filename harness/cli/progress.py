@@ -61,7 +61,8 @@ class RunLine:
                 f"{event.images / event.elapsed_s:,.0f} images/s"
             )
         elif isinstance(event, Evaluated):
-            self.status = f"validation top-1 error {event.top1_error:.1%} ({event.protocol})"
+            name = "validation" if event.split == "val" else "training set"
+            self.status = f"{name} top-1 error {event.top1_error:.1%} ({event.protocol})"
 
 
 class Board:

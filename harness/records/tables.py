@@ -52,7 +52,8 @@ def _curve(record: RunRecord) -> list[dict[str, Any]]:
             row = {"curve": "training", "step": event.last_step, "lr": event.lr}
             row |= {"loss": sum(event.losses) / len(event.losses), "top5_error": None}
         elif isinstance(event, Evaluated):
-            row = {"curve": event.protocol, "step": event.step, "lr": None}
+            curve = event.protocol if event.split == "val" else f"training set, {event.protocol}"
+            row = {"curve": curve, "step": event.step, "lr": None}
             row |= {"loss": event.loss, "top5_error": event.top5_error}
         else:
             continue

@@ -29,6 +29,9 @@ RECIPES = {
         late_changes=(LateChange(at_epoch=1.5, layer="conv1", lr=0.0, colour_noise=False),),
         schedule=FixedDrops(at_epochs=(2.0,)),
     ),
+    "the training set's error": recipe(
+        epochs=3.0, evaluation=Evaluation(protocols=("centre",), every_epochs=0.5, training_error=True)
+    ),
 }
 ORDERS = [[k, k + 1, k + 2] for k in range(0, 30, 3)]
 
@@ -44,8 +47,10 @@ def begin(rules: Recipe) -> TrainState:
 
 
 def events(state: TrainState, rules: Recipe, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    loaders = [FakeLoader(30, ORDERS) for _ in range(2)]
-    return train(state, *loaders, pixels(rules, 30), rules, CPU, stop=stop)
+    loader, evaluated = FakeLoader(30, ORDERS), {"val": FakeLoader(30, ORDERS)}
+    if rules.evaluation.training_error:
+        evaluated = {"train": FakeLoader(30, ORDERS), **evaluated}
+    return train(state, loader, evaluated, pixels(rules, 30), rules, CPU, stop=stop)
 
 
 def losses(found: list[Event]) -> list[float]:

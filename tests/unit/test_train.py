@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ class Training:
 
     def events(self) -> Generator[Event, None, None]:
         state = TrainState.start(self.model, self.recipe)
-        return train(state, self.loader, self.val_loader, self.pixels, self.recipe, CPU, Ticks())
+        return train(state, self.loader, {"val": self.val_loader}, self.pixels, self.recipe, CPU, Ticks())
 
 
 def training(rules: Recipe, spec: AlexNetSpec = NET, loader: FakeLoader | None = None) -> Training:
@@ -280,3 +280,24 @@ def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
     moved = torch.cat([(w - old).flatten() for w, old in zip(made.model.parameters(), before, strict=True)])
     # torch divides by norm + 1e-6; weights of about 1 round at 6e-8
     assert moved.norm().item() == pytest.approx(0.01 * 0.5, rel=1e-4)
+
+
+def test_the_training_set_is_evaluated_before_the_validation_set_and_may_end_training() -> None:
+    evaluation = Evaluation(protocols=("centre",), every_epochs=1.0, training_error=True)
+    rules = recipe(epochs=5.0, evaluation=evaluation)
+    orders = in_batches(16, 8)
+    loaders = {"train": FakeLoader(16, orders), "val": FakeLoader(16, orders)}
+
+    def events(rules: Recipe) -> list[Event]:
+        state = TrainState.start(net(), rules)
+        return list(train(state, FakeLoader(16, orders), loaders, pixels(rules, 16), rules, CPU))
+
+    found = [event for event in events(rules) if isinstance(event, Evaluated)]
+    assert [event.split for event in found] == ["train", "val"] * 4
+    assert found[0].images == 16
+    stopped = events(replace(rules, stop_below=1.1))  # every error is below
+    assert [type(event).__name__ for event in stopped] == [
+        "TrainingStarted", "StepsDone", "Evaluated", "Evaluated", "TrainingDone",
+    ]  # fmt: skip
+    assert isinstance(stopped[-1], TrainingDone)
+    assert stopped[-1].steps == len(orders)

@@ -138,6 +138,8 @@ class Evaluation:
 
     protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
     every_epochs: float = 1.0  # centre error on the validation set while training; 0 is only at the end
+    # at the same times, the error on the whole training set, without augmentation and dropout (paper fig. 1)
+    training_error: bool = False
 
 
 @value
@@ -163,11 +165,14 @@ class Recipe:
     evaluation: Evaluation = Evaluation()
     store_size: int  # side in pixels of the stored square that crops are drawn from (256 in the paper)
     precision: Precision = "fp32"  # of training and evaluation; harness/precision.py says what each one sets
+    stop_below: float | None = None  # ends training once evaluation.training_error gives less than this fraction
 
     def __post_init__(self) -> None:
         for field in ("batch_size", "epochs", "store_size", "lr"):
             if getattr(self, field) <= 0:
                 raise SpecError(f"recipe {self.name}: {field}={getattr(self, field)}, but it must be above 0")
+        if self.stop_below is not None and not self.evaluation.training_error:
+            raise SpecError(f"recipe {self.name}: stop_below needs evaluation.training_error=true")
         for field in ("momentum", "weight_decay"):
             if getattr(self, field) < 0:
                 raise SpecError(f"recipe {self.name}: {field}={getattr(self, field)}, but it must not be below 0")

@@ -43,7 +43,8 @@ def _table(results: Path) -> Table | str:
         return f"no run is going on under {results}, and none has a checkpoint to go on from"
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "step", "of", "checkpoint", "time left", "last event"):
-        table.add_column(heading, justify="right" if heading in ("step", "of", "checkpoint", "time left") else "left")
+        right = heading in ("step", "of", "checkpoint", "time left")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for run in runs:
         numbers = ["" if number is None else f"{number:,}" for number in (run.step, run.steps, run.checkpoint)]
         left = "" if run.left_s is None else str(timedelta(seconds=round(run.left_s)))

@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             sys.exit(error.exit_code)
         code = _tell(f"{type(error).__name__}: {error} (a bug here; --debug shows where)", INTERNAL, debug)
     if code == INTERRUPTED:  # newer typers turn Ctrl-C into this code themselves
-        _tell("interrupted; what was sealed before is untouched, and python -m harness status lists runs that can go on", INTERRUPTED, debug)
+        _tell("interrupted; runs that can go on are listed by: python -m harness status", INTERRUPTED, debug)
     sys.exit(code or 0)
 
 

@@ -19,7 +19,7 @@ from harness.records.store import Store
 from harness.records.verify import verify
 
 ROOT = Path(__file__).parents[2]
-SAID = "interrupted; what was sealed before is untouched, and python -m harness status lists runs that can go on"
+SAID = "interrupted; runs that can go on are listed by: python -m harness status"
 
 
 def first_call_is_hit(number: signal.Signals, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,6 +26,7 @@ from harness.data.sources.layouts import (
     is_image,
     list_folder,
     refuse_archives,
+    size_of,
     unreadable,
 )
 from harness.data.sources.val_labels import find_labels, how_to_sort, labels_for
@@ -162,6 +163,6 @@ def _files(folder: Path) -> tuple[list[tuple[str, int]], int]:
             if not is_image(file):
                 others += 1
                 continue
-            size = os.stat(os.path.join(place, file)).st_size  # noqa: PTH116, PTH118  # a million times: Path is slow
+            size = size_of(os.path.join(place, file))  # noqa: PTH118  # a million times: Path is slow
             found.append((file if below == "." else f"{below}/{file}", size))
     return found, others

@@ -112,9 +112,18 @@ def is_flat(folder: Path) -> bool:
 def flat_images(folder: Path) -> tuple[list[tuple[str, int]], int]:
     """(path below `folder`, size in bytes) of each image of a flat folder, and how many other files were ignored."""
     below = "images/" if (folder / "images").is_dir() else ""
-    files = sorted((entry for entry in list_folder(folder / below) if entry.is_file()), key=lambda entry: entry.name)
-    images = [(f"{below}{entry.name}", entry.stat().st_size) for entry in files if is_image(entry.name)]
+    others = (entry for entry in list_folder(folder / below) if not entry.is_dir())
+    files = sorted(others, key=lambda entry: entry.name)
+    images = [(f"{below}{entry.name}", size_of(entry.path)) for entry in files if is_image(entry.name)]
     return images, len(files) - len(images)
+
+
+def size_of(path: str) -> int:
+    """In bytes; 0 for a link that leads nowhere, which the first pass then names as an image that can't be read."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116  # a million times: Path is slow
+    except OSError:
+        return 0
 
 
 def unreadable(error: OSError) -> NoReturn:

@@ -11,16 +11,20 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from harness.data.base import CropRule, LoaderSettings, Prepared
 from harness.data.loaders import factory
 from harness.data.loaders.factory import open_loader
+from harness.data.names import Split
 from harness.data.prepare import manifest
 from harness.data.prepare.job import open_prepared, prepare
 from harness.data.prepare.manifest import StoreSettings, data_file, folder_lock, load_manifest
@@ -48,9 +52,9 @@ def tree(tmp_path: Path) -> Path:
 def ready(tree: Path, tmp_path: Path) -> Callable[..., Prepared]:
     def make(**changes: Any) -> Prepared:
         stored = {name: changes.pop(name) for name in tuple(changes) if name in vars(StoreSettings(store_size=16))}
-        settings = StoreSettings(**({"store_size": 16} | stored))
+        stored_as = StoreSettings(**({"store_size": 16} | stored))
         options = {"path": tree, "loader": "folder", "cache": tmp_path / "cache", "workers": 1}
-        return prepare("folder", settings, **(options | changes))
+        return prepare("folder", stored_as, **(options | changes))
 
     return make
 
@@ -74,8 +78,10 @@ def cached(tmp_path: Path) -> list[str]:
 def test_the_manifest_tells_source_counts_settings_and_versions(ready: Callable[..., Prepared], tree: Path) -> None:
     prepared = ready()
     told = json.loads((prepared.folder / "manifest.json").read_text())
+    assert len(told.pop("checksum")) == 64
     assert told == to_plain(prepared.manifest)
-    assert told["format"] == 2
+    assert told["format"] == 3
+    assert told["digest_of"] == "listing and contents"
     assert told["source"] == {"name": "folder", "path": str(tree), "contents": ""}
     assert told["counts"] == {"train": {"a": 2, "b": 2}, "val": {"a": 2, "b": 2}}
     assert told["settings"]["store_size"] == 16
@@ -157,33 +163,227 @@ def test_a_new_bad_file_is_refused_again(ready: Callable[..., Prepared], tree: P
         ready()
 
 
-def as_format_1(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder as version 0.1.0 wrote it."""
+def as_format(number: int, folder: Path) -> dict[str, Any]:
+    """The manifest of a folder as an earlier version wrote it: number 1 by version 0.1.0."""
     plain = json.loads((folder / "manifest.json").read_text())
-    bad = [{"split": split, **row} for split in ("train", "val") for row in plain["skipped"][split]]
-    del plain["ignored"], plain["source"]["contents"]
-    return plain | {"format": 1, "skipped": bad}
+    del plain["checksum"], plain["digest_of"], plain["stamps"]
+    plain["spec"]["listing"] = "0" * 64
+    if number == 1:
+        bad = [{"split": split, **row} for split in ("train", "val") for row in plain["skipped"][split]]
+        del plain["ignored"], plain["source"]["contents"]
+        plain |= {"skipped": bad}
+    return plain | {"format": number}
 
 
-def test_what_version_0_1_0_prepared_is_not_prepared_again(
-    ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("loader", ["folder", "ffcv"])
+def test_what_an_earlier_version_prepared_is_not_prepared_again(
+    number: int, loader: str, ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if loader == "ffcv":
+        pytest.importorskip("ffcv")
     break_files(tree)
-    first = ready(skip_bad_images=True)
-    (first.folder / "manifest.json").write_text(json.dumps(as_format_1(first.folder)))
+    first = ready(skip_bad_images=True, loader=loader)
+    (first.folder / "manifest.json").write_text(json.dumps(as_format(number, first.folder)))
     monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
-    again = ready()
-    assert again.manifest == first.manifest
+    again = ready(loader=loader)
     assert again.folder == first.folder
+    assert again.spec == replace(first.spec, listing="0" * 64)
+    assert again.manifest.digest_of == "listing"
+    assert again.manifest.skipped == first.manifest.skipped
+    loaded = open_loader(again, "train", LoaderSettings(batch_size=9, workers=0), loader)
+    with loaded.epoch(0) as batches:
+        assert len(next(batches).labels) == 3
+
+
+def test_what_an_earlier_version_prepared_is_prepared_again_where_the_source_moved_or_changed(
+    ready: Callable[..., Prepared], tree: Path
+) -> None:
+    """That version kept no digest of the contents, so nothing says that these are the images."""
+    file = ready().folder / "manifest.json"
+    file.write_text(json.dumps(as_format(2, file.parent)))
+    moved = ready(path=tree.rename(tree.with_name("moved")))
+    assert moved.manifest.digest_of == "listing and contents"
+    assert moved.folder != file.parent
+    tree.with_name("moved").rename(tree)
+    assert ready().folder == file.parent
+    replace_contents(tree / "train/a/0.png")
+    assert ready().folder != file.parent
+
+
+def signed(plain: dict[str, Any]) -> str:
+    plain = {name: entry for name, entry in plain.items() if name != "checksum"}
+    return json.dumps(plain | {"checksum": manifest._checksum(plain)})
 
 
 def test_what_a_later_version_prepared_is_not_written_over(ready: Callable[..., Prepared]) -> None:
     file = ready().folder / "manifest.json"
-    later = json.dumps(json.loads(file.read_text()) | {"format": 3})
+    later = signed(json.loads(file.read_text()) | {"format": 4, "new": 1})
     file.write_text(later)
-    with pytest.raises(DataError, match="has format 3, and this version reads up to 2; update this program"):
+    with pytest.raises(DataError, match="has format 4, and this version reads up to 3; update this program"):
         ready()
     assert file.read_text() == later
+
+
+def replace_contents(path: Path) -> None:
+    """Other pixels in as many bytes, now."""
+    whole = path.read_bytes()
+    picture(path, 77)
+    other = path.read_bytes()
+    assert other != whole
+    assert len(other) == len(whole)
+
+
+def stored(prepared: Prepared, split: Split = "train") -> list[Any]:
+    loader = open_loader(prepared, split, LoaderSettings(batch_size=9, workers=0), "folder")
+    with loader.epoch(0) as batches:
+        return next(batches).images.tolist()
+
+
+def two_alike(tree: Path) -> tuple[Path, Path]:
+    """Two folders of the same names, sizes and times and of other pixels: the size of a bitmap is that of its shape."""
+    found = tree.with_name("one"), tree.with_name("two")
+    for folder, shift in zip(found, (0, 100), strict=True):
+        for i in range(8):
+            path = folder / f"{'train' if i < 4 else 'val'}/{'ab'[i % 2]}/{i}.bmp"
+            picture(path, i + shift)
+            os.utime(path, (1e9, 1e9))  # as an archive unpacks them
+    return found
+
+
+@pytest.mark.parametrize("loader", ["folder", "ffcv"])
+def test_folders_of_the_same_names_and_sizes_but_other_contents_differ(
+    ready: Callable[..., Prepared], tree: Path, loader: str
+) -> None:
+    if loader == "ffcv":
+        pytest.importorskip("ffcv")
+    first, second = (ready(path=path, loader=loader) for path in two_alike(tree))
+    assert first.spec.listing != second.spec.listing
+    assert first.folder != second.folder
+    assert (first.mean != second.mean).any()
+    for prepared in (first, second):
+        again = ready(path=Path(prepared.manifest.source.path or ""), loader=loader)
+        assert (again.folder, again.spec) == (prepared.folder, prepared.spec)
+
+
+def test_a_folder_replaced_by_one_of_the_same_names_sizes_and_times_is_noticed(
+    ready: Callable[..., Prepared], tree: Path
+) -> None:
+    one, two = two_alike(tree)
+    first = ready(path=one)
+    one.rename(tree.with_name("old"))
+    two.rename(one)
+    with pytest.raises(DataError, match=r"the images in .*/train changed since folder was prepared; run: .* --path "):
+        stored(open_prepared(first.folder))
+    assert ready(path=one).spec.listing != first.spec.listing
+
+
+def test_a_file_that_changed_in_place_is_noticed(ready: Callable[..., Prepared], tree: Path) -> None:
+    one, _ = two_alike(tree)
+    first = ready(path=one)
+    replace_contents(one / "train/b/3.bmp")
+    assert ready(path=one).spec.listing != first.spec.listing
+
+
+def test_a_source_that_was_only_touched_keeps_its_digest_and_folder(ready: Callable[..., Prepared], tree: Path) -> None:
+    first = ready()
+    before = stored(first)
+    os.utime(tree / "train/b/3.png", (1e9, 1e9))
+    again = ready()
+    assert (again.spec, again.folder) == (first.spec, first.folder)
+    assert again.manifest.stamps != first.manifest.stamps
+    assert stored(again) == before
+
+
+@pytest.mark.parametrize("loader", ["folder", "ffcv"])
+def test_a_moved_source_is_taken_up_at_its_new_path(
+    ready: Callable[..., Prepared], tree: Path, loader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if loader == "ffcv":
+        pytest.importorskip("ffcv")
+    first = ready(loader=loader)
+    before = stored(first) if loader == "folder" else None
+    moved = tree.rename(tree.with_name("elsewhere"))
+    if loader == "folder":
+        with pytest.raises(DataError, match=r"which held the images of folder, is not there; run: .* --path FOLDER"):
+            stored(ready(path=None))
+    else:
+        monkeypatch.setattr("harness.data.prepare.job._write_beton", None)
+    again = ready(path=moved, loader=loader)
+    assert (again.spec, again.folder) == (first.spec, first.folder)
+    assert again.manifest.source.path == str(moved)
+    if loader == "folder":
+        assert stored(again) == stored(ready(path=None)) == before
+    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
+    assert ready(path=moved, loader=loader).spec == first.spec
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder, for the fuzz tests below, which change its manifest only."""
+    root = tmp_path_factory.mktemp("fuzz")
+    for split in ("train", "val"):
+        for i in range(2):
+            picture(root / f"images/{split}/{'ab'[i]}/{i}.png", i)
+    stored_as = StoreSettings(store_size=8)
+    made = prepare("folder", stored_as, path=root / "images", loader="folder", cache=root / "cache", workers=1)
+    assert made.folder is not None
+    return made.folder
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), new=st.binary(min_size=1, max_size=4), kept=st.floats(0, 1))
+def test_a_manifest_with_damaged_bytes_is_remade(written: Path, place: float, new: bytes, kept: float) -> None:
+    file = written / "manifest.json"
+    whole = file.read_bytes()
+    known = load_manifest(written)
+    assert known is not None
+    at = int(place * len(whole))
+    damaged = whole[:at] + new + whole[at + len(new) :]
+    try:
+        for content in (damaged, whole[: int(kept * len(whole))]):
+            file.write_bytes(content)
+            assert load_manifest(written) in (None, known)
+    finally:
+        file.write_bytes(whole)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), number=st.sampled_from([1, 2, 3]))
+def test_a_manifest_of_other_values_is_read_or_remade_and_nothing_else(
+    written: Path, data: st.DataObject, number: int
+) -> None:
+    """One field holds anything at all; in format 3 the checksum fits."""
+    file = written / "manifest.json"
+    whole = file.read_bytes()
+    plain = json.loads(whole) if number == 3 else as_format(number, written)
+    place = plain
+    while True:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = data.draw(ANYTHING)
+    try:
+        file.write_text(signed(plain) if number == 3 else json.dumps(plain))
+        try:
+            found = load_manifest(written)
+        except DataError as later:
+            assert "update this program" in str(later)  # noqa: PT017
+        else:
+            assert found is None or found.format == 3
+    finally:
+        file.write_bytes(whole)
+
+
+def test_a_damaged_listing_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('[0, null, "a.png"]\n[0, null]\n')
+    with pytest.raises(DataError, match=r"train\.jsonl is damaged; remove .* and prepare the data set again"):
+        manifest.Listing.load(tmp_path / "train.jsonl")
 
 
 def test_names_that_are_not_utf8_are_prepared_and_read_again(ready: Callable[..., Prepared], tree: Path) -> None:

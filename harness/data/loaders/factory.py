@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from harness.data.base import Loader, LoaderChoice, LoaderSettings, Prepared
 from harness.data.loaders.folder import FolderLoader
 from harness.data.loaders.synthetic import open_synthetic
 from harness.data.names import Split
+from harness.data.prepare.contents import source_stamp
 from harness.data.prepare.manifest import Listing
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.placement import LoaderName
 from harness.setup import ffcv
 
@@ -43,13 +45,27 @@ def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, load
     choice = _choose_for(prepared, loader)
     if choice.name == "ffcv":
         return _open_ffcv(prepared, prepared.folder, split, settings)
+    root, listing = prepared.folder / prepared.manifest.roots[split], Listing.load(prepared.folder / f"{split}.jsonl")
+    _refuse_changed_files(prepared, split, root, listing)
     return FolderLoader(
-        prepared.folder / prepared.manifest.roots[split],
-        Listing.load(prepared.folder / f"{split}.jsonl"),
+        root,
+        listing,
         settings,
         side=spec.store_size,
         reason=choice.reason,
     )
+
+
+def _refuse_changed_files(prepared: Prepared, split: Split, root: Path, listing: Listing) -> None:
+    """The folder loader reads the source's own files, which may have moved or changed since. Raises DataError."""
+    manifest, name = prepared.manifest, prepared.spec.name
+    fix = f"run: python -m harness data prepare {name}"
+    if not root.is_dir():
+        raise DataError(f"{root}, which held the images of {name}, is not there; {fix} --path FOLDER")
+    stamp = manifest.stamps.get(split)
+    if stamp is not None and stamp != source_stamp(root, listing.names):
+        path = shlex.quote(manifest.source.path or str(root))
+        raise DataError(f"the images in {root} changed since {name} was prepared; {fix} --path {path}")
 
 
 def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings) -> Loader:

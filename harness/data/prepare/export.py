@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.augment.boxes import box_in_centre_square
+from harness.data.prepare.contents import names_below_root
 from harness.data.prepare.manifest import Listing, disk_errors
 from harness.data.progress import Progress
 from harness.data.resize import Picture, resize_and_centre_crop
@@ -37,11 +38,7 @@ def _stored_box(box: NDArray[np.float32], image: Picture) -> NDArray[np.float32]
 def stored_listing(split: ImageDataset, side: int) -> Listing:
     """The split as the folder loader reads it: names below its folder, boxes as fractions of the stored image."""
     item, numbers = StoredImage(split, side), range(len(split))
-    if split.root is None:
-        names = [_png_name(split, index) for index in numbers]
-    else:
-        start = len(str(split.root)) + 1
-        names = [split.name(index)[start:] for index in numbers]
+    names = [_png_name(split, index) for index in numbers] if split.root is None else names_below_root(split)
     boxes = None if split.boxes is None else np.array([item(index)[2] for index in numbers], dtype=np.float32)
     return Listing(names=names, labels=split.labels, boxes=boxes)
 

@@ -1,8 +1,13 @@
 """A named source, prepared once: checked, counted, measured, and written into the cache as the loader needs it.
 
-Two passes over the images. The first decodes all of them, so that a broken file is known before anything is written,
-and adds up the statistics of the training set. The second writes what the loader reads: .beton files for FFCV; for the
-folder loader nothing where the images are files already, PNG files elsewhere. Later calls find it done.
+Two passes over the images. The first reads all of them: it hashes each file, so that the data set is known by its
+contents; it decodes it, so that a broken file is known before anything is written; it adds up the statistics of the
+training set. The second writes what the loader reads: .beton files for FFCV; for the folder loader nothing where the
+images are files already, PNG files elsewhere.
+
+Later calls find it done. A folder in the cache is named by the source's listing and the settings; a second one with
+the same listing and other contents gets a name of its own. Where the source was moved or touched, the first pass is
+made again, and its digest says which of the folders holds these images.
 """
 
 from __future__ import annotations
@@ -16,9 +21,12 @@ import numpy as np
 from harness.data.base import Prepared
 from harness.data.loaders.factory import choose_loader
 from harness.data.names import Split
+from harness.data.prepare.contents import names_below_root, newer_than, source_stamp
 from harness.data.prepare.export import StoredImage, stored_listing, write_pngs
 from harness.data.prepare.manifest import (
-    BadImage,
+    LOADER_FILES,
+    MANIFEST,
+    STATISTICS,
     Manifest,
     Origin,
     StoreSettings,
@@ -31,12 +39,13 @@ from harness.data.prepare.manifest import (
     save_manifest,
     versions,
 )
-from harness.data.prepare.scan import refuse_bad_images, scan_images, without_bad_images
+from harness.data.prepare.scan import Scanned, refuse_bad_images, scan_images, without_bad_images
 from harness.data.prepare.statistics import Statistics
 from harness.data.progress import Progress, silent
 from harness.data.sources import source_named
 from harness.data.sources.base import ImageDataset, balanced
 from harness.errors import DataError, UsageError
+from harness.files import remove_temporary_files
 from harness.placement import LoaderName
 from harness.serialization import digest, to_plain
 from harness.setup.cache import cache_folder
@@ -48,7 +57,10 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 
 @dataclass(frozen=True)
 class Job:
-    """One preparation: the splits of `source` into `folder`. workers: None is one for each core."""
+    """One preparation: the splits of `source`. workers: None is one for each core.
+
+    folder: where it goes, unless other images of the same listing are there already.
+    """
 
     source: Origin
     folder: Path
@@ -69,7 +81,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """The data set `name`, ready to load; done before, it costs a listing of the source.
+    """The data set `name`, ready to load; done before, it costs a listing of the source and the times of its files.
 
     path: where the source is, if it needs one; left out, the preparation made last with these settings is taken.
     skip_bad_images: leave out what can't be read. That is remembered: later calls need not say it again.
@@ -90,10 +102,12 @@ def prepare(
     origin = Origin(name=name, path=_text(path), contents=splits["train"].contents)
     job = Job(origin, base / f"{name}-{_key(splits, settings)}", splits, settings, workers, progress)
     with folder_lock(job.folder):
-        manifest = load_manifest(job.folder) or _measure(job, skip_bad_images)
+        candidates = _candidates(job.folder)
+        found = next((item for item in candidates.items() if _is_of_these_files(job, *item)), None)
+        folder, manifest = found or _measure(job, candidates, skip_bad_images)
         if choice.name not in manifest.loaders:
-            manifest = _write(job, manifest, choice.name)
-    return _opened(job.folder, manifest)
+            manifest = _write(replace(job, folder=folder), manifest, choice.name)
+    return _opened(folder, manifest)
 
 
 def open_prepared(folder: Path) -> Prepared:
@@ -105,7 +119,7 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def _opened(folder: Path, manifest: Manifest) -> Prepared:
-    statistics = Statistics.load(folder / "statistics.npz")
+    statistics = Statistics.load(folder / STATISTICS)
     return Prepared(folder=folder, manifest=manifest, **vars(statistics))
 
 
@@ -165,28 +179,74 @@ def _options(settings: StoreSettings) -> str:
     return " ".join(words)
 
 
-def _measure(job: Job, skip: bool) -> Manifest:
-    """The first pass; leaves statistics and a manifest without any loader's files."""
-    with disk_errors(job.folder):
-        job.folder.mkdir(parents=True, exist_ok=True)
+def _candidates(folder: Path) -> dict[Path, Manifest]:
+    """The whole preparations of sources with the same listing. Call it under the lock of `folder`."""
+    found = dict[Path, Manifest]()
+    for place in (folder, *sorted(folder.parent.glob(f"{folder.name}-*/"))):
+        remove_temporary_files(place)
+        if manifest := load_manifest(place):
+            found[place] = manifest
+    return found
+
+
+def _is_of_these_files(job: Job, folder: Path, manifest: Manifest) -> bool:
+    """Whether the source is the one that was prepared, in the same place and not changed since."""
+    kept = {name: without_bad_images(split, manifest.skipped[name]) for name, split in job.splits.items()}
+    if manifest.stamps or not any(split.root for split in kept.values()):
+        return manifest.stamps == _stamps(kept)
+    if manifest.source.path != job.source.path:  # formats 1 and 2 have no stamps
+        return False
+    prepared_ns = (folder / MANIFEST).stat().st_mtime_ns
+    files = [(split.root, names_below_root(split)) for split in kept.values() if split.root]
+    return not any(newer_than(root, names, prepared_ns) for root, names in files)
+
+
+def _stamps(kept: dict[Split, ImageDataset]) -> dict[Split, str]:
+    return {name: source_stamp(split.root, names_below_root(split)) for name, split in kept.items() if split.root}
+
+
+def _measure(job: Job, candidates: dict[Path, Manifest], skip: bool) -> tuple[Path, Manifest]:
+    """The first pass. Where one of `candidates` holds these images, that is taken up; else statistics are written.
+
+    The manifest says "not ready for the folder loader" in both cases: that one reads the source's own files.
+    """
     found = {
         name: scan_images(split, job.settings.store_size, f"checking {name} images", job.workers, job.progress)
         for name, split in job.splits.items()
     }
-    bad = {name: faults for name, (faults, _) in found.items()}
+    bad = {name: scanned.bad for name, scanned in found.items()}
     if not skip:
         refuse_bad_images(bad["train"] + bad["val"], sum(len(split) for split in job.splits.values()))
     kept = {name: without_bad_images(split, bad[name]) for name, split in job.splits.items()}
-    with data_file(job.folder / "statistics.npz") as file:
-        found["train"][1].statistics().save(file)
-    return _saved(job.folder, _new_manifest(job, kept, bad), ["statistics.npz"])
+    manifest = _new_manifest(job, kept, found)
+    for folder, known in candidates.items():
+        if known.spec == manifest.spec:
+            return folder, _taken_up(folder, manifest, known)
+    folder = job.folder
+    if folder in candidates:
+        folder = folder.with_name(f"{folder.name}-{manifest.spec.listing[:12]}")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with data_file(folder / STATISTICS) as file:
+        found["train"].moments.statistics().save(file)
+    return folder, _saved(folder, manifest, [STATISTICS])
 
 
-def _new_manifest(job: Job, kept: dict[Split, ImageDataset], bad: dict[Split, list[BadImage]]) -> Manifest:
+def _taken_up(folder: Path, manifest: Manifest, known: Manifest) -> Manifest:
+    """The same images, found at another path or touched: all that is stored of them stays."""
+    loaders = tuple(name for name in known.loaders if name != "folder")
+    files = {name: print_ for name, print_ in known.files.items() if name not in LOADER_FILES["folder"]}
+    manifest = replace(manifest, loaders=loaders, files=files, versions=known.versions)
+    save_manifest(folder, manifest)
+    return manifest
+
+
+def _new_manifest(job: Job, kept: dict[Split, ImageDataset], found: dict[Split, Scanned]) -> Manifest:
     train, val, settings = kept["train"], kept["val"], job.settings
+    contents = [scanned.contents for scanned in found.values() if scanned.contents]
     spec = DataSpec(
         name=job.source.name,
-        listing=digest([train.listing, val.listing]),
+        listing=digest([train.listing, val.listing, *contents]),
         classes=len(train.classes),
         train_images=len(train),
         val_images=len(val),
@@ -202,8 +262,10 @@ def _new_manifest(job: Job, kept: dict[Split, ImageDataset], bad: dict[Split, li
         settings=settings,
         classes=tuple(printable(name) for name in train.classes),
         counts={name: _counts(split) for name, split in kept.items()},
-        skipped={name: tuple(faults) for name, faults in bad.items()},
+        skipped={name: tuple(scanned.bad) for name, scanned in found.items()},
         ignored={name: split.ignored for name, split in kept.items()},
+        digest_of="listing and contents" if contents else "listing",
+        stamps=_stamps(kept),
         roots={},
         loaders=(),
         files={},

@@ -12,10 +12,10 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,10 @@ from harness.serialization import from_json, to_plain
 from harness.spec import DataSpec
 from variants.values import value
 
-FORMAT = 2  # of manifest.json; format 1 is read, too
+FORMAT = 3  # of manifest.json; formats 1 and 2 are read, too. Since 3 it has a checksum, and later ones will.
 MANIFEST = "manifest.json"
+STATISTICS = "statistics.npz"
+LOADER_FILES = {"ffcv": ("train.beton", "val.beton"), "folder": ("train.jsonl", "val.jsonl")}
 RESIZE = "short side to store_size, PIL bilinear, then the central square"
 
 
@@ -69,8 +71,11 @@ class BadImage:
 
 @value
 class Manifest:
-    """What manifest.json says. Read strictly; `load_manifest` reads format 1, too.
+    """What manifest.json says. Read strictly; `load_manifest` reads formats 1 and 2, too.
 
+    digest_of: what spec.listing covers: "listing" is ImageDataset.listing alone (names, labels and sizes of files, or
+    pixels), as in formats 1 and 2; with "listing and contents" it covers every byte of the files.
+    stamps: of the source's files that were read, by split, see contents.source_stamp; empty where it has no files.
     classes: names by label. counts: images of each class by split. skipped: unreadable images that were left out
     with --skip-bad-images. ignored: files left out by their suffix. roots: the folder loader's images by split,
     relative to the manifest's folder or absolute. loaders: those this folder is ready for.
@@ -86,6 +91,8 @@ class Manifest:
     skipped: dict[Split, tuple[BadImage, ...]]
     ignored: dict[Split, int]
     resize: str = RESIZE
+    digest_of: Literal["listing", "listing and contents"] = "listing"
+    stamps: dict[Split, str] = field(default_factory=dict)
     roots: dict[Split, str]
     loaders: tuple[str, ...]
     files: dict[str, str]
@@ -114,14 +121,18 @@ class Listing:
 
     @staticmethod
     def load(path: Path) -> Listing:
-        with path.open("rb") as file:
-            rows = [json.loads(line) for line in file]
-        boxed = bool(rows) and rows[0][1] is not None
-        return Listing(
-            names=[row[2] for row in rows],
-            labels=np.array([row[0] for row in rows], dtype=np.int64),
-            boxes=np.array([row[1] for row in rows], dtype=np.float32) if boxed else None,
-        )
+        """Raises DataError where the file is not such a listing."""
+        try:
+            with path.open("rb") as file:
+                rows = [json.loads(line) for line in file]
+            boxed = bool(rows) and rows[0][1] is not None
+            return Listing(
+                names=[str(row[2]) for row in rows],
+                labels=np.array([row[0] for row in rows], dtype=np.int64),
+                boxes=np.array([row[1] for row in rows], dtype=np.float32) if boxed else None,
+            )
+        except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+            raise DataError(f"{path} is damaged; remove {path.parent} and prepare the data set again") from error
 
 
 @contextlib.contextmanager
@@ -185,8 +196,9 @@ def fingerprint(path: Path) -> str:
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json, whole."""
-    text = json.dumps(to_plain(manifest), indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    """Write manifest.json, whole, with a checksum of all that it says."""
+    plain = to_plain(manifest)
+    text = json.dumps(plain | {"checksum": _checksum(plain)}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
     with data_file(folder / MANIFEST) as file:
         file.write(text.encode())
 
@@ -198,16 +210,40 @@ def load_manifest(folder: Path) -> Manifest | None:
     """
     try:
         manifest = from_json((folder / MANIFEST).read_bytes(), Manifest, _to_present_format)
-        whole = all(fingerprint(folder / name) == known for name, known in manifest.files.items())
+        whole = _is_consistent(manifest) and all(
+            fingerprint(folder / name) == known for name, known in manifest.files.items()
+        )
     except (OSError, RecordError):
         return None
     return manifest if whole else None
 
 
+def _checksum(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_consistent(manifest: Manifest) -> bool:
+    """Whether it names the files that its loaders need, all in its folder, and has both splits and every class."""
+    if not set(manifest.loaders) <= set(LOADER_FILES):
+        return False
+    needed = {STATISTICS, *(name for loader in manifest.loaders for name in LOADER_FILES[loader])}
+    by_split = [list(manifest.counts), list(manifest.skipped), list(manifest.ignored)]
+    by_split += [list(manifest.roots)] if "folder" in manifest.loaders else []
+    return (
+        needed <= set(manifest.files)
+        and not any("/" in name or "\0" in name for name in manifest.files)
+        and all(set(table) == {"train", "val"} for table in by_split)
+        and len(manifest.classes) == manifest.spec.classes
+    )
+
+
 def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of any known format as FORMAT's."""
-    if plain["format"] == 1:
-        return _from_format_1(plain)
+    """The JSON of any known format as FORMAT's, without its checksum. Raises ValueError where that is wrong."""
+    if plain["format"] in (1, 2):
+        plain = _from_format_1(plain) if plain["format"] == 1 else plain
+        return plain | {"format": FORMAT, "digest_of": "listing", "stamps": {}}
+    if plain.pop("checksum", None) != _checksum(plain):
+        raise ValueError("its checksum is wrong")
     if plain["format"] > FORMAT:
         raise DataError(
             f"the prepared data has format {plain['format']}, and this version reads up to {FORMAT}; "
@@ -217,13 +253,13 @@ def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
-    """Format 1: skipped was one list with a split in each row; no file was ignored; names as they are on disk."""
+    """As format 2. Format 1 had skipped files in one list with a split in each row, no ignored files, raw names."""
     skipped: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
     for row in plain["skipped"]:
         bad = {"index": row["index"], "name": printable(row["name"]), "reason": row["reason"]}
         skipped[row["split"]].append(bad)
     return plain | {
-        "format": FORMAT,
+        "format": 2,
         "classes": [printable(name) for name in plain["classes"]],
         "counts": {
             split: {printable(name): count for name, count in counts.items()}

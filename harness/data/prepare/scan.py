@@ -1,13 +1,14 @@
-"""The first pass over a data set: each image is decoded once, broken ones are named, the training set is measured."""
+"""The first pass over a data set: each image is read once, hashed and decoded; broken ones are named."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.prepare.manifest import BadImage, printable
 from harness.data.prepare.statistics import Moments
@@ -19,23 +20,43 @@ from harness.errors import DataError
 CHUNK = 128
 
 
-def scan_images(
-    split: ImageDataset, side: int, what: str, workers: int | None, progress: Progress
-) -> tuple[list[BadImage], Moments]:
-    """Decode all of `split`: what is broken, and sums over the rest. In threads: PIL works outside of Python's lock."""
-    bad, moments, done = [], Moments(side), 0
+@dataclass(frozen=True)
+class Scanned:
+    """What the first pass found: broken images, and of the rest sums over pixels and a digest of the files.
+
+    contents: sha256 in hex over the sha256 of each file, in order; "" where the images are no files.
+    """
+
+    bad: list[BadImage]
+    moments: Moments
+    contents: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The same of some images, with the digests of their files behind each other."""
+
+    bad: list[BadImage]
+    moments: Moments
+    digests: bytes
+
+
+def scan_images(split: ImageDataset, side: int, what: str, workers: int | None, progress: Progress) -> Scanned:
+    """Decode all of `split`. In threads: PIL works outside of Python's lock."""
+    bad, moments, done, contents = list[BadImage](), Moments(side), 0, hashlib.sha256()
     starts = range(0, len(split), CHUNK)
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as threads:
         try:
-            for faults, part in threads.map(lambda start: _chunk(split, side, start), starts):
-                bad += faults
-                moments.merge(part)
-                done += part.count + len(faults)
+            for part in threads.map(lambda start: _chunk(split, side, start), starts):
+                bad += part.bad
+                moments.merge(part.moments)
+                contents.update(part.digests)
+                done += part.moments.count + len(part.bad)
                 progress(what, done, len(split))
         except BaseException:  # Ctrl-C above all: don't decode the other million first
             threads.shutdown(cancel_futures=True)
             raise
-    return bad, moments
+    return Scanned(bad, moments, "" if split.root is None else contents.hexdigest())
 
 
 def without_bad_images(split: ImageDataset, bad: Sequence[BadImage]) -> ImageDataset:
@@ -56,22 +77,18 @@ def refuse_bad_images(bad: Sequence[BadImage], images: int) -> None:
         )
 
 
-def _chunk(split: ImageDataset, side: int, start: int) -> tuple[list[BadImage], Moments]:
-    bad, moments = [], Moments(side)
-    for index, image in _decoded(split, side, range(start, min(start + CHUNK, len(split)))):
-        if isinstance(image, str):
-            bad.append(BadImage(index=index, name=printable(split.name(index)), reason=image))
-        else:
-            moments.add(image)
-    return bad, moments
-
-
-def _decoded(split: ImageDataset, side: int, indices: range) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
-    for index in indices:
+def _chunk(split: ImageDataset, side: int, start: int) -> _Part:
+    bad, moments, digests = list[BadImage](), Moments(side), list[bytes]()
+    for index in range(start, min(start + CHUNK, len(split))):
         try:
-            yield index, resize_and_centre_crop(split.item(index), side)
+            image, digest = split.item_and_digest(index)
+            stored = resize_and_centre_crop(image, side)
         except DECODE_ERRORS as error:
-            yield index, _reason(error)
+            bad.append(BadImage(index=index, name=printable(split.name(index)), reason=_reason(error)))
+        else:
+            moments.add(stored)
+            digests.append(digest)
+    return _Part(bad, moments, b"".join(digests))
 
 
 def _reason(error: Exception) -> str:

@@ -37,3 +37,6 @@ class ArraySplit:
     def item(self, index: int) -> NDArray[np.uint8]:
         image = self.images[index]
         return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+    def item_and_digest(self, index: int) -> tuple[NDArray[np.uint8], bytes]:
+        return self.item(index), b""

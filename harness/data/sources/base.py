@@ -28,7 +28,7 @@ class ImageDataset(Protocol):
 
     root: the folder its files are in by `name`, or None where the images are no files of their own.
     labels: int64, (N,). boxes: float32, (N, 4), fractions of each image, or None. listing: sha256 in hex over what
-    identifies the images: names, labels and sizes of files, or the pixels themselves.
+    can be known without reading files: their names, labels and sizes. Without files: over the pixels themselves.
     ignored: files left out because of their suffix. contents: what the images are, where the source's name alone does
     not say it.
     """
@@ -47,6 +47,10 @@ class ImageDataset(Protocol):
 
     def item(self, index: int) -> Picture:
         """Raises one of resize.DECODE_ERRORS where the image is broken."""
+        ...
+
+    def item_and_digest(self, index: int) -> tuple[Picture, bytes]:
+        """As `item`, with the sha256 of the image's file; b"" where the listing covers the pixels."""
         ...
 
 
@@ -89,6 +93,9 @@ class Subset:
 
     def item(self, index: int) -> Picture:
         return self.whole.item(int(self.kept[index]))
+
+    def item_and_digest(self, index: int) -> tuple[Picture, bytes]:
+        return self.whole.item_and_digest(int(self.kept[index]))
 
 
 def balanced(split: ImageDataset, count: int) -> Subset:

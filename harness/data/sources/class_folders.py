@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.progress import Progress
-from harness.data.resize import open_rgb
+from harness.data.resize import decode_rgb, open_rgb, regular_file
 from harness.data.sources.layouts import (
     IMAGE_SUFFIXES,
     child,
@@ -69,6 +69,12 @@ class ImageFiles:
 
     def item(self, index: int) -> Image.Image:
         return open_rgb(self._path(index))
+
+    def item_and_digest(self, index: int) -> tuple[Image.Image, bytes]:
+        with regular_file(self._path(index)) as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+            return decode_rgb(file), digest
 
     def _path(self, index: int) -> Path:
         assert self.root is not None

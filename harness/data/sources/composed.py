@@ -52,6 +52,9 @@ class ComposedSplit:
         np.maximum(tile, np.asarray(garment), out=tile)
         return canvas
 
+    def item_and_digest(self, index: int) -> tuple[NDArray[np.uint8], bytes]:
+        return self.item(index), b""
+
     def _draw(self, stream: int, spare: NDArray[np.int64]) -> NDArray[np.int64]:
         """Two draws an image, uniform in 0..spare, both ends: int64, (2, N)."""
         uniforms = draw_uniforms(SEED, self.number, np.arange(len(self.plain)), 2, stream)

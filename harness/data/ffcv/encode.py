@@ -1,16 +1,21 @@
 """Making the images of a .beton file, in this process or in several: bytes, label and box, in order.
 
-Workers import this, so it imports neither torch nor FFCV.
+Workers import this, so it imports neither torch nor FFCV. They end with their parent, however that ends.
 """
 
 from __future__ import annotations
 
 import io
 import multiprocessing
+import os
+import pickle
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,7 +62,8 @@ def _by_processes(n: int, item: Item, side: int, quality: int | None, workers: i
     chunks = iter([range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)])
     # Fresh processes: forking one that runs torch's threads may deadlock.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(item, side, quality))
+    work = _work_file((item, side, quality))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(os.getpid(), work))
     try:
         waiting: deque[Future[list[Encoded]]] = deque()
         for chunk in chunks:
@@ -69,13 +75,36 @@ def _by_processes(n: int, item: Item, side: int, quality: int | None, workers: i
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        os.close(work)
+
+
+def _work_file(work: Work) -> int:
+    """The handle of a file in memory that holds `work`, for workers to read.
+
+    What a process is started with goes through a pipe, which its parent fills before it goes on. The names of a large
+    folder are more than a pipe holds, and a child that died at its start never reads them.
+    """
+    handle = os.memfd_create("harness-work", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(handle), "wb") as file:
+        pickle.dump(work, file)
+    return handle
 
 
 _WORK: list[Work] = []  # in a worker: what it was started with, sent once and not with every chunk
 
 
-def _start(item: Item, side: int, quality: int | None) -> None:
-    _WORK[:] = [(item, side, quality)]
+def _start(parent: int, work: int) -> None:
+    threading.Thread(target=_end_when_parent_ends, daemon=True).start()
+    with Path(f"/proc/{parent}/fd/{work}").open("rb") as file:  # as FFCV does, this needs Linux
+        _WORK[:] = [pickle.load(file)]
+
+
+def _end_when_parent_ends() -> None:
+    """A parent that is killed can't stop its workers, which would wait for work for ever. They hold nothing to save."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _chunk(indices: range) -> list[Encoded]:

@@ -87,7 +87,9 @@ class Loader(Protocol):
     """Batches of one split. `epoch(n)` gives every image exactly once, the last partial batch too.
 
     Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index.
-    Leaving the `with` block early frees threads and memory. A dead or hung pipeline raises RunFailed within 30 s.
+    Leaving the `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30 s
+    is started again where it was; if it hangs once more, it raises RunFailed. Seconds in which the process was
+    stopped (SIGSTOP, a suspended machine) don't count.
     """
 
     choice: LoaderChoice

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -37,7 +38,8 @@ class FfcvLoader:
     """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned memory under CUDA.
 
     images: how many the file holds. settings.workers: threads that crop. boxes: whether the file holds them.
-    timeout_s: how long to wait for a batch before giving up. Raises DataError where the file is torn or foreign.
+    timeout_s: how long to wait for a batch before starting again, and then before giving up.
+    Raises DataError where the file is torn or foreign.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class FfcvLoader:
         self.choice = LoaderChoice(name="ffcv", reason=status()[1])
         self.images, self.batches = images, -(-images // settings.batch_size)
         self._path, self._workers, self._timeout_s = path, settings.workers, timeout_s
+        self._batch_size = settings.batch_size
+        self._order = _Order(settings.seed, settings.shuffle, images)
         self._crops = CroppedImages(path, settings.crop, settings.seed)
         self._busy = False
         self._stock = StockLoader(
@@ -61,7 +65,7 @@ class FfcvLoader:
             batch_size=settings.batch_size,
             num_workers=1,
             os_cache=True,
-            order=_Order(settings.seed, settings.shuffle, images),
+            order=self._order,
             seed=settings.seed,
             pipelines=_pipelines(self._crops, boxes),
             drop_last=False,
@@ -77,39 +81,58 @@ class FfcvLoader:
         if self._busy:
             raise RuntimeError("an epoch of this loader is still open; leave its `with` block first")
         self._busy = True
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="harness-crops")
-        self._crops.begin(epoch, pool, self._workers)
-        self._stock.next_epoch = epoch
-        thread = iter(self._stock)
+        readers = [self._reader(epoch, 0)]
         try:
-            yield self._batches(thread)
+            yield self._batches(epoch, readers)
         finally:
-            ended = _end(thread, self._timeout_s)
-            pool.shutdown(wait=ended, cancel_futures=True)
+            for reader in readers:
+                hung = reader is not readers[-1]  # it had its time
+                ended = _end(reader.thread, min(POLL_S, self._timeout_s) if hung else self._timeout_s)
+                reader.pool.shutdown(wait=ended, cancel_futures=True)
             self._busy = False
 
-    def _batches(self, thread: Any) -> Iterator[Batch]:
-        for _ in range(self.batches):
-            cropped, labels, *boxes, indices = self._next(thread)
+    def _reader(self, epoch: int, done: int) -> _Reader:
+        """What reads the epoch's batches after the first `done`."""
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="harness-crops")
+        self._crops.begin(epoch, pool, self._workers)
+        self._order.first = done * self._batch_size
+        self._stock.next_epoch = epoch
+        return _Reader(iter(self._stock), pool)
+
+    def _batches(self, epoch: int, readers: list[_Reader]) -> Iterator[Batch]:
+        """From the last of `readers`; one that stalls is followed by a new one, once without a batch between."""
+        done, stalled_at = 0, -1
+        while done < self.batches:
+            try:
+                cropped, labels, *boxes, indices = self._next(readers[-1].thread)
+            except _StalledError:
+                if stalled_at == done:
+                    raise RunFailed(
+                        f"no batch came from {self._path} for {self._timeout_s:g} s, twice; is its disk still there?"
+                    ) from None
+                stalled_at = done
+                readers[-1].thread.close()  # it may hang for ever; if it goes on, it ends
+                readers.append(self._reader(epoch, done))
+                continue
             if isinstance(cropped, Exception):
                 raise RunFailed(f"reading {self._path} failed: {cropped}") from cropped
             images, crops = cropped
+            done += 1
             yield Batch(images, labels, indices, torch.stack(boxes, dim=1).float() if boxes else None, crops)
 
     def _next(self, thread: Any) -> Sequence[Any]:
-        """What the pipeline made of the next batch; raises RunFailed where nothing comes any more."""
-        deadline = time.monotonic() + self._timeout_s
+        """What the pipeline made of the next batch. Raises RunFailed where it died, _StalledError where it is late."""
+        poll_s, polls = min(POLL_S, self._timeout_s), 0
         while True:
             alive = thread.is_alive()  # before looking: what it left behind is still taken
             try:
-                made = thread.output_queue.get(timeout=min(POLL_S, self._timeout_s) if alive else 0)
+                made = thread.output_queue.get(timeout=poll_s if alive else 0)
             except Empty:
                 if not alive:
                     raise RunFailed(f"the thread that reads {self._path} died") from None
-                if time.monotonic() > deadline:
-                    raise RunFailed(
-                        f"no batch came from {self._path} for {self._timeout_s:g} s; is its disk still there?"
-                    ) from None
+                polls += 1  # and not the time: while this process is stopped, the thread is, too
+                if polls * poll_s >= self._timeout_s:
+                    raise _StalledError from None
                 continue
             if made is None:
                 raise RunFailed(f"the thread that reads {self._path} ended before the epoch did")
@@ -117,18 +140,34 @@ class FfcvLoader:
             return fields
 
 
+class _StalledError(Exception):
+    """No batch came in time."""
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """FFCV's thread for one epoch, and the threads that crop for it."""
+
+    thread: Any
+    pool: ThreadPoolExecutor
+
+
 class _Order(TraversalOrder):  # type: ignore[misc]
-    """FFCV's traversal, as a function of (seed, epoch) shared with every other loader, or by index."""
+    """FFCV's traversal, as a function of (seed, epoch) shared with every other loader, or by index.
+
+    first: how many images to leave out at the start, after a stall.
+    """
 
     def __init__(self, seed: int, shuffle: bool, images: int) -> None:
-        self._seed, self._shuffle, self._images = seed, shuffle, images
+        self._seed, self._shuffle, self._images, self.first = seed, shuffle, images, 0
 
     def __call__(self, _loader: Any) -> _Order:
         """FFCV calls an order with its loader and takes what comes back."""
         return self
 
     def sample_order(self, epoch: int) -> NDArray[np.int64]:
-        return epoch_order(self._seed, epoch, self._images) if self._shuffle else np.arange(self._images)
+        order = epoch_order(self._seed, epoch, self._images) if self._shuffle else np.arange(self._images)
+        return order[self.first :]
 
 
 def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:

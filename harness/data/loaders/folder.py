@@ -23,6 +23,12 @@ from harness.data.prepare.manifest import Listing
 from harness.data.resize import DECODE_ERRORS, open_rgb, resize_and_centre_crop
 from harness.errors import DataError, RunFailed
 
+POLL_S = 0.5  # torch waits this long for a batch before it says so; it can be asked again
+
+
+class _StalledError(Exception):
+    """No batch came in time; the message says so."""
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -61,7 +67,7 @@ class FolderLoader:
     """A Loader (see harness.data.base) over the files of one listing below `root`.
 
     side: of the stored image that each file is resized to. settings.workers: processes; 0 loads in this one.
-    timeout_s: how long to wait for a batch before giving up.
+    timeout_s: how long to wait for a batch before starting again, and then before giving up.
     """
 
     def __init__(
@@ -85,13 +91,28 @@ class FolderLoader:
         return contextlib.closing(self._run(epoch))
 
     def _run(self, epoch: int) -> Generator[Batch, None, None]:
+        plans, done, stalled_at = self._plans(epoch), 0, -1
+        while done < len(plans):
+            try:
+                with contextlib.closing(self._load(plans[done:])) as batches:
+                    for batch in batches:
+                        done += 1
+                        yield batch
+            except _StalledError as stall:
+                if stalled_at == done:
+                    raise RunFailed(f"the folder loader stopped: {stall}, twice; is the disk still there?") from None
+                stalled_at = done
+
+    def _load(self, plans: list[BatchPlan]) -> Generator[Batch, None, None]:
+        """The batches of these plans, from workers of their own. Raises _StalledError where none comes any more."""
+        poll_s, polls = min(POLL_S, self._timeout_s), 0
         batches = iter(
             DataLoader(
                 self._files,
                 batch_size=None,  # a plan is a batch already
-                sampler=self._plans(epoch),
+                sampler=plans,
                 num_workers=self._settings.workers,
-                timeout=self._timeout_s,
+                timeout=poll_s,
                 collate_fn=_as_it_is,  # type: ignore[arg-type]  # a list only where torch makes the batches
                 generator=torch.Generator(),  # its own: the global one belongs to dropout
             )
@@ -100,11 +121,17 @@ class FolderLoader:
             try:
                 batch = next(batches, None)
             except RuntimeError as error:  # torch's word for a worker that died or is late
-                raise RunFailed(f"the folder loader stopped: {str(error).splitlines()[0]}") from error
+                if not str(error).startswith("DataLoader timed out"):
+                    raise RunFailed(f"the folder loader stopped: {str(error).splitlines()[0]}") from error
+                polls += 1  # and not the time: while this process is stopped, the workers are, too
+                if polls * poll_s < self._timeout_s:
+                    continue
+                raise _StalledError(f"no batch came for {self._timeout_s:g} s") from None
             if batch is None:
                 return
             if isinstance(batch, str):
                 raise DataError(batch)
+            polls = 0
             yield batch
 
     def _plans(self, epoch: int) -> list[BatchPlan]:

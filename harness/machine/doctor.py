@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.machine.env import version
-from harness.machine.hardware import cpu, disk_free_mib
-from harness.probes.base import Unavailable
-from harness.probes.nvml import connect
+from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder
 
@@ -99,14 +97,12 @@ def cuda() -> Finding:
 
 def gpu_probe(nvml: Any = None) -> Finding:
     """Whether GPU telemetry can be read."""
-    try:
-        probe = connect(nvml=nvml)
-    except Unavailable as reason:
-        return Finding("NVML", "absent", f"absent ({reason}), fine: GPU fields stay null")
-    with probe:
-        gpus = probe.gpus()
-    names = ", ".join(str(gpu.name) for gpu in gpus)
-    unread = sorted({field for gpu in gpus for field in gpu.missing})
+    missing: dict[str, str] = {}
+    found, _ = gpus(missing, nvml)
+    if not found:
+        return Finding("NVML", "absent", f"absent ({missing['gpus']}), fine: GPU fields stay null")
+    names = ", ".join(str(gpu.name) for gpu in found)
+    unread = sorted({field for gpu in found for field in gpu.missing})
     return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
 
 

@@ -26,6 +26,7 @@ from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
 
 __all__ = ["bench_key", "describe", "machine_id", "usable_cores"]
+CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
 PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
              "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
@@ -61,7 +62,7 @@ def _draw_id(path: Path) -> None:
 def describe(results_root: Path, placement: Placement, *, cache: Path | None = None, nvml: Any = None) -> Environment:
     """The present environment, for env.json. Call it where CUDA is running already, if the run uses it."""
     missing: dict[str, str] = {}
-    visible, driver = gpus(missing, nvml)
+    visible, driver = gpus(missing, nvml, seconds=CPU_RUN_WAITS_S if placement.device.startswith("cpu") else None)
     disk = disk_free_mib(results_root)
     if disk is None:
         missing["disk_free_mib"] = "the results folder is on no file system that could be read"

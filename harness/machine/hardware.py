@@ -80,15 +80,21 @@ def memory_limit_mib(root: Path = Path("/")) -> int:
     return min(limits) // MIB
 
 
-def gpus(missing: dict[str, str], nvml: Any = None) -> tuple[tuple[Gpu, ...], DriverVersions]:
-    """The visible GPUs as NVML describes them, and the versions of the driver; reasons of nulls in `missing`."""
+def gpus(
+    missing: dict[str, str], nvml: Any = None, *, seconds: float | None = None
+) -> tuple[tuple[Gpu, ...], DriverVersions]:
+    """The visible GPUs as NVML describes them, and the versions of the driver; reasons of nulls in `missing`.
+
+    seconds: how long NVML may take; a driver that hangs counts as none.
+    """
     try:
-        probe = connect(nvml=nvml)
+        with connect(nvml=nvml, seconds=seconds) as probe:
+            found, versions, nulls = probe.describe(seconds)
     except Unavailable as reason:
         missing |= dict.fromkeys(("gpus", "driver", "driver_cuda", "nvml"), str(reason))
         return (), DriverVersions(None, None, None)
-    with probe:
-        return probe.gpus(), probe.versions(missing)
+    missing |= nulls
+    return found, versions
 
 
 def disk_free_mib(folder: Path) -> int | None:

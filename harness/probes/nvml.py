@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from harness.probes.base import Probe, Sample, Unavailable
 from harness.probes.devices import Device, Gpu, choose, cuda_uuids, text
+from harness.probes.patience import answer_in_time
 
 MIB = float(1 << 20)
+ANSWER_S = 20.0  # a driver without persistence mode takes some seconds to start several GPUs
 NOT_SUPPORTED, FUNCTION_NOT_FOUND = 3, 13  # values of NVMLError
 THROTTLES = (  # bit of nvmlClocksEventReasons, in words
     (0x001, "gpu_idle"),
@@ -224,7 +227,17 @@ class NvmlProbe(Probe):
         return Sample(t_s=t_s, probe=self.name, device=device.uuid, values=values, missing=missing)
 
     def close(self) -> None:
-        self._nvml.nvmlShutdown()
+        with suppress(Unavailable):
+            answer_in_time(self._nvml, self._nvml.nvmlShutdown, ANSWER_S)
+
+    def describe(self, seconds: float | None = None) -> tuple[tuple[Gpu, ...], DriverVersions, dict[str, str]]:
+        """The devices, the driver's versions, and the reasons of their nulls. Raises Unavailable after `seconds`."""
+
+        def ask() -> tuple[tuple[Gpu, ...], DriverVersions, dict[str, str]]:
+            missing: dict[str, str] = {}
+            return self.gpus(), self.versions(missing), missing
+
+        return answer_in_time(self._nvml, ask, seconds or ANSWER_S)
 
 
 def _hidden_by_mig(device: Device, fields: tuple[str, ...]) -> str | None:
@@ -240,20 +253,33 @@ def open_nvml(device: str, *, environ: Mapping[str, str] = os.environ, nvml: Any
     return connect(environ, nvml=nvml, only=int(device.partition(":")[2] or 0))
 
 
-def connect(environ: Mapping[str, str] = os.environ, *, nvml: Any = None, only: int | None = None) -> NvmlProbe:
+def connect(
+    environ: Mapping[str, str] = os.environ,
+    *,
+    nvml: Any = None,
+    only: int | None = None,
+    seconds: float | None = None,
+) -> NvmlProbe:
     """A probe of the GPUs this process may use. Raises Unavailable with the reason where there is none.
 
     They are the ones that CUDA itself names where torch has it running, else those CUDA_VISIBLE_DEVICES names.
-    nvml: the module, or a double of it. only: the place of one of them among the visible.
+    nvml: the module, or a double of it. only: the place of one of them among the visible. seconds: how long the driver
+    may take, ANSWER_S if left out.
     """
-    nvml = nvml or _bindings()
+    nvml, uuids = nvml or _bindings(), cuda_uuids()
+    return answer_in_time(
+        nvml, lambda: _connect(environ, nvml, uuids, only), seconds or ANSWER_S, late=lambda _: nvml.nvmlShutdown()
+    )
+
+
+def _connect(environ: Mapping[str, str], nvml: Any, uuids: Sequence[str], only: int | None) -> NvmlProbe:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
         raise Unavailable(f"NVML does not start: {error}") from error
     try:
         order = environ.get("CUDA_DEVICE_ORDER")
-        found = _readable(choose(nvml, environ.get("CUDA_VISIBLE_DEVICES"), cuda_uuids(), order), only)
+        found = _readable(choose(nvml, environ.get("CUDA_VISIBLE_DEVICES"), uuids, order), only)
     except (nvml.NVMLError, AttributeError) as error:
         nvml.nvmlShutdown()
         raise Unavailable(f"NVML can't list the GPUs: {_reason(error)}") from error

@@ -18,6 +18,9 @@ Interval: TypeAlias = tuple[float, float]
 Floats: TypeAlias = NDArray[np.float64]
 Series: TypeAlias = tuple[Floats, Floats]  # times in seconds, values; days of samples stay some MB
 GAP_S = 5.0  # training counts as watched if the samples reach this near to its ends
+COUNTERS = {"energy_j", "cpu_s"}
+RISES_ALWAYS = {"energy_j"}  # a GPU takes some watts even idle; a process that waits takes no CPU seconds
+STILL_S = 5.0  # of training; NVML's counter of energy is updated some times a second
 SOURCES = {  # field of Summary: field of the samples
     "gpu_utilisation": "kernel_running_fraction",
     "gpu_energy_j": "energy_j",
@@ -31,7 +34,8 @@ def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str
 
     during: the intervals of training, (start, end) in seconds of the samples' clock, in order and apart; many are fine.
     Counters (energy, CPU seconds) are interpolated at the ends of each interval and differenced. Several GPUs:
-    energies add up, utilisation is the mean. GPU memory is of the whole device, by whatever process, hence a detail.
+    energies add up, utilisation is the mean. A counter that ran backwards or stood still gives null. GPU memory is of
+    the whole device, by whatever process, hence a detail.
     """
     watch = _Watched(samples, during)
     energy, power, cpu_s = (
@@ -69,12 +73,32 @@ class _Watched:
         return [series for (_, name), series in self._series.items() if name == field]
 
     def total(self, field: str, cumulated: Callable[[Series, Floats], Floats]) -> float | None:
-        """The rise over training, all devices; None unless each was watched all the time."""
+        """The rise over training, all devices; None unless each was watched all the time and counted right."""
         found = self._of(field)
         if not found or self.length_s <= 0 or not all(self._covered(times) for times, _ in found):
             return None
+        if field in COUNTERS and self._counter_fault(field) is not None:
+            return None
         rises = [cumulated(series, self._ends) - cumulated(series, self._starts) for series in found]
         return round(float(np.sum(rises)), 3)
+
+    def _counter_fault(self, field: str) -> str | None:
+        """Why the differences of a counter mean nothing, if so."""
+        for times, values in self._of(field):
+            for at in np.flatnonzero(np.diff(values) < 0)[:1]:
+                fall = f"from {values[at]:.0f} to {values[at + 1]:.0f}"
+                return f"the counter of {field} ran backwards, {fall}: it was reset or wrapped around"
+            still_s = self._longest_still_s(times, values)
+            if field in RISES_ALWAYS and (still_s > STILL_S or values[0] == values[-1]):
+                return f"the counter of {field} stood still for {still_s:g} s of training"
+        return None
+
+    def _longest_still_s(self, times: Floats, values: Floats) -> float:
+        """The most seconds of training for which the readings were one number."""
+        firsts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+        lasts = np.concatenate([firsts[1:] - 1, [len(values) - 1]])
+        trained_s = self._trained_s(times)
+        return float((trained_s[lasts] - trained_s[firsts]).max())
 
     def _covered(self, times: Floats) -> bool:
         near = times[0] <= self._starts[0] + GAP_S and times[-1] >= self._ends[-1] - GAP_S
@@ -117,8 +141,10 @@ class _Watched:
         return np.interp(times, bounds, np.cumsum(steps))
 
     def reason(self, field: str) -> str:
-        if self._of(field):
-            return "too few samples during training"
+        found, few = self._of(field), "too few samples during training"
+        if found:
+            watched = self.length_s > 0 and all(self._covered(times) for times, _ in found)
+            return (self._counter_fault(field) if watched and field in COUNTERS else None) or few
         probe = probe_of(field)
         known = (self._reasons.get(field), self._reasons.get(f"{probe}.available"))
         return next((reason for reason in known if reason), f"the {probe} probe gave no sample")

@@ -87,3 +87,65 @@ def test_a_synthetic_trace_agrees_with_itself(tmp_path: Path) -> None:
     told = summarise((s for t in range(120) for s in probe.sample(t / 2)), [(0, 59)])
     assert abs(told["details"]["gpu_energy_disagreement"]) < 0.02
     assert 0.7 < told["summary"]["gpu_utilisation"] < 0.9
+
+
+def energy(*readings: float) -> dict[str, dict[str, float | str | None]]:
+    """Of a GPU that takes 200 W, with these readings of its counter, one a second."""
+    samples = [gpu(t, energy_j=number, power_w=200.0) for t, number in enumerate(readings)]
+    return summarise(samples, [(0, len(readings) - 1)])
+
+
+def test_an_energy_counter_that_runs_backwards_gives_null_with_the_reason() -> None:
+    told = energy(40_000, 40_200, 40_400, 0, 200, 400)
+    assert told["summary"]["gpu_energy_j"] is None
+    assert (
+        told["missing"]["gpu_energy_j"]
+        == "the counter of energy_j ran backwards, from 40400 to 0: it was reset or wrapped around"
+    )
+    assert told["details"]["gpu_energy_integrated_j"] == 1000
+
+
+def test_an_energy_counter_that_wraps_gives_null_with_the_reason() -> None:
+    top = (1 << 32) / 1000  # J: a counter of 32 bits in mJ
+    told = energy(top - 300, top - 100, 100, 300)
+    assert told["summary"]["gpu_energy_j"] is None
+    assert "ran backwards" in str(told["missing"]["gpu_energy_j"])
+
+
+def test_a_frozen_energy_counter_gives_null_with_the_reason() -> None:
+    told = energy(*[40_000.0] * 4)
+    assert told["summary"]["gpu_energy_j"] is None
+    assert told["missing"]["gpu_energy_j"] == "the counter of energy_j stood still for 3 s of training"
+
+
+def test_an_energy_counter_that_froze_for_a_while_gives_null_with_the_reason() -> None:
+    told = energy(*[200.0 * t for t in range(10)], *[1800.0] * 8, *[200.0 * t for t in range(18, 30)])
+    assert told["summary"]["gpu_energy_j"] is None
+    assert told["missing"]["gpu_energy_j"] == "the counter of energy_j stood still for 8 s of training"
+
+
+def test_an_energy_counter_that_is_updated_slowly_is_no_frozen_one() -> None:
+    told = energy(*[400.0 * (t // 2) for t in range(21)])
+    assert told["summary"]["gpu_energy_j"] == 4000
+
+
+def test_a_counter_that_stands_still_between_the_intervals_of_training_is_no_frozen_one() -> None:
+    readings = [200.0 * min(t, 10) if t < 40 else 2000.0 + 200 * (t - 40) for t in range(51)]
+    samples = [gpu(t, energy_j=number) for t, number in enumerate(readings)]
+    assert summarise(samples, [(0, 10), (40, 50)])["summary"]["gpu_energy_j"] == 4000
+
+
+def test_cpu_seconds_that_run_backwards_give_null_with_the_reason() -> None:
+    told = summarise([host(t, seconds) for t, seconds in enumerate((5.0, 6.0, 0.0, 1.0))], [(0, 3)])
+    assert told["summary"]["cpu_utilisation"] is None
+    assert "the counter of cpu_s ran backwards" in told["missing"]["cpu_utilisation"]
+
+
+def test_a_process_that_waits_takes_no_cpu_seconds_and_that_is_no_fault() -> None:
+    told = summarise([host(t, 5.0 if t < 20 else 5.0 + t - 20) for t in range(30)], [(0, 29)])
+    assert told["summary"]["cpu_utilisation"] is not None
+
+
+def test_a_gauge_that_falls_is_no_counter() -> None:
+    samples = [gpu(0, kernel_running_fraction=1.0), gpu(9, kernel_running_fraction=0.1)]
+    assert summarise(samples, [(3, 6)])["missing"]["gpu_utilisation"] == "too few samples during training"

@@ -45,6 +45,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """The readers of files from outside with 10,000 random cases each; arguments after -- go to pytest."""
+    install(session, "tests")
+    python(session, "-m", "pytest", "--hypothesis-profile=fuzz", "-k", "whatever_stands_in", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """ruff, formatting, mypy strict, the layers of import-linter."""
     install(session, "tests", "lint")

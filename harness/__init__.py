@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.records.store import RunRecord, Store
+
 __all__ = ["load_comparisons", "load_runs"]
 __version__ = "0.1.0"
 
@@ -18,22 +20,32 @@ __version__ = "0.1.0"
 def load_runs(folder: Path | str) -> pd.DataFrame:
     """One row per run and protocol of the sealed records directly under `folder`, in the order of run_id.
 
-    Columns have their units in their names (results/README.md lists them); errors are fractions. Raises RecordError at
-    a record that can't be read.
+    Columns have their units in their names (results/README.md lists them); errors are fractions. A record that can't
+    be read, or is not as it was sealed, is left out with a UserWarning that says why.
     """
     from harness.records.store import Store
     from harness.records.tables import runs_table
 
-    return runs_table(Store(Path(folder)).records())
+    return runs_table(_verified(Store(Path(folder))))
 
 
 def load_comparisons(folder: Path | str) -> pd.DataFrame:
     """One row per setting, variant, versus, metric and protocol of the sealed records directly under `folder`.
 
     Mean error or difference, intervals, published value and verdict, as the report shows them (results/README.md lists
-    the columns); errors are fractions. Raises RecordError at a record that can't be read.
+    the columns); errors are fractions. A record that can't be read, or is not as it was sealed, is left out with a
+    UserWarning that says why.
     """
     from harness.records.store import Store
     from harness.report.build import report_data
 
-    return report_data("", Store(Path(folder)).records(), ()).comparisons
+    return report_data("", _verified(Store(Path(folder))), ()).comparisons
+
+
+def _verified(store: Store) -> list[RunRecord]:
+    import warnings
+
+    records, refused = store.verified()
+    for one in refused:
+        warnings.warn(f"{one.run_id} is left out: {one.reason}", stacklevel=3)
+    return records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from harness.bounds import Amount, Count, Fraction, Losses, Size
 from variants.values import value
 
 
@@ -12,9 +13,9 @@ class TrainingStarted:
     """Once, before the first step: the length of the training and the size of its network."""
 
     kind: Literal["training_started"] = "training_started"
-    steps: int
-    images_per_epoch: int
-    parameters: int
+    steps: Count
+    images_per_epoch: Count
+    parameters: Count
 
 
 @value
@@ -22,14 +23,14 @@ class StepsDone:
     """A window of consecutive training steps; `last_step` counts from 1. Timings cover the whole window."""
 
     kind: Literal["steps"] = "steps"
-    last_step: int
-    epoch: float
-    losses: tuple[float, ...]  # one a step: mean log loss over the batch, and the box head's loss if it is trained
-    top1_error: float  # of the training batches themselves, augmented, dropout on
+    last_step: Count
+    epoch: Amount
+    losses: Losses  # one a step: mean log loss over the batch, and the box head's loss if it is trained
+    top1_error: Fraction  # of the training batches themselves, augmented, dropout on
     lr: float
-    images: int
-    elapsed_s: float
-    wait_s: float  # the part of elapsed_s spent waiting for the loader
+    images: Count
+    elapsed_s: Amount
+    wait_s: Amount  # the part of elapsed_s spent waiting for the loader
 
 
 @value
@@ -40,17 +41,17 @@ class Evaluated:
     """
 
     kind: Literal["evaluated"] = "evaluated"
-    step: int
-    epoch: float
+    step: Count
+    epoch: Amount
     protocol: str
     final: bool
-    top1_error: float
-    top5_error: float
+    top1_error: Fraction
+    top5_error: Fraction
     loss: float  # -log of the protocol's (averaged) softmax at the label, mean over the images
-    images: int
-    elapsed_s: float
+    images: Size
+    elapsed_s: Amount
     split: Literal["train", "val"] = "val"
-    localisation_error: float | None = None  # class right and IoU >= .5; null without boxes
+    localisation_error: Fraction | None = None  # class right and IoU >= .5; null without boxes
 
 
 @value
@@ -58,8 +59,8 @@ class LrChanged:
     """The recipe's lr changed; `lr` is the new one."""
 
     kind: Literal["lr_changed"] = "lr_changed"
-    step: int
-    epoch: float
+    step: Count
+    epoch: Amount
     lr: float
 
 
@@ -71,10 +72,10 @@ class RunResumed:
     """
 
     kind: Literal["run_resumed"] = "run_resumed"
-    step: int
-    epoch: float
+    step: Count
+    epoch: Amount
     run_id: str
-    paused_s: float
+    paused_s: Amount
 
 
 @value
@@ -82,10 +83,10 @@ class TrainingDone:
     """After the last step: sums over the whole training, evaluations left out."""
 
     kind: Literal["training_done"] = "training_done"
-    steps: int
-    images: int
-    elapsed_s: float
-    wait_s: float
+    steps: Count
+    images: Count
+    elapsed_s: Amount
+    wait_s: Amount
 
 
 Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | LrChanged | RunResumed | TrainingDone

@@ -122,11 +122,11 @@ def execute(
             started_s = time.perf_counter()
             found = _final_evaluation(spec, model, val_loader, pixels, device)
             elapsed_s = time.perf_counter() - started_s
+            for name, results in found.items():  # before the events: a killed run's result is recovered with its bits
+                writer.write_correct(name, results.top1, results.top5)
+            writer.array("conv1", first_kernels(model))
             for name, results in found.items():
                 report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
-        for name, results in found.items():
-            writer.write_correct(name, results.top1, results.top5)
-        writer.array("conv1", first_kernels(model))
         watched = summarise(writer.telemetry(), summary.training)
         writer.probes(sampler.report() | watched["details"])
         path = writer.seal(
@@ -140,9 +140,10 @@ def execute(
                 peak_gpu_mib=peak_gpu_mib(device),
             )
         )
-        checkpoints.remove()
+        if unsaved is None:
+            checkpoints.remove()
     if unsaved is not None:
-        raise RecordError(f"the run is sealed in {path}, but {unsaved}")
+        raise RecordError(f"the run is sealed in {path}, but {unsaved}; they are in {checkpoints.folder}")
     return RunRecord.load(path)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable
 from functools import cache
+from math import isfinite
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,15 +43,28 @@ def from_json(text: str | bytes, cls: type[T], renamed: Callable[[Any], Any] | N
     """
     try:
         if renamed is not None:
-            text = json.dumps(renamed(json.loads(text)))
+            text = json.dumps(renamed(strict_json(text)))
         made: T = _adapter(cls).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise RecordError(f"not a valid {getattr(cls, '__name__', cls)}: {place}: {first['msg']}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"not a {getattr(cls, '__name__', cls)} of an older version: {error!r}") from error
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        older = "" if renamed is None else " of an older version"
+        raise RecordError(f"not a {getattr(cls, '__name__', cls)}{older}: {error!r}") from error
     return made
+
+
+def strict_json(text: str | bytes) -> Any:
+    """json.loads, but ValueError for NaN, infinities and numbers that are too large for a float, such as 1e999."""
+    return json.loads(text, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def digest(item: Any) -> str:

@@ -128,8 +128,8 @@ def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
     return [spec for spec in specs if spec.digest not in finished]
 
 
-def own_records(specs: Sequence[RunSpec], store: Store) -> list[RunRecord]:
-    """What this machine sealed of those runs, however they ended, by run_id. What was copied here is not its own."""
+def own_records(specs: Sequence[RunSpec], records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Of `records` those of these runs that this machine sealed, however they ended. What was copied is not its own."""
     digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
-    sealed = [record for record in store.records() if record.env.machine_id == here]
+    sealed = [record for record in records if record.env.machine_id == here]
     return [record for record in sealed if record.spec.digest in digests]

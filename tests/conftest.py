@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from harness.cli.app import main
@@ -20,6 +21,8 @@ from variants.plugins import register
 # A shell starts background jobs with SIGINT ignored, and processes started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s
+
+settings.register_profile("fuzz", max_examples=10_000, deadline=None)  # nox -s fuzz
 
 register()  # the tests of all rows are tests of rows that installed packages add, too
 

@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def value(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen keyword-only dataclass that pydantic reads strictly, refusing unknown fields."""
+    """Make `cls` a frozen keyword-only dataclass that pydantic reads strictly: no unknown field, infinity or NaN."""
     made = dataclass(frozen=True, kw_only=True)(cls)
     # pydantic looks for this attribute on standard dataclasses; a plain dict spares the import of pydantic here.
-    made.__pydantic_config__ = {"strict": True, "extra": "forbid"}  # type: ignore[attr-defined]
+    made.__pydantic_config__ = {"strict": True, "extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
     return made
 
 

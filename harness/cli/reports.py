@@ -10,7 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.records.store import RunRecord, Store
+    from harness.records.schema import Refused
+    from harness.records.store import RunRecord
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
@@ -29,10 +30,12 @@ def report(
     from harness.records.store import Store
 
     store = Store(results)
+    beside = store.verified_reference(study)
     if reference:
-        write(study, store.reference(study), (), out)
+        write(study, beside.records, (), out, beside.refused)
     else:
-        write(study, of_study(study, store), store.reference(study), out)
+        own = store.verified()
+        write(study, of_study(study, own.records), beside.records, out, (*own.refused, *beside.refused))
 
 
 def verify_report(
@@ -52,15 +55,13 @@ def verify_report(
     typer.echo(f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; made anew, all bytes are the same")
 
 
-def of_study(name: str, store: Store) -> list[RunRecord]:
-    """Own records of the study's recipe and data, whatever the variant; raises UsageError for an unknown study."""
+def of_study(name: str, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those of the study's recipe and data, whatever the variant. Raises UsageError for an unknown study."""
     from harness.studies import study_named
 
     study = study_named(name)
     return [
-        record
-        for record in store.records()
-        if (record.spec.recipe.name, record.spec.data.name) == (study.recipe, study.data)
+        record for record in records if (record.spec.recipe.name, record.spec.data.name) == (study.recipe, study.data)
     ]
 
 
@@ -71,15 +72,23 @@ def descriptions() -> dict[str, str]:
     return {name: source.description.partition(";")[0] for name, source in sources().items()}
 
 
-def write(study: str, own: Sequence[RunRecord], reference: Sequence[RunRecord], out: Path) -> None:
+def write(
+    study: str,
+    own: Sequence[RunRecord],
+    reference: Sequence[RunRecord],
+    out: Path,
+    refused: Sequence[Refused] = (),
+) -> None:
     """Writes reports/<study>/ and says where it is and what was found. Also the end of `reproduce`."""
     from harness.report.build import build
     from harness.report.render import write_report
     from variants.plugins import register
 
     register()
-    model = build(study, own, reference, descriptions=descriptions())
+    model = build(study, own, reference, refused=refused, descriptions=descriptions())
     paths = write_report(model, out / study)
+    for one in refused:
+        typer.echo(f"{one.run_id} is left out: {one.reason}", err=True)
     typer.echo("")
     for sentence in model.findings:
         typer.echo(f"* {sentence}")

@@ -55,13 +55,27 @@ def run_study(
         f"{len(todo)} to do, {len(environments)} at a time"
     )
     tasks = [Task(to_json(spec), specs[spec], where, results, prepared.folder, checkpoint_s, fresh) for spec in todo]
-    failures = _run(todo, tasks, environments, limit_s) if todo else []
-    reports.write(name, own_records(list(specs), store), store.reference(name), out)
+    before = {path.name for path in store.folders()}
+    failures = _run(todo, tasks, environments, limit_s) if todo else {}
+    own, beside = store.verified(), store.verified_reference(name)
+    shown = own_records(list(specs), own.records)
+    reports.write(name, shown, beside.records, out, (*own.refused, *beside.refused))
     if failures:
+        listed = {record.spec for record in shown if record.summary.status != "ok" and record.run_id not in before}
         raise RunFailed(
-            f"{len(failures)} of {count(len(todo), 'run')} ended without a result; the report lists them. "
-            f"First: {failures[0]}"
+            f"{len(failures)} of {count(len(todo), 'run')} ended without a result; "
+            f"{_listed(len(failures), sum(todo[place] in listed for place in failures))}. "
+            f"First: {next(iter(failures.values()))}"
         )
+
+
+def _listed(failed: int, listed: int) -> str:
+    """Which of the failed runs the report lists: those whose record is sealed."""
+    if listed == failed:
+        return "the report lists them"
+    if listed == 0:
+        return "the report does not list them: no record of them is sealed"
+    return f"the report lists {listed} of them; no record of the others is sealed"
 
 
 def study_placement(
@@ -91,10 +105,10 @@ def study_placement(
 
 def _run(
     todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Environment], limit_s: float
-) -> list[str]:
-    """Run what the time limit admits; returns a sentence for each run that failed."""
+) -> dict[int, str]:
+    """Run what the time limit admits; returns a sentence for each run that failed, by its place in `todo`."""
     budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
-    failures: list[str] = []
+    failures: dict[int, str] = {}
     ended = 0
     with board() as bars:
         for news in run_all(tasks, work, environments, budget.may_start):
@@ -102,7 +116,7 @@ def _run(
             sentence = _show(bars, todo, news)
             ended += isinstance(news, Ended)
             if sentence:
-                failures.append(sentence)
+                failures[news.task] = sentence
     if ended < len(todo):
         left = count(len(todo) - ended, "run")
         console.print(f"{left} did not fit into {limit_s / 60:g} minutes; --minutes gives more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.bounds import Amount, Count, Size
 from harness.placement import Placement
 from harness.probes.devices import Gpu
 from variants.values import value
@@ -14,10 +15,10 @@ class Cpu:
     """The processor as this process may use it."""
 
     model: str
-    cores_affinity: int
-    cores_quota: float | None  # the container's limit in CPU seconds a second; null without a limit
-    cores_usable: int
-    memory_mib: int  # of the machine, or of the container where that is less
+    cores_affinity: Size
+    cores_quota: Amount | None  # the container's limit in CPU seconds a second; null without a limit
+    cores_usable: Size
+    memory_mib: Count  # of the machine, or of the container where that is less
 
 
 @value
@@ -32,10 +33,10 @@ class UsedGpu:
 class TorchSettings:
     """Threads and switches of torch that change speed or last bits."""
 
-    threads: int
-    interop_threads: int
+    threads: Size
+    interop_threads: Size
     cuda: str | None  # null in a build for the CPU
-    cudnn: int | None  # null where CUDA is not available
+    cudnn: Count | None  # null where CUDA is not available
     cpu_capability: str
     cudnn_benchmark: bool
     deterministic: bool
@@ -75,5 +76,5 @@ class Environment:
     variables: dict[str, str | None]  # environment variables that change speed or bits; null: not set
     source: Source | None
     placement: Placement
-    disk_free_mib: int | None  # where results are kept, at the start
+    disk_free_mib: Count | None  # where results are kept, at the start
     missing: dict[str, str]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,6 +100,17 @@ def parse_sums(text: str) -> dict[str, str]:
     return sums
 
 
+def reserve(path: Path, size: int) -> None:
+    """A file that holds `size` bytes of the disk until it is removed. Raises RecordError where there is no room."""
+    with writing(path), path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if getattr(error, "errno", errno.EOPNOTSUPP) not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            file.write(bytes(size))
+
+
 def drop_torn_line(path: Path) -> None:
     """Cuts what comes after the last line's end: the line a killed process was writing.
 
@@ -127,4 +139,5 @@ def _end_of_last_line(file: BinaryIO) -> int:
 def make_read_only(paths: Iterable[Path]) -> None:
     """Drops the write bits, against edits by mistake; a folder keeps its own so that its owner can still remove it."""
     for path in paths:
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
+        with suppress(OSError):  # some file systems have no modes
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,11 +13,15 @@ from harness.records.files import open_plain, writing
 
 FLUSH_S = 1.0
 LINE_LIMIT = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 FILE_LIMIT = 2 << 30  # two probes at 1 Hz for a month
 
 
 class LineWriter:
-    """Lines gather in memory and reach the file at most once in FLUSH_S, so that a step pays no system call."""
+    """Lines gather in memory and reach the file at most once in FLUSH_S, so that a step pays no system call.
+
+    While the disk is full they wait in memory: `write` passes over it, only `flush` raises RecordError.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self.path = path
@@ -30,7 +35,11 @@ class LineWriter:
         with self._lock:
             self._waiting.append(line)
             if self._clock() - self._flushed_at >= FLUSH_S:
-                self._flush()
+                try:
+                    self._flush()
+                except RecordError as error:
+                    if getattr(error.__cause__, "errno", None) not in FULL:
+                        raise
 
     def flush(self) -> None:
         with self._lock:

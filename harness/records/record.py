@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,13 +23,24 @@ from harness.records import schema_1
 from harness.records.files import read_whole
 from harness.records.lines import read_lines
 from harness.records.schema import Summary
-from harness.serialization import digest, from_json
+from harness.serialization import digest, from_json, strict_json
 from harness.spec import RunSpec
 from variants.values import value
 
 TEXT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 20
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '[<|][biuf](?P<itemsize>1|2|4|8)', 'fortran_order': (?:True|False), "
+    rb"'shape': \((?P<shape>(?:\d{1,12}, ?){0,8}(?:\d{1,12})?)\), \} *\n",
+    re.DOTALL,
+)
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+-(?P<digest>[0-9a-f]{8})(-\d+)?")
+
+
+class NewerSchemaError(RecordError):
+    """The record is of a schema version that a later harness wrote."""
 
 
 @value
@@ -57,7 +70,8 @@ class RunRecord:
         """Raises RecordError naming the file and field that is missing or wrong."""
         try:
             env = read_environment(path)
-            return cls(path, read_spec(path, env.schema_version), env, read_summary(path))
+            spec = read_spec(path, env.schema_version)
+            return cls(path, spec, env, read_summary(path, spec))
         except RecordError as error:
             where = "" if str(path) in str(error) else f"{path}: "
             raise RecordError(f"{where}{error}; see: python -m harness verify {path}") from error
@@ -105,11 +119,29 @@ class RunRecord:
     def array(self, name: str) -> NDArray[Any]:
         """What was written under `name`; pickled objects are refused."""
         path = self.path / f"{name}.npy"
+        content = read_whole(path, ARRAY_LIMIT)
+        _refuse_odd_header(path, content)
         try:
-            made: NDArray[Any] = np.load(io.BytesIO(read_whole(path, ARRAY_LIMIT)), allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            made: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError, TypeError) as error:
             raise RecordError(f"{path} is not a plain numpy array: {error}") from error
         return made
+
+
+def _refuse_odd_header(path: Path, content: bytes) -> None:
+    """Raise RecordError unless the header is as numpy.save writes it, and its shape is that of the bytes that follow.
+
+    numpy itself would evaluate the header as Python, and allocate whatever it says.
+    """
+    header = NPY_HEADER.match(content)
+    if header is None:
+        raise RecordError(f"{path} is not a plain numpy array: it has no header that numpy.save writes for numbers")
+    shape = tuple(int(side) for side in header["shape"].decode().split(",") if side.strip())
+    size = math.prod(shape) * int(header["itemsize"])
+    if size != len(content) - header.end() or header.end() != 10 + int.from_bytes(header["length"], "little"):
+        raise RecordError(
+            f"{path} is not a plain numpy array: its shape is {shape}, but {len(content) - header.end()} bytes follow"
+        )
 
 
 def read_environment(folder: Path) -> Environment:
@@ -117,8 +149,12 @@ def read_environment(folder: Path) -> Environment:
     path = folder / "env.json"
     content = read_document(path)
     version = content.get("schema_version", 1)
-    if version not in range(1, SCHEMA_VERSION + 1):
-        raise RecordError(f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer one")
+    if type(version) is not int or version < 1:
+        raise RecordError(f"{path}: its schema_version is {version!r}, which is no version")
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer one"
+        )
     try:
         return from_json(json.dumps(content), Environment, schema_1.env if version == 1 else None)
     except RecordError as error:
@@ -128,31 +164,60 @@ def read_environment(folder: Path) -> Environment:
 def read_spec(folder: Path, version: int) -> RunSpec:
     """spec.json of a record, open or sealed. version: of its schema (Environment.schema_version)."""
     renamed = schema_1.spec if version == 1 else None
+    path = folder / "spec.json"
     try:
-        return from_json(read_whole(folder / "spec.json", TEXT_LIMIT), RunSpec, renamed)
+        spec = from_json(read_whole(path, TEXT_LIMIT), RunSpec, renamed)
     except RecordError as error:
-        raise RecordError(f"{folder / 'spec.json'}: {error}") from error
+        raise RecordError(f"{path}: {error}") from error
+    try:
+        _ = spec.net.parameters, spec.net.macs, spec.digest
+    except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+        raise RecordError(f"{path}: no network can be built from net: {error}") from error
+    return spec
 
 
 def sealed_digest(folder: Path) -> str:
-    """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't change it."""
+    """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't change it.
+
+    Call it for a spec.json that read_spec accepts.
+    """
     plain = read_document(folder / "spec.json")
     overrides: dict[str, Any] = {"overrides": []} if "overrides" in plain else {}
     return digest(plain | overrides | {"variant": "", "recipe": {**plain["recipe"], "name": ""}})
 
 
-def read_summary(folder: Path) -> Summary:
-    """summary.json of a record; an open one has it only while it is being sealed."""
+def read_summary(folder: Path, spec: RunSpec) -> Summary:
+    """summary.json of a record; an open one has it only while it is being sealed. spec: the record's own."""
+    path = folder / "summary.json"
     try:
-        return from_json(read_whole(folder / "summary.json", TEXT_LIMIT), Summary)
+        summary = from_json(read_whole(path, TEXT_LIMIT), Summary)
+        _refuse_contradictions(summary, spec)
     except RecordError as error:
-        raise RecordError(f"{folder / 'summary.json'}: {error}") from error
+        raise RecordError(f"{path}: {error}") from error
+    return summary
+
+
+def _refuse_contradictions(summary: Summary, spec: RunSpec) -> None:
+    if (summary.status == "ok") != bool(summary.results):
+        raise RecordError(f"status is {summary.status}, but there are {len(summary.results)} results")
+    for protocol, result in summary.results.items():
+        if not PLAIN_NAME.fullmatch(protocol):
+            raise RecordError(f"results: {protocol[:80]!r} is no name of a protocol")
+        if result.images != spec.data.val_images:
+            raise RecordError(
+                f"results.{protocol}.images is {result.images}, but spec.json has {spec.data.val_images} of validation"
+            )
+    for name in ("started_utc", "finished_utc"):
+        try:
+            datetime.strptime(getattr(summary, name), UTC_FORMAT)  # only its form counts
+        except ValueError as error:
+            raise RecordError(f"{name} is not a time such as 2026-01-31T12:00:00Z: {error}") from error
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object of any fields, such as probes.json."""
     try:
-        made = json.loads(read_whole(path, TEXT_LIMIT))
+        made = strict_json(read_whole(path, TEXT_LIMIT))
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not JSON: {error}") from error
     if not isinstance(made, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.bounds import Amount, Count, Fraction, Size
 from harness.machine.environment import SCHEMA_VERSION
 from variants.values import value
 
@@ -14,11 +15,11 @@ Status = Literal["ok", "failed", "interrupted"]
 class ProtocolResult:
     """The final evaluation under one protocol. The same names as events.Evaluated."""
 
-    top1_error: float
-    top5_error: float
+    top1_error: Fraction
+    top5_error: Fraction
     loss: float
-    images: int
-    localisation_error: float | None = None
+    images: Size
+    localisation_error: Fraction | None = None
 
 
 @value
@@ -32,22 +33,30 @@ class Summary:
     status_reason: str | None
     started_utc: str
     finished_utc: str
-    parameters: int
-    macs: int
-    steps: int
-    images_seen: int
+    parameters: Count
+    macs: Count
+    steps: Count
+    images_seen: Count
     results: dict[str, ProtocolResult]  # by protocol; empty unless status is ok
-    final_train_loss: float | None  # mean over the last windows of training steps, nats
-    train_s: float | None  # training steps only, evaluation and set-up excluded
-    wait_s: float | None  # the part of train_s spent waiting for the loader
-    images_per_second: float | None  # median over windows after the warm-up
-    warmup_steps: int
-    evaluation_s: float | None
-    peak_rss_mib: float | None
-    peak_gpu_mib: float | None
+    final_train_loss: float | None  # mean over the last windows of training steps, log loss
+    train_s: Amount | None  # training steps only, evaluation and set-up excluded
+    wait_s: Amount | None  # the part of train_s spent waiting for the loader
+    images_per_second: Amount | None  # median over windows after the warm-up
+    warmup_steps: Count
+    evaluation_s: Amount | None
+    peak_rss_mib: Amount | None
+    peak_gpu_mib: Amount | None
     gpu_utilisation: float | None  # mean over training, fraction of NVML's past window with a kernel running
     gpu_energy_j: float | None  # difference of the total-energy counter over training
     cpu_utilisation: float | None  # process CPU seconds per second of training; 2.0 is two full cores
     loader: str
     loader_reason: str
     missing: dict[str, str]
+
+
+@value
+class Refused:
+    """A record that was left out: it can't be read, or is not as it was sealed. reason: one sentence, no path."""
+
+    run_id: str
+    reason: str

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import AlreadyRunning, RecordError
 from harness.files import LockHeldError, is_locked, take_lock
 from harness.machine.environment import Environment
 from harness.records.files import writing
-from harness.records.record import RUN_ID, RunRecord, read_environment, read_spec, read_summary
-from harness.records.verify import verify
-from harness.records.writer import Writer, seal_folder
+from harness.records.record import RUN_ID, RunRecord
+from harness.records.schema import Refused
+from harness.records.sweep import GUARD, sweep
+from harness.records.verify import ALWAYS, changed, load_verified, verify
+from harness.records.writer import Writer
 from harness.signals import Terminated, terminable
 from harness.spec import RunSpec
 
+TRIAL = ".rename-test"
 __all__ = ["RunRecord", "Store", "Terminated", "Writer", "run_id_of", "verify"]
 
 
@@ -33,6 +36,13 @@ def run_id_of(spec: RunSpec, when: datetime) -> str:
     parts = (spec.variant, spec.geometry, spec.data.name, f"s{spec.seed}")
     plain = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts)
     return f"{when:%Y%m%dT%H%M%SZ}-{plain}-{spec.digest[:8]}"
+
+
+class Verified(NamedTuple):
+    """Records that are as they were sealed, by run_id, and the others with the reason why they don't count."""
+
+    records: list[RunRecord]
+    refused: tuple[Refused, ...]
 
 
 class Store:
@@ -72,16 +82,22 @@ class Store:
                 os.close(lock)
 
     def make(self) -> None:
-        """Raises RecordError where nothing can be written: better known before data is prepared than after."""
+        """Raises RecordError where no record can be sealed: better known before data is prepared than after training.
+
+        It renames an empty folder from .open to the results, as sealing does: another file system or a read-only
+        results folder refuses that.
+        """
         with writing(self._open):
             self._open.mkdir(parents=True, exist_ok=True)
-        with self._guard():
-            return
+        with self._guard(), writing(self.root):
+            (self._open / TRIAL).mkdir(exist_ok=True)
+            os.rename(self._open / TRIAL, self.root / TRIAL)  # noqa: PTH104  # the call that seals a record
+            (self.root / TRIAL).rmdir()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Wait for the lock under which runs begin; it is held for moments only."""
-        path = self._open / "guard.lock"
+        path = self._open / GUARD
         with writing(path):
             handle = take_lock(path, wait=True)
         try:
@@ -96,7 +112,7 @@ class Store:
         with self._guard():
             lock = _take(self._open / f"{spec.digest}.lock")
             try:
-                swept = self._sweep(spec.digest, now)
+                swept = sweep(self._open, spec.digest, now)
                 writer = Writer(self._new_folder(spec, now()), spec, clock=clock, now=now, swept=swept)
                 writer.begin(env)
             except BaseException:
@@ -118,29 +134,10 @@ class Store:
     def _open(self) -> Path:
         return self.root / ".open"
 
-    def _sweep(self, own_digest: str, now: Callable[[], datetime]) -> tuple[str, ...]:
-        """Under the guard: seals or removes what killed runs left. Our own run has no folder yet."""
-        living = {own_digest[:8]}
-        for lock in self._open.glob("*.lock"):
-            if lock.name in ("guard.lock", f"{own_digest}.lock"):
-                continue
-            with writing(lock):
-                if is_locked(lock):
-                    living.add(lock.name[:8])
-                else:
-                    lock.unlink()
-        done = []
-        for folder in sorted(path for path in self._open.iterdir() if path.is_dir()):
-            match = RUN_ID.fullmatch(folder.name)
-            digest = match["digest"] if match else ""
-            if digest not in living or digest == own_digest[:8]:
-                done.append(_put_away(folder, now))
-        return tuple(done)
-
     def living(self) -> dict[str, Path]:
         """The runs that are going on in some process: digest -> folder."""
         with self._guard():
-            locks = [path for path in self._open.glob("*.lock") if path.name != "guard.lock"]
+            locks = [path for path in self._open.glob("*.lock") if path.name != GUARD]
             held = [path.stem for path in locks if is_locked(path)]
         found: dict[str, Path] = {}
         for folder in record_folders(self._open):
@@ -152,9 +149,17 @@ class Store:
     def records(self) -> list[RunRecord]:
         """The sealed records directly under the folder, by run_id; those under reference/ came with the clone.
 
-        Raises RecordError at a record that can't be read: a report must not leave one out in silence.
+        Raises RecordError at a record that can't be read. Checksums are not checked: see `verified`.
         """
         return [RunRecord.load(path) for path in record_folders(self.root)]
+
+    def verified(self) -> Verified:
+        """The records directly under the folder whose numbers may count, and why the others' may not."""
+        return _verified(record_folders(self.root))
+
+    def verified_reference(self, study: str | None = None) -> Verified:
+        """The same of reference/<study>/, or of all studies there."""
+        return _verified(self.reference_folders(study))
 
     def reference(self, study: str | None = None) -> list[RunRecord]:
         """The records under reference/<study>/, of one study or of all."""
@@ -170,7 +175,7 @@ class Store:
         return [*record_folders(self.root), *self.reference_folders()]
 
     def finished(self, machine_id: str) -> set[str]:
-        """The digests of the runs that ended ok on that machine; a record that can't be read doesn't count.
+        """The digests of the runs that ended ok on that machine; one that can't be read or was changed doesn't.
 
         They are computed from the specs, since a folder's name has the digest of the schema version that wrote it.
         """
@@ -178,6 +183,8 @@ class Store:
         for path in record_folders(self.root):
             try:
                 record = RunRecord.load(path)
+                if changed(path, ALWAYS):
+                    continue
             except RecordError:
                 continue
             if record.env.machine_id == machine_id and record.summary.status == "ok":
@@ -197,36 +204,18 @@ def _take(path: Path) -> int:
         ) from None
 
 
+def _verified(folders: Iterable[Path]) -> Verified:
+    records, refused = [], []
+    for path in folders:
+        try:
+            records.append(load_verified(path))
+        except (RecordError, OSError) as error:
+            reason = str(error).replace(f"{path}/", "").replace(f"; see: python -m harness verify {path}", "")
+            refused.append(Refused(run_id=path.name, reason=reason.replace(str(path), path.name)))
+    return Verified(records, tuple(refused))
+
+
 def record_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if path.is_dir() and RUN_ID.fullmatch(path.name))
-
-
-def _put_away(folder: Path, now: Callable[[], datetime]) -> str:
-    """Seals a killed run's folder if something happened in it, else removes it. Returns what was done."""
-    try:
-        env = read_environment(folder)
-        spec = read_spec(folder, env.schema_version)
-    except RecordError:
-        return _remove(folder)
-    try:
-        status = read_summary(folder).status
-    except RecordError:
-        return _seal_killed(folder, spec, env.schema_version, now)
-    seal_folder(folder, None)
-    return f"{folder.name} was killed while it was being sealed; it is sealed now as {status}"
-
-
-def _seal_killed(folder: Path, spec: RunSpec, version: int, now: Callable[[], datetime]) -> str:
-    writer = Writer(folder, spec, clock=time.monotonic, now=now)
-    if not writer.recover(version):
-        return _remove(folder)
-    writer.fail("interrupted", "the process was killed before it could end its record")
-    return f"{folder.name} was killed; what it had written is sealed as interrupted"
-
-
-def _remove(folder: Path) -> str:
-    with writing(folder):
-        shutil.rmtree(folder)
-    return f"{folder.name} was killed before its first event; its folder is removed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -16,19 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import RecordError
-from harness.events import Event, StepsDone
+from harness.events import Evaluated, Event, StepsDone
 from harness.files import remove_temporary_files
 from harness.machine.environment import SCHEMA_VERSION, Environment
 from harness.probes.base import Sample
 from harness.records import schema_1
-from harness.records.files import SUMS, drop_torn_line, make_read_only, sums_text, sync, write_file, writing
+from harness.records.files import (
+    SUMS,
+    drop_torn_line,
+    make_read_only,
+    reserve,
+    sums_text,
+    sync,
+    write_file,
+    writing,
+)
 from harness.records.lines import LineWriter, read_lines
-from harness.records.record import Stamped, bits_name, sealed_digest
-from harness.records.schema import Status, Summary
+from harness.records.private import private
+from harness.records.record import PLAIN_NAME, UTC_FORMAT, Stamped, bits_name, sealed_digest
+from harness.records.recovery import KILLED, summary_fields
+from harness.records.schema import ProtocolResult, Status, Summary
 from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+RESERVED = 1 << 20  # bytes kept free for the end of a run: bits, kernels, probes.json, summary.json, SHA256SUMS
 UNFINISHED = {  # null in every record whose run gave no result: all that may be null but the reason of its status
     field.name for field in fields(Summary) if "None" in str(field.type) and field.name != "status_reason"
 }
@@ -62,10 +72,13 @@ class Writer:
         self._samples = LineWriter(folder / "telemetry.jsonl", clock)
         self._known: dict[str, Any] = {"steps": 0, "images_seen": 0}
         self._summary: Summary | None = None
+        self._reserved = folder / ".reserved.tmp"
         self._schema_version = SCHEMA_VERSION
 
     def begin(self, env: Environment) -> None:
-        """Write what is known before the first step."""
+        """Write what is known before the first step, and keep room on the disk for the end."""
+        bits = self.spec.data.val_images // 4 + 2  # two files a protocol
+        reserve(self._reserved, RESERVED + bits * len(self.spec.recipe.evaluation.protocols))
         write_file(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
         write_file(self.folder / "env.json", document(to_plain(env)))
 
@@ -74,6 +87,13 @@ class Writer:
 
     def event(self, event: Event) -> None:
         self._write(Stamped(t_s=round(self.elapsed(), 3), event=event))
+        if isinstance(event, Evaluated) and event.final:  # from here on a result can be recovered
+            self._free_reserve()
+            self._events.flush()
+
+    def _free_reserve(self) -> None:
+        with writing(self._reserved):
+            self._reserved.unlink(missing_ok=True)
 
     def continue_from(self, past: Sequence[Stamped]) -> None:
         """Begin with the events of a run that stopped; this run's clock goes on where theirs ended."""
@@ -100,13 +120,18 @@ class Writer:
         write_file(self.folder / "probes.json", document(report))
 
     def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
-        """Whether each image was right: (images,) bool in the order of the split, stored as one bit each."""
+        """Whether each image was right: (images,) bool in the order of the split, stored as one bit each.
+
+        Write them before the final Evaluated event: a result is recovered only with its bits.
+        """
+        self._free_reserve()
         for k, right in ((1, top1), (5, top5)):
             if right.dtype != np.bool_ or right.ndim != 1:
                 raise TypeError(f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
             write_file(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
 
     def array(self, name: str, values: NDArray[Any]) -> None:
+        self._free_reserve()
         held = io.BytesIO()
         np.save(held, values, allow_pickle=False)
         write_file(self.folder / f"{_plain(name)}.npy", held.getvalue())
@@ -115,16 +140,23 @@ class Writer:
         """Fields of Summary that are known already, however the run ends (loader, warmup_steps ...)."""
         self._known.update(known)
 
-    def recover(self, schema_version: int) -> bool:
-        """Takes up a killed process's folder: how far did it get? False if no event was written."""
+    def recover(self, schema_version: int) -> None:
+        """Take up a killed process's folder: how far did it get? Raises RecordError at a line that can't be read."""
         self._schema_version = schema_version
         lines = read_lines(self._events.path, torn_end_allowed=True)
         renamed = schema_1.stamped if self._schema_version == 1 else None
-        past = [from_json(line, Stamped, renamed) for line in lines]
-        for stamped in past:
+        self.past = [from_json(line, Stamped, renamed) for line in lines]
+        for stamped in self.past:
             self._count(stamped.event)
         self._started = datetime.strptime(self.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return bool(past)
+
+    def recovered(self, env: Environment, results: dict[str, ProtocolResult]) -> Summary:
+        """The summary of a killed run that had these results (recovery.final_results); call it after `recover`."""
+        try:
+            known = summary_fields(env, self.past, self.telemetry())
+        except RecordError:  # samples that can't be read are no reason to lose the result
+            known = summary_fields(env, self.past, ())
+        return self._summary_with("ok", None, KILLED, results=results, **known)
 
     def _count(self, event: Event) -> None:
         if isinstance(event, StepsDone):
@@ -139,8 +171,13 @@ class Writer:
         return stamp(self._started)
 
     def seal(self, summary: Summary) -> Path:
-        """Closes the record; afterwards only reading is possible. Returns its folder."""
+        """Closes the record; afterwards only reading is possible. Returns its folder.
+
+        Paths in the summary's sentences become `<path>`.
+        """
+        summary = private(summary, self.folder.parent.parent)
         self._summary = summary
+        self._free_reserve()
         self._events.flush()
         self._samples.flush()
         self.sealed = seal_folder(self.folder, summary)
@@ -148,7 +185,7 @@ class Writer:
 
     def fail(self, status: Status, reason: str, **known: Any) -> Path:
         """Seals a run that gave no result, with what is known of it."""
-        return self.seal(self._without_result(status, reason, **known))
+        return self.seal(self._summary_with(status, reason, reason, **known))
 
     def end(self, error: BaseException | None) -> None:
         """The `with` block is left: seal what is not sealed. If the disk refuses, the next run sweeps."""
@@ -165,7 +202,8 @@ class Writer:
             if error is None:
                 raise
 
-    def _without_result(self, status: Status, reason: str, **more: Any) -> Summary:
+    def _summary_with(self, status: Status, status_reason: str | None, reason: str, **more: Any) -> Summary:
+        """reason: of each null that has none of its own."""
         known: dict[str, Any] = {
             "loader": "none",
             "loader_reason": "the run ended before a loader was chosen",
@@ -174,15 +212,16 @@ class Writer:
         known |= {"parameters": self.spec.net.parameters, "macs": self.spec.net.macs}
         known |= {**self._known, **more}
         missing = {name: reason for name in sorted(UNFINISHED) if known.get(name) is None}
+        missing |= known.pop("missing", {})
         return Summary(
             schema_version=self._schema_version,
             run_id=self.run_id,
             spec_digest=sealed_digest(self.folder),
             status=status,
-            status_reason=reason,
+            status_reason=status_reason,
             started_utc=self.started_utc,
             finished_utc=self.utc(),
-            **{**dict.fromkeys(UNFINISHED), "results": {}, **known, "missing": missing | known.get("missing", {})},
+            **{**dict.fromkeys(UNFINISHED), "results": {}, **known, "missing": missing},
         )
 
 
@@ -224,7 +263,7 @@ def sentence(error: BaseException) -> str:
 
 def stamp(when: datetime) -> str:
     """ISO 8601 to the second; `when` is in UTC."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.strftime(UTC_FORMAT)
 
 
 def _plain(name: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from harness.published.claims import article, paper_claims
 from harness.published.comparisons import compared_with
 from harness.published.history import history
+from harness.records.schema import Refused
 from harness.records.store import RunRecord
 from harness.report.claims import claims_of, judge_over
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
-from harness.report.model import ReportModel, Source
+from harness.report.model import Bullets, Paragraph, ReportModel, Section, Source
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
@@ -26,11 +27,13 @@ def build(
     own: Sequence[RunRecord],
     reference: Sequence[RunRecord] = (),
     *,
+    refused: Sequence[Refused] = (),
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportModel:
     """The report on `own`; `reference` records are shown beside and never counted. The order given doesn't matter.
 
+    The records are taken as they are: Store.verified gives those whose numbers may count, and the `refused` ones.
     descriptions: one sentence per data set, by name, such as DataSource.description of harness.data.sources.
     """
     report = report_data(study, own, reference, catalog, descriptions or {})
@@ -39,9 +42,12 @@ def build(
         study=study,
         title=f"AlexNet, measured: the study {study}",
         findings=findings(report),
-        sections=tuple(section for write in writers if (section := write(report)).blocks),
+        sections=tuple(
+            section for section in (*(write(report) for write in writers), _left_out(refused)) if section.blocks
+        ),
         results_table=results_table(report),
         sources=_sources(report.evidence),
+        refused=tuple(refused),
     )
 
 
@@ -72,6 +78,16 @@ def report_data(
         article=article(),
         history=history(),
     )
+
+
+def _left_out(refused: Sequence[Refused]) -> Section:
+    """The records that were not counted because they can't be read or were changed."""
+    title = "Records left out"
+    if not refused:
+        return Section(title=title, blocks=())
+    lead = "These folders hold records that can't be read or are not as they were sealed. No number here uses them."
+    items = tuple(f"{one.run_id}: {one.reason}" for one in refused)
+    return Section(title=title, blocks=(Paragraph(text=lead, lead=True), Bullets(items=items)))
 
 
 def _sources(evidence: Evidence) -> tuple[Source, ...]:

@@ -25,10 +25,12 @@ def check_report(folder: Path, store: Store, descriptions: Mapping[str, str] | N
     """
     manifest = read_manifest(folder)
     found = _wrong_files(folder, manifest)
-    known = {record.run_id: record for record in (*store.records(), *store.reference())}
+    own, reference = store.verified(), store.verified_reference()
+    known = {record.run_id: record for record in (*own.records, *reference.records)}
+    reasons = {one.run_id: one.reason for one in (*own.refused, *reference.refused)}
     missing = [source.run_id for source in manifest.records if source.run_id not in known]
     if missing:
-        return [*found, *(f"{run_id}: the record is not under {store.root}" for run_id in missing)]
+        return [*found, *(f"{name}: {reasons.get(name, f'the record is not under {store.root}')}" for name in missing)]
     for source in manifest.records:
         found += _wrong_record(source, known[source.run_id])
     return found or _wrong_numbers(manifest, known, descriptions)
@@ -69,7 +71,7 @@ def _wrong_numbers(
         [known[source.run_id] for source in manifest.records if source.origin == origin]
         for origin in ("own", "reference")
     )
-    again = render(build(manifest.study, own, reference, descriptions=descriptions))
+    again = render(build(manifest.study, own, reference, refused=manifest.refused, descriptions=descriptions))
     return [
         f"{name}: made anew from the records it differs; was it made by another version of the harness?"
         for name, digest in manifest.outputs.items()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from harness.records.schema import Refused
 from harness.tables import Table
 from variants.values import value
 
@@ -72,7 +73,7 @@ class Source:
 class ReportModel:
     """`findings` are the sentences at the top of the report; the last lines of the command print them, too.
 
-    results_table: the table of README.md; None without finished runs.
+    results_table: the table of README.md; None without finished runs. refused: records that no number rests on.
     """
 
     study: str
@@ -81,6 +82,7 @@ class ReportModel:
     sections: tuple[Section, ...]
     results_table: Table | None
     sources: tuple[Source, ...]
+    refused: tuple[Refused, ...] = ()
 
     @property
     def figures(self) -> tuple[Figure, ...]:

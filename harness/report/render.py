@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -14,37 +16,68 @@ from typing import Any
 import typst
 
 from harness.errors import RecordError
+from harness.records.files import read_whole, sha256_of
+from harness.records.record import TEXT_LIMIT
+from harness.records.schema import Refused
 from harness.report.markdown import report_markdown
 from harness.report.model import ReportModel, Source
-from harness.serialization import to_plain
+from harness.serialization import from_json, to_plain
 from variants.values import value
 
 MANIFEST = "manifest.json"
+FIGURES = "figures"
+FIGURE = re.compile(r"figures/\w[\w.-]*")
 
 
 @value
 class Manifest:
-    """manifest.json: sha256 of every other file of the report by its name, and the records the numbers come from."""
+    """manifest.json: sha256 of every other file of the report by its name, and the records the numbers come from.
+
+    refused: the records that were left out; the field is absent where there were none.
+    """
 
     schema_version: int = 1
     study: str
     outputs: dict[str, str]
     records: tuple[Source, ...]
+    refused: tuple[Refused, ...] = ()
 
 
 def write_report(model: ReportModel, folder: Path) -> list[Path]:
-    """Returns the paths written, report.md first. Raises RecordError where the folder can't be written."""
+    """Returns the paths written, report.md first. Raises RecordError where the folder can't be written.
+
+    Figures of the report that was there before are removed: those that its manifest.json lists and that are unchanged.
+    """
     files = render(model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / FIGURES).is_symlink():
+            raise RecordError(f"{folder / FIGURES} is a link, and a report writes only its own folder; use --out DIR")
+        old = _old_figures(folder)
         for name, content in files.items():
+            if name == MANIFEST:  # last: until then the old manifest says which figures are the report's own
+                _remove(folder, old.keys() - files.keys(), old)
             _replace(folder / name, content)
-        for old in sorted((folder / "figures").glob("*")):
-            if f"figures/{old.name}" not in files:
-                old.unlink()
     except OSError as error:
         raise RecordError(f"can't write the report to {folder}: {error.strerror or error}; use --out DIR") from error
     return [folder / name for name in files]
+
+
+def _old_figures(folder: Path) -> dict[str, str]:
+    """The figures of the report in the folder, by name, with their sha256; empty where there is none to be read."""
+    try:
+        manifest = from_json(read_whole(folder / MANIFEST, TEXT_LIMIT), Manifest)
+    except RecordError:
+        return {}
+    return {name: digest for name, digest in manifest.outputs.items() if FIGURE.fullmatch(name)}
+
+
+def _remove(folder: Path, names: Iterable[str], digests: Mapping[str, str]) -> None:
+    """Remove plain files that still have these digests."""
+    for name in names:
+        path = folder / name
+        if path.is_file() and not path.is_symlink() and sha256_of(path) == digests[name]:
+            path.unlink()
 
 
 def render(model: ReportModel) -> dict[str, bytes]:
@@ -75,7 +108,9 @@ def _without_pictures(model: ReportModel) -> dict[str, Any]:
 
 def _manifest(model: ReportModel, files: dict[str, bytes]) -> bytes:
     outputs = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    plain = to_plain(Manifest(study=model.study, outputs=outputs, records=model.sources))
+    plain = to_plain(Manifest(study=model.study, outputs=outputs, records=model.sources, refused=model.refused))
+    if not model.refused:
+        del plain["refused"]
     return (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()
 
 

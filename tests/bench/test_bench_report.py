@@ -31,7 +31,9 @@ from pathlib import Path
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.render import write_report
-model = build("reproduce", Store(Path(sys.argv[1])).records())
+own = Store(Path(sys.argv[1])).verified()
+assert own.refused == ()
+model = build("reproduce", own.records)
 write_report(model, Path(sys.argv[2]))
 print(len(model.sources), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

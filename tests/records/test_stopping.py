@@ -18,7 +18,7 @@ from fake_run import ENV, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import RecordError
 from harness.records import files, lines
-from harness.records.store import Store, Terminated
+from harness.records.store import TRIAL, Store, Terminated
 from harness.records.verify import verify
 from harness.signals import terminable
 
@@ -100,7 +100,7 @@ def test_a_run_killed_between_summary_and_rename_keeps_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(os, "rename", refuse(errno.EIO))
+        broken.setattr(os, "rename", refuse_to_seal(errno.EIO))
         with pytest.raises(RecordError):
             write_run(tmp_path)
     with Store(tmp_path).open(SPEC, ENV) as writer:
@@ -131,6 +131,18 @@ def refuse(number: int):  # type: ignore[no-untyped-def]
         raise OSError(number, os.strerror(number))
 
     return refused
+
+
+def refuse_to_seal(number: int):  # type: ignore[no-untyped-def]
+    """For os.rename: only the trial of Store.make gets through."""
+    real = os.rename
+
+    def rename(source: Path, target: Path) -> None:
+        if Path(source).name != TRIAL:
+            raise OSError(number, os.strerror(number))
+        real(source, target)
+
+    return rename
 
 
 def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from harness.bounds import LARGEST
 from harness.errors import RecordError
 from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.records.record import Stamped
@@ -20,7 +21,16 @@ from harness.records.tables import curves_table, runs_table, telemetry_table
 from harness.serialization import from_json, to_json
 
 EVENTS = (TrainingStarted, StepsDone, Evaluated, LrChanged, TrainingDone)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)  # JSON knows no NaN, and no event holds one
+OF_TYPE: dict[str, st.SearchStrategy[object]] = {
+    "float": FLOATS,
+    "Fraction": st.floats(0, 1),
+    "Fraction | None": st.none() | st.floats(0, 1),
+    "Amount": st.floats(0, LARGEST),
+    "Count": st.integers(0, LARGEST),
+    "Size": st.integers(1, LARGEST),
+    "Losses": st.lists(FLOATS, min_size=1).map(tuple),
+}
 
 
 def any_event() -> st.SearchStrategy[Event]:
@@ -28,9 +38,7 @@ def any_event() -> st.SearchStrategy[Event]:
 
 
 def _numbers(kind: type) -> dict[str, st.SearchStrategy[object]]:
-    """JSON knows no NaN, and no event holds one."""
-    of_type = {"float": FLOATS, "float | None": st.none() | FLOATS, "tuple[float, ...]": st.lists(FLOATS).map(tuple)}
-    return {field.name: of_type[str(field.type)] for field in fields(kind) if field.type in of_type}
+    return {field.name: OF_TYPE[str(field.type)] for field in fields(kind) if field.type in OF_TYPE}
 
 
 @given(t_s=FLOATS, event=any_event())

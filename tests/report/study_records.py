@@ -152,7 +152,7 @@ def _training(error: float) -> list[Any]:
                     epoch=i / 6,
                     protocol="centre",
                     final=i == 6,
-                    top1_error=error + 0.3 * (6 - i) / 3,
+                    top1_error=min(1.0, error + 0.3 * (6 - i) / 3),
                     top5_error=error / 8,
                     loss=0.9,
                     images=IMAGES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from markdown_it import MarkdownIt
 from study_records import ENV, Study
 
+import harness
 from harness.errors import RecordError
 from harness.markdown import inline, plain, table_grid
 from harness.records.store import Store
@@ -89,9 +91,8 @@ def test_names_of_variants_stay_readable():
 
 
 def test_a_written_report_is_complete_and_replaces_the_old_one(model: ReportModel, tmp_path: Path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "stale.svg").write_text("old")
-    (tmp_path / "report.md").write_text("old")
+    write_report(with_stale_figure(model), tmp_path)
+    assert (tmp_path / "figures" / "stale.svg").exists()
     paths = write_report(model, tmp_path)
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == set(render(model))
     assert not (tmp_path / "figures" / "stale.svg").exists()
@@ -99,6 +100,86 @@ def test_a_written_report_is_complete_and_replaces_the_old_one(model: ReportMode
     for line in (tmp_path / "report.md").read_text().splitlines():
         if line.startswith("!["):
             assert (tmp_path / line.rpartition("(")[2].rstrip(")")).is_file()
+
+
+def with_stale_figure(model: ReportModel) -> ReportModel:
+    """The model with one more section, which has a figure of another name."""
+    figure = replace(model.figures[0], file="stale.svg")
+    return replace(model, sections=(*model.sections, Section(title="More", blocks=(figure,))))
+
+
+def test_a_report_removes_no_file_that_it_did_not_write(model: ReportModel, tmp_path: Path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.svg").write_text("mine")
+    write_report(with_stale_figure(model), tmp_path)
+    (tmp_path / "figures" / "stale.svg").write_text("edited by hand")
+    write_report(model, tmp_path)
+    assert (tmp_path / "figures" / "mine.svg").read_text() == "mine"
+    assert (tmp_path / "figures" / "stale.svg").read_text() == "edited by hand"
+
+
+@pytest.mark.parametrize("name", ["../mine.svg", "figures/../../mine.svg", "figures/.mine.svg"])
+def test_a_manifest_can_not_make_a_report_remove_files_elsewhere(model: ReportModel, tmp_path: Path, name: str):
+    folder = tmp_path / "report"
+    write_report(model, folder)
+    target = (folder / name).resolve()
+    target.write_text("mine")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["outputs"][name] = hashlib.sha256(b"mine").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_report(model, folder)
+    assert target.read_text() == "mine"
+
+
+def test_a_report_writes_and_removes_nothing_through_a_link(model: ReportModel, tmp_path: Path):
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "theirs.svg").write_text("theirs")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "figures").symlink_to(tmp_path / "others")
+    with pytest.raises(RecordError, match=r"figures is a link.*; use --out DIR"):
+        write_report(model, tmp_path / "report")
+    assert [path.name for path in (tmp_path / "others").iterdir()] == ["theirs.svg"]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    path.chmod(0o644)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_an_edited_record_is_left_out_of_the_report_with_its_reason(study: Study, tmp_path: Path):
+    records = [study.run(study.spec("grouped_2gpu", seed), 0.16) for seed in range(3)]
+    edited = records[1]
+    error = edited.summary.results["centre"].top1_error
+    edit(edited.path / "summary.json", f'"top1_error":{error}', '"top1_error":0.0123')
+    store = Store(study.root)
+    own = store.verified()
+    assert [record.run_id for record in own.records] == [records[0].run_id, records[2].run_id]
+    model = build("reproduce", own.records, refused=own.refused)
+    write_report(model, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "1.23" not in text
+    (line,) = (line for line in text.replace("\\", "").splitlines() if edited.run_id in line)
+    assert "summary.json has changed since it was sealed" in line
+    assert str(tmp_path) not in text
+    assert check_report(tmp_path, store) == []
+    assert edited.spec.digest not in store.finished(edited.env.machine_id)
+
+
+def test_one_bad_record_hides_no_other(study: Study):
+    records = [study.run(study.spec("grouped_2gpu", seed), 0.16) for seed in range(4)]
+    (records[0].path / "spec.json").unlink()
+    (records[1].path / "SHA256SUMS").unlink()
+    edit(records[2].path / "env.json", '"machine_id"', '"machine"')
+    own = Store(study.root).verified()
+    assert own.records == [records[3]]
+    assert [one.run_id for one in own.refused] == [record.run_id for record in records[:3]]
+    assert not any(str(study.root) in one.reason for one in own.refused)
+    with pytest.warns(UserWarning, match="is left out: ") as warned:
+        runs = harness.load_runs(study.root)
+    assert len(warned) == 3
+    assert set(runs["run_id"]) == {records[3].run_id}
 
 
 def test_a_folder_that_refuses_is_one_sentence_with_a_way_out(model: ReportModel, tmp_path: Path):

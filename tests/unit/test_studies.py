@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.cli.reproduce import _listed
 from harness.errors import UsageError
 from harness.machine.env import describe, machine_id
 from harness.placement import Placement
@@ -122,5 +123,17 @@ def test_missing_is_what_this_machine_has_not_sealed_as_ok(tmp_path: Path, monke
     seal(came_with_the_clone, spec(3), here)
     wanted = [spec(seed) for seed in range(5)]
     assert missing(wanted, store) == wanted[1:]
-    assert [record.summary.status for record in own_records(wanted, store)] == ["ok", "failed"]
-    assert [record.spec for record in own_records(wanted, store)] == wanted[:2]
+    assert [record.summary.status for record in own_records(wanted, store.records())] == ["ok", "failed"]
+    assert [record.spec for record in own_records(wanted, store.records())] == wanted[:2]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (2, "the report lists them"),
+        (1, "the report lists 1 of them; no record of the others is sealed"),
+        (0, "the report does not list them: no record of them is sealed"),
+    ],
+)
+def test_the_sentence_on_failed_runs_says_which_the_report_lists(listed: int, said: str) -> None:
+    assert _listed(2, listed) == said

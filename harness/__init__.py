@@ -1,4 +1,4 @@
-"""How runs happen: data, training, probes, records and the report. What an AlexNet is stands in `variants`.
+"""Runs of AlexNets: data, training, probes, records and reports. The networks themselves are in `variants`.
 
 For notebooks: `load_runs` and `load_comparisons` return sealed records as pandas frames.
 """
@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 def load_runs(folder: Path | str) -> pd.DataFrame:
     """One row per run and protocol of the sealed records directly under `folder`, in the order of run_id.
 
-    Columns have their units in their names (results/README.md lists them); errors are fractions. Raises RecordError at
-    a record that can't be read.
+    Column names include units (results/README.md lists them); errors are fractions. Raises RecordError for a record
+    that can't be read.
     """
     from harness.records.store import Store
     from harness.records.tables import runs_table
@@ -31,7 +31,7 @@ def load_comparisons(folder: Path | str) -> pd.DataFrame:
     """One row per setting, variant, versus, metric and protocol of the sealed records directly under `folder`.
 
     Mean error or difference, intervals, published value and verdict, as the report shows them (results/README.md lists
-    the columns); errors are fractions. Raises RecordError at a record that can't be read.
+    the columns). Errors are fractions. Raises RecordError for a record that can't be read.
     """
     from harness.records.store import Store
     from harness.report.build import report_data

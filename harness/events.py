@@ -1,4 +1,4 @@
-"""The events of a run, as plain values. The train loop yields them; the record, the summary and progress listen."""
+"""The events of a run. The train loop yields them; the record, the summary and the progress display use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from variants.values import value
 
 @value
 class TrainingStarted:
-    """Once, before the first step: the length of the training and the size of its network."""
+    """Sent once, before the first step: the length of the training and the size of the network."""
 
     kind: Literal["training_started"] = "training_started"
     steps: int
@@ -24,8 +24,8 @@ class StepsDone:
     kind: Literal["steps"] = "steps"
     last_step: int
     epoch: float
-    losses: tuple[float, ...]  # one a step: mean log loss over the batch, and the box head's loss if it is trained
-    top1_error: float  # of the training batches themselves, augmented, dropout on
+    losses: tuple[float, ...]  # one per step: mean log loss over the batch, plus the box head's loss if it is trained
+    top1_error: float  # on the training batches, with augmentation and dropout
     lr: float
     images: int
     elapsed_s: float
@@ -36,7 +36,7 @@ class StepsDone:
 class Evaluated:
     """Errors as fractions of `images`, on the validation set or the training set (`split`).
 
-    `final` marks the evaluation that the report reads.
+    `final` marks the evaluation that the report uses.
     """
 
     kind: Literal["evaluated"] = "evaluated"
@@ -50,7 +50,7 @@ class Evaluated:
     images: int
     elapsed_s: float
     split: Literal["train", "val"] = "val"
-    localisation_error: float | None = None  # class right and IoU >= .5; null without boxes
+    localisation_error: float | None = None  # class wrong or IoU < .5; null without boxes
 
 
 @value
@@ -65,9 +65,9 @@ class LrChanged:
 
 @value
 class RunResumed:
-    """A run goes on from a checkpoint: what is above was done by the run `run_id`, which stopped later than `step`.
+    """A run resumes from a checkpoint. The events before this one are of the run `run_id`, which stopped after `step`.
 
-    paused_s: from the checkpoint to here. What was trained in between is trained again.
+    paused_s: time since the checkpoint. Steps that the stopped run did after the checkpoint are repeated.
     """
 
     kind: Literal["run_resumed"] = "run_resumed"
@@ -79,7 +79,7 @@ class RunResumed:
 
 @value
 class TrainingDone:
-    """After the last step: sums over the whole training, evaluations left out."""
+    """Sent after the last step: sums over the whole training, without evaluations."""
 
     kind: Literal["training_done"] = "training_done"
     steps: int

@@ -1,4 +1,4 @@
-"""Puts the commands together and turns errors into one sentence and an exit code (README, "Exit codes")."""
+"""The command-line application: registers the commands, and turns errors into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
 from harness.signals import handle_ending
 from variants.values import SpecError
 
-INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
+INTERNAL = 70  # a bug in the harness, like EX_SOFTWARE of sysexits.h
 
 
 @runtime_checkable
 class UsageMistake(Protocol):
-    """What typer raises for a wrong option; named by shape, since newer typers carry a click of their own."""
+    """What typer raises for a wrong option. A protocol, since newer versions of typer contain their own click."""
 
     exit_code: int
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _tell(
             f"the system refuses {error.filename or 'it'}: {error.strerror or error}", RecordError.exit_code, debug
         )
-    except Exception as error:  # the last stop: a user never meets a traceback unasked
+    except Exception as error:  # no traceback without --debug
         if isinstance(error, UsageMistake):
             error.show()
             sys.exit(error.exit_code)

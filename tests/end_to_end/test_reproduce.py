@@ -83,7 +83,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     assert again == out
     assert [record.run_id for record in place.records()] == [record.run_id for record in sealed]
     assert contents(place.home / "reports/reproduce") == report
-    assert call("verify").out == "4 of 4 records are as they were sealed\n"
+    assert call("verify").out == "4 of 4 records are unchanged since they were sealed\n"
     assert call("verify-report", "reports/reproduce").out.startswith("ok: ")
 
     for record in sealed:  # as if they had come with the clone

@@ -62,26 +62,30 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
         )
     except HarnessError as error:
-        code = _tell(str(error), error.exit_code, debug)
+        code = _print_error(str(error), error.exit_code, debug)
     except SpecError as error:
-        code = _tell(str(error), UsageError.exit_code, debug)
+        code = _print_error(str(error), UsageError.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
-        code = _tell(
+        code = _print_error(
             f"the system refuses {error.filename or 'it'}: {error.strerror or error}", RecordError.exit_code, debug
         )
     except Exception as error:  # no traceback without --debug
         if isinstance(error, UsageMistake):
             error.show()
             sys.exit(error.exit_code)
-        code = _tell(f"{type(error).__name__}: {error} (a bug here; --debug shows where)", INTERNAL, debug)
-    if code == INTERRUPTED:  # newer typers turn Ctrl-C into this code themselves
-        _tell("interrupted; runs that can go on are listed by: python -m harness status", INTERRUPTED, debug)
+        code = _print_error(
+            f"{type(error).__name__}: {error} (a bug in the harness; --debug shows where)", INTERNAL, debug
+        )
+    if code == INTERRUPTED:  # newer versions of typer turn Ctrl-C into this code themselves
+        _print_error(
+            "interrupted; this command lists runs that can resume: python -m harness status", INTERRUPTED, debug
+        )
     sys.exit(code or 0)
 
 
-def _tell(sentence: str, code: int, debug: bool) -> int:
+def _print_error(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"error: {printable(sentence)}", file=sys.stderr)

@@ -25,8 +25,7 @@ CODE_ROWS = (
     Variant(
         name="code_2012",
         family="code_2012",
-        meaning="run 145, which gave the paper's numbers: norm before ReLU in layer 1, a third norm, std .03 in "
-        "conv3-5",
+        meaning="run 145, the paper's numbers: norm before ReLU in layer 1, third norm, std .03 in conv3-5",
         source="S layers-145.cfg, layer-params-145.cfg",
         expects="the errors of one net in the paper's table 2, which are those of this run",
         spec=CODE,

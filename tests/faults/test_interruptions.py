@@ -19,7 +19,7 @@ from harness.records.store import Store
 from harness.records.verify import verify
 
 ROOT = Path(__file__).parents[2]
-SAID = "interrupted; runs that can go on are listed by: python -m harness status"
+SAID = "interrupted; this command lists runs that can resume: python -m harness status"
 
 
 def first_call_is_hit(number: signal.Signals, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -151,7 +151,9 @@ def test_a_stopped_study_seals_its_runs_and_leaves_no_process(
     _, said = long_study.communicate(timeout=ENOUGH_S)
     assert long_study.returncode == 130
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == "error: interrupted; this command lists runs that can resume: python -m harness status"
+    assert (
+        said.splitlines()[-1] == "error: interrupted; this command lists runs that can resume: python -m harness status"
+    )
     assert said.count("error:") == 1
     wait_until(lambda: not group_of(long_study.pid))
     assert [record.summary.status for record in place.records()] == ["interrupted"] * 2

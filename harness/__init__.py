@@ -1,4 +1,4 @@
-"""How runs happen: data, training, probes, records and the report. What an AlexNet is stands in `variants`.
+"""Runs of AlexNets: data, training, probes, records and reports. The networks themselves are in `variants`.
 
 For notebooks: `load_runs` and `load_comparisons` return sealed records as pandas frames.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.version import __version__
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.records.store import RunRecord, Store
 
-__all__ = ["load_comparisons", "load_runs"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "load_comparisons", "load_runs"]
 
 
 def load_runs(folder: Path | str) -> pd.DataFrame:

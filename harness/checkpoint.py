@@ -1,8 +1,8 @@
-"""Checkpoints: all that a run needs to go on to the same bits as if it had never stopped.
+"""Checkpoints: saves and restores a training, so that a resumed run gives the same bits as an uninterrupted one.
 
-A checkpoint is one safetensors file, results/.checkpoints/<digest of the spec>/<step>.safetensors: weights, velocities,
-torch's random state and the events so far as tensors; the step, the schedules' state and sums as JSON in its metadata.
-The order of images, crops and noise are functions of (seed, epoch, image) and need no state.
+A checkpoint is one safetensors file, results/.checkpoints/<digest of the spec>/<step>.safetensors. Its tensors are the
+weights, the velocities, torch's random state and the events so far; its metadata has the step, the schedules' state and
+sums as JSON. The order of images, crops and noise are functions of (seed, epoch, image) and need no state.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from harness.train import Total, TrainState
 SCHEMA_VERSION = 1
 FOLDER = ".checkpoints"
 KEPT = 2
-SHORTEST_S = 60.0  # an epoch's end is no reason for a checkpoint sooner than this after the last
+SHORTEST_S = 60.0  # minimum time between a checkpoint and the next one at the end of an epoch
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """What was found: the step, and the events before it with their times."""
+    """A loaded checkpoint: the step, and the events before it with their times."""
 
     step: int
     past: list[Stamped]
@@ -48,8 +48,8 @@ class Resumed:
 class Checkpoints:
     """The checkpoints of one run below `root`, a results folder.
 
-    every_s: the time between two while training goes on; one is also made at an epoch's end, 60 s after the last at
-    the earliest. clock: seconds.
+    every_s: time between two checkpoints during training. There is also one at the end of an epoch if the last one is
+    at least 60 s old. clock: seconds.
     """
 
     def __init__(self, root: Path, spec: RunSpec, every_s: float, clock: Callable[[], float]) -> None:
@@ -58,9 +58,9 @@ class Checkpoints:
         self._last_s, self._last_epoch = clock(), 0
 
     def due(self, event: Event, validation_follows: bool, *, at_once: bool) -> bool:
-        """Whether to save after `event`. Between a window and the last of its evaluations the state is not whole.
+        """Whether to save after `event`. Between a window and the last of its evaluations the state is incomplete.
 
-        at_once: somebody asked for a checkpoint, or training has ended.
+        at_once: a signal asked for a checkpoint, or training has ended.
         """
         if (
             not isinstance(event, StepsDone | Evaluated)
@@ -111,9 +111,10 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*.safetensors"))
 
     def load(self, state: TrainState) -> Resumed | None:
-        """Put the newest checkpoint into `state` and torch's generators; None where there is none.
+        """Load the newest checkpoint into `state` and torch's generators; None if there is none.
 
-        A torn one is passed over for the one before. Raises UsageError where it is of another torch or schema version.
+        A damaged one is skipped, and the one before it is loaded. Raises UsageError for a checkpoint of another torch
+        or schema version.
         """
         for path in reversed(self.files()):
             try:
@@ -126,7 +127,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """The run is sealed: its checkpoints are of no more use."""
+        """Remove the checkpoints; called when the run is sealed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refuse_other_versions(self, path: Path, plain: dict[str, Any]) -> None:
@@ -134,23 +135,24 @@ class Checkpoints:
         for name, wanted in here.items():
             if plain.get(name) != wanted:
                 raise UsageError(
-                    f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; its run can't go on to "
+                    f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; a resumed run would "
+                    "not give "
                     "the same bits: use that version, or start again with --fresh"
                 )
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and tensors of a checkpoint file. Raises RecordError where it is torn or none."""
+    """The metadata and tensors of a checkpoint file. Raises RecordError if it is damaged or not a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             plain = json.loads(file.metadata()["checkpoint"])
             return plain, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is not a whole checkpoint: {error}") from error
+        raise RecordError(f"{path} is not a complete checkpoint: {error}") from error
 
 
 def metadata(path: Path) -> tuple[dict[str, Any], list[Stamped]]:
-    """What a checkpoint says of its run, and the events so far. Raises RecordError."""
+    """The metadata of a checkpoint and the events so far. Raises RecordError."""
     plain, tensors = read(path)
     return plain, _events(tensors)
 

@@ -1,4 +1,4 @@
-"""Errors that a user can fix: one sentence with the way to do it, and a documented exit code."""
+"""Errors that a user can fix. Each has a one-sentence message that says how, and a documented exit code."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ class HarnessError(Exception):
 
 
 class UsageError(HarnessError):
-    """What was asked for doesn't exist or doesn't go together."""
+    """Something asked for doesn't exist, or two options don't fit together."""
 
     exit_code = 2
 
 
 class DataError(HarnessError):
-    """Images, archives or .beton files that are missing, broken or foreign."""
+    """Images, archives or .beton files that are missing, damaged or of another kind."""
 
     exit_code = 3
 
 
 class RunFailed(HarnessError):
-    """Training or evaluation ended without a result (non-finite loss, a loader that died); the record says so."""
+    """Training or evaluation ended without a result (non-finite loss, a loader that died).
+
+    The record has the reason.
+    """
 
     exit_code = 4
 
@@ -46,7 +49,7 @@ INTERRUPTED = 130  # Ctrl-C or SIGTERM: the run is sealed as interrupted first
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
-    """The error for a wrong name: what was asked, the nearest that exists, where all are listed."""
+    """The error for an unknown name. It suggests the most similar name and says which command lists all."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"no {kind} '{name}'.{hint} See: {see}")

@@ -1,4 +1,4 @@
-"""Errors of a network under several protocols in one pass. Softmax outputs are averaged over views, never logits."""
+"""Evaluates a network under several protocols in one pass. Views are averaged after the softmax, not before."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
 HIT_IOU = 0.5
-BOXED = ("centre", "ten_view")  # protocols scored for their box, which is always the centre view's
+BOXED = ("centre", "ten_view")  # protocols with a localisation error; the box is always the centre view's
 
 
 @dataclass
 class ImageResults:
-    """One protocol's results, image by image: is the label among the first 1 and 5 guesses, and -log p of the label.
+    """One protocol's results per image: whether the label is in the top 1 and top 5, and -log p of the label.
 
-    Arrays are (images,) in the order of the split. seen: how often each image came; exactly once is right.
+    Arrays are (images,) in the order of the split. seen: how often each image was evaluated; it must be once.
     """
 
     top1: Bits
@@ -63,8 +63,8 @@ def evaluate(
 ) -> dict[str, ImageResults]:
     """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
 
-    "centre" and "mirror" are read off the ten views where those are computed anyway. With `boxed` the box that the
-    centre view predicts is scored too: the network needs a box head, the loader boxes. Forward passes run in the
+    If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted for the centre
+    view is scored, too; this needs a network with a box head and a loader with boxes. Forward passes run in the
     recipe's precision, as training does; softmax and scores are float32.
     """
     model.eval()
@@ -95,7 +95,7 @@ def evaluated(
     final: bool = False,
     split: Split = "val",
 ) -> Evaluated:
-    """The event that reports `results`. elapsed_s: seconds of the pass, which serves all its protocols."""
+    """The event for `results`. elapsed_s: seconds of the pass, which is common to all its protocols."""
     return Evaluated(
         step=step,
         epoch=epoch,

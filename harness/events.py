@@ -1,4 +1,4 @@
-"""The events of a run, as plain values. The train loop yields them; the record, the summary and progress listen."""
+"""The events of a run. The train loop yields them; the record, the summary and the progress display use them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from variants.values import value
 
 @value
 class TrainingStarted:
-    """Once, before the first step: the length of the training and the size of its network."""
+    """Sent once, before the first step: the length of the training and the size of the network."""
 
     kind: Literal["training_started"] = "training_started"
     steps: Count
@@ -25,8 +25,8 @@ class StepsDone:
     kind: Literal["steps"] = "steps"
     last_step: Count
     epoch: Amount
-    losses: Losses  # one a step: mean log loss over the batch, and the box head's loss if it is trained
-    top1_error: Fraction  # of the training batches themselves, augmented, dropout on
+    losses: Losses  # one per step: mean log loss over the batch, plus the box head's loss if it is trained
+    top1_error: Fraction  # on the training batches, with augmentation and dropout
     lr: float
     images: Count
     elapsed_s: Amount
@@ -37,7 +37,7 @@ class StepsDone:
 class Evaluated:
     """Errors as fractions of `images`, on the validation set or the training set (`split`).
 
-    `final` marks the evaluation that the report reads.
+    `final` marks the evaluation that the report uses.
     """
 
     kind: Literal["evaluated"] = "evaluated"
@@ -51,7 +51,7 @@ class Evaluated:
     images: Size
     elapsed_s: Amount
     split: Literal["train", "val"] = "val"
-    localisation_error: Fraction | None = None  # class right and IoU >= .5; null without boxes
+    localisation_error: Fraction | None = None  # class wrong or IoU < .5; null without boxes
 
 
 @value
@@ -66,9 +66,9 @@ class LrChanged:
 
 @value
 class RunResumed:
-    """A run goes on from a checkpoint: what is above was done by the run `run_id`, which stopped later than `step`.
+    """A run resumes from a checkpoint. The events before this one are of the run `run_id`, which stopped after `step`.
 
-    paused_s: from the checkpoint to here. What was trained in between is trained again.
+    paused_s: time since the checkpoint. Steps that the stopped run did after the checkpoint are repeated.
     """
 
     kind: Literal["run_resumed"] = "run_resumed"
@@ -80,7 +80,7 @@ class RunResumed:
 
 @value
 class TrainingDone:
-    """After the last step: sums over the whole training, evaluations left out."""
+    """Sent after the last step: sums over the whole training, without evaluations."""
 
     kind: Literal["training_done"] = "training_done"
     steps: Count

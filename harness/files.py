@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all, and locks that end with their process. One writer and one lock for all.
+"""Atomic file writes and file locks that end with their process, for all modules.
 
-OSErrors pass: each caller turns them into an error of its own, with a sentence for its user.
+OSErrors are not caught here; each caller turns them into its own error with a sentence.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write, named `path` once the block has ended: written to a temporary name, fsync, rename.
+    """A file to write in the block: it has a temporary name, and is renamed to `path` after fsync at the end.
 
-    An exception in the block leaves what was there before. A reader never sees a part. A process that is killed
-    leaves the temporary file; `remove_temporary_files` removes it.
+    After an exception in the block the old file is unchanged. A reader never sees a partial file. A killed process
+    leaves its temporary file behind; `remove_temporary_files` removes it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +38,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Call it under a lock that every writer there holds."""
+    """Remove temporary files of killed processes from `folder`. Call it under the lock that its writers hold."""
     for pattern in (".*.tmp", ".*.partial"):  # .partial: .beton files of version 0.1.0
         for left in folder.glob(pattern):
             left.unlink()
@@ -61,7 +61,7 @@ def take_lock(path: Path, *, wait: bool) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        with suppress(OSError):  # on a full disk the lock holds all the same, without the holder's name
+        with suppress(OSError):  # on a full disk the lock works, too, but without the holder's process id
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
     except BlockingIOError:
@@ -85,7 +85,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock; takes it for a moment where none does."""
+    """Whether a running process holds the lock. If none does, this takes it for a moment."""
     try:
         os.close(take_lock(path, wait=False))
     except LockHeldError:

@@ -1,4 +1,4 @@
-"""The training loss: cross entropy, with three readings of "label smoothing", and the box head's smooth L1."""
+"""The training loss: cross entropy, with three kinds of "label smoothing", and smooth L1 for the box head."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def training_loss(
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Mean log loss over the batch. logits: (N, classes); labels: int64 (N,).
 
-    The article's sentence on smoothing can be read three ways (claim 55): "uniform" spreads `smoothing` over all
-    classes (the usual meaning); "target_drop" zeroes the target of that fraction of the images, drawn anew each time
-    (its literal words); "scaled_one_hot" makes the target 1 - smoothing and leaves the rest at 0.
+    The article's sentence on smoothing has three interpretations (claim 55). "uniform" spreads `smoothing` over all
+    classes (the usual meaning). "target_drop" sets the target of a random fraction of the images to zero (the literal
+    meaning). "scaled_one_hot" uses 1 - smoothing for the label and 0 for the other classes.
     """
     if loss.smoothing == 0.0:
         return F.cross_entropy(logits, labels)

@@ -1,4 +1,4 @@
-"""Text and tables as Markdown. Every string is shown as it is and never read as markup, whoever wrote it."""
+"""Writes text and tables as Markdown. All strings are escaped, so that none is interpreted as markup."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 
 from harness.tables import Table
 
-# An underscore within a word is no emphasis (GFM), so that variants keep their readable names.
+# In GFM an underscore inside a word is not emphasis, so names of variants need no escapes.
 SPECIAL = re.compile(r"([\\`*\[\]<>&|~$!])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
-AUTOLINK = re.compile(r"(?i)\b(https?|ftp)://|\bwww\.")  # GFM links bare addresses
+AUTOLINK = re.compile(r"(?i)\b(https?|ftp)://|\bwww\.")  # GFM turns bare addresses into links
 LINE_START = re.compile(r"^(\d+)([.)])(?= )|^([#+=-])")
 
 
 def plain(text: str) -> str:
-    """`text` as one paragraph or list item; everything that Markdown or HTML would act on is escaped."""
+    """`text` as one paragraph or list item; all markup of Markdown and HTML is escaped."""
     return LINE_START.sub(lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", inline(text))
 
 
 def inline(text: str) -> str:
-    """`text` within a line, such as a table's cell, where a leading + or 1. means nothing."""
+    """`text` within a line, such as a table's cell, where a leading + or 1. is not markup."""
     one_line = " ".join(text.split())
     escaped = SPECIAL.sub(lambda found: "\\" + found.group(0), one_line)
     return AUTOLINK.sub(lambda found: found.group(0)[:-1] + "\\" + found.group(0)[-1], escaped)

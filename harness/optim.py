@@ -30,7 +30,7 @@ Named = Iterable[tuple[str, torch.nn.Parameter]]
 
 
 class PaperSGD(torch.optim.Optimizer):
-    """SGD with momentum and the lr inside the velocity. The velocities are its state, in the parameters' dtype.
+    """SGD with momentum and the lr inside the velocity. Its state is the velocities, in the parameters' dtype.
 
     A group whose lr is 0 is frozen: neither its weights nor its velocities change. nesterov: the weight moves by
     momentum * v - lr * gradient with the new v (and the gradient with its weight decay).
@@ -84,15 +84,17 @@ def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.opt
     groups = parameter_groups(named, recipe, layer_of)
     if recipe.lr_inside_velocity:
         return PaperSGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
-    nesterov = recipe.nesterov and recipe.momentum > 0.0  # without momentum the two are the same; torch refuses it
+    nesterov = (
+        recipe.nesterov and recipe.momentum > 0.0
+    )  # without momentum it makes no difference, and torch does not allow it
     return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=nesterov)
 
 
 def parameter_groups(named: Named, recipe: Recipe, layer_of: LayerOf) -> list[dict[str, Any]]:
     """torch's param_groups. Parameters that always have the same lr and weight decay share a group.
 
-    rule: index of the group's ParamGroup in `rules(recipe)`. layer, parameter: whose late changes it takes;
-    "" where no late change names a layer, or one of "weight" and "bias".
+    rule: index of the group's ParamGroup in `rules(recipe)`. layer, parameter: which late changes apply to the group;
+    "" if no late change names a layer, or "weight" or "bias".
     """
     groups: dict[tuple[int, str, str], dict[str, Any]] = {}
     late_layers = {change.layer for change in recipe.late_changes}
@@ -136,16 +138,16 @@ class LrScheduler:
         return self.recipe.lr * self.main.at(step, epoch)
 
     def observe(self, error: float) -> None:
-        """Take the top-1 error of one more validation: a plateau drops the lr when it no longer improves."""
+        """Pass on the top-1 error of a validation; a plateau schedule drops the lr if the error no longer improves."""
         for factor in self._factors():
             factor.observe(error)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers: what depends on the validations so far. All else follows from step and epoch."""
+        """The part of the state that depends on validations, as plain numbers. The rest follows from step and epoch."""
         return {"factors": [factor.state_dict() for factor in self._factors()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError for the state of another recipe, which has more or fewer schedules."""
+        """Raises ValueError for the state of a recipe with another number of schedules."""
         for factor, saved in zip(self._factors(), state["factors"], strict=True):
             factor.load_state_dict(saved)
 
@@ -153,7 +155,7 @@ class LrScheduler:
         return [self.main, *(factor for factor in self.own if factor)]
 
     def _late_lr(self, group: dict[str, Any], epoch: float, lr: float) -> float:
-        """The lr of the last late change that holds for this group at `epoch`, else `lr`."""
+        """The lr of the last late change that applies to this group at `epoch`, else `lr`."""
         for change in self.recipe.late_changes:
             holds = change.layer in (None, group["layer"]) and change.parameter in (None, group["parameter"])
             if change.lr is not None and epoch >= change.at_epoch and holds:
@@ -162,7 +164,10 @@ class LrScheduler:
 
 
 class LrFactor:
-    """One schedule's factor on the recipe's lr. Only a plateau has state, and needs `observe` after each validation."""
+    """One schedule as a factor of the recipe's lr.
+
+    Only a plateau has state; it needs `observe` after each validation.
+    """
 
     def __init__(self, schedule: Schedule, epochs: float) -> None:
         self.schedule, self.epochs = schedule, epochs
@@ -185,7 +190,7 @@ class LrFactor:
         return float(plan.factor**self._drops)
 
     def observe(self, error: float) -> None:
-        """Take the top-1 error of one more validation."""
+        """Pass on the top-1 error of a validation."""
         if not isinstance(self.schedule, Plateau):
             return
         self._without_improvement = 0 if error < self._best else self._without_improvement + 1

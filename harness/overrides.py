@@ -1,4 +1,4 @@
-"""`--set lr=0.02`: fields of a recipe replaced by name, read by the field's type and refused with a suggestion."""
+"""The option `--set lr=0.02`: replaces fields of a recipe by name, checks their types, and suggests names."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ EXAMPLES = "--set lr=0.02, --set augmentation.colour_std=0, --set schedule.at_ep
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """The recipe with the fields of `settings` ("lr=0.02") replaced, in order. Raises UsageError for a wrong one.
+    """The recipe with the fields of `settings` ("lr=0.02") replaced, in order. Raises UsageError for a wrong setting.
 
-    A value is JSON (0.02, true, null, [30, 60], {"kind": "linear"}) or, where it is none, a plain word (bf16).
+    A value is JSON (0.02, true, null, [30, 60], {"kind": "linear"}); anything else is a string (bf16).
     """
     plain = to_plain(recipe)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
-            raise UsageError(f"--set {setting}: write a field, = and a value, such as {EXAMPLES}")
+            raise UsageError(f"--set {setting}: use FIELD=VALUE, such as {EXAMPLES}")
         _put(plain, path.strip().split("."), _value(text.strip()), setting)
     try:
         return TypeAdapter(Recipe).validate_json(json.dumps(plain))
@@ -38,7 +38,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 
 def label(settings: Sequence[str]) -> str:
-    """For titles: `lr 0.02, epochs 5`."""
+    """The settings as text for titles: `lr 0.02, epochs 5`."""
     return ", ".join(setting.replace("=", " ", 1) for setting in settings)
 
 
@@ -67,7 +67,7 @@ def _value(text: str) -> Any:
 
 
 def _which(settings: Sequence[str], place: tuple[int | str, ...]) -> str:
-    """The setting that the error at `place` is about, else all of them."""
+    """The setting that caused the error at `place`; all settings if none can be found."""
     dotted = ".".join(str(part) for part in place)
     found = [one for one in settings if dotted.startswith(one.partition("=")[0].strip())]
     return f"--set {found[-1] if found else ', '.join(settings)}"

@@ -1,4 +1,4 @@
-"""Where a run computes and with how many threads and workers: recorded in env.json, no part of the digest."""
+"""`Placement`: device, threads and workers of a run. They are recorded in env.json and are not in the digest."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal, TypeAlias
 
 from variants.values import value
 
-LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]  # what a user asks for; auto is ffcv where it works
+LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]  # what a user asks for; auto is ffcv if it works
 
 
 @value
 class Placement:
-    """device: as torch names it, such as "cpu" or "cuda:1". threads: torch's intra-op threads.
+    """device: torch's name, such as "cpu" or "cuda:1". threads: torch's intra-op threads.
 
-    workers: the loader's. concurrent: runs at once on this machine.
+    workers: the loader's. concurrent: number of runs at a time on this machine.
     """
 
     device: str = "cpu"

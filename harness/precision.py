@@ -1,10 +1,10 @@
-"""The precision of a run's arithmetic: Recipe.precision, set here and nowhere else, for training and evaluation alike.
+"""Sets the precision of a run (Recipe.precision), for training and evaluation.
 
     fp32  float32 everywhere; TF32 is off in matrix products and in cuDNN's convolutions
     tf32  float32 tensors; matrix products and convolutions may round their inputs to TF32 (10 bits of mantissa)
     bf16  torch.autocast to bfloat16 for the forward pass; what stays in float32 has TF32 off
 
-TF32 needs a GPU that has it; a CPU computes "tf32" as oneDNN sees fit for float32_matmul_precision "high".
+TF32 needs a GPU that supports it. On a CPU, oneDNN decides what float32_matmul_precision "high" means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from variants.recipes.recipe import Precision
 
 @contextmanager
 def float32_precision(precision: Precision) -> Iterator[None]:
-    """Set torch's TF32 flags for a run and restore them afterwards: the next run in this process sees none of it."""
+    """Set torch's TF32 flags for a run, and restore them afterwards for the next run in this process."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), matmul.allow_tf32, cudnn.allow_tf32
     allowed = precision == "tf32"
@@ -31,7 +31,7 @@ def float32_precision(precision: Precision) -> Iterator[None]:
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast | nullcontext[None]:
-    """The context of a forward pass: torch.autocast for "bf16", else one that does nothing."""
+    """The context manager for a forward pass: torch.autocast for "bf16", else one that does nothing."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

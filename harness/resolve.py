@@ -1,4 +1,4 @@
-"""From what a user asks for to a RunSpec: finds names, suggests one where a name is wrong, prepares the data."""
+"""Turns a user's request into a RunSpec: looks up names, suggests one if a name is unknown, prepares the data."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from variants.values import SpecError
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a user asks for. variant and recipe: a name, or the path of an own one, `package.module:NAME`.
+    """A user's request. variant and recipe: a name, or a path such as `package.module:NAME`.
 
-    path: where the source is, if it needs one. limits: images of each split to take. overrides: such as "lr=0.02".
+    path: where the source is, if it needs one. limits: images of each split to use. overrides: such as "lr=0.02".
     store_format, jpeg_quality: how the images are stored; see harness.data.prepare.
     """
 
@@ -74,7 +74,7 @@ def _load(path: str, kind: type[Any]) -> Any:
 
 
 def geometry_for(variant: Variant, row: RecipeRow) -> Geometry:
-    """The size a recipe trains. Raises UsageError where the variant does not exist in it."""
+    """The geometry that the recipe trains. Raises UsageError if the variant does not have it."""
     if row.geometry not in variant.geometries:
         fits = [name for name, other in RECIPES.items() if other.geometry in variant.geometries]
         raise UsageError(
@@ -85,9 +85,9 @@ def geometry_for(variant: Variant, row: RecipeRow) -> Geometry:
 
 
 def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
-    """Everything that can be refused before any data is touched.
+    """Variant and recipe of a request; raises every error that needs no data.
 
-    The recipe has the variant's own changes, then the user's overrides.
+    The recipe includes the variant's changes and then the user's overrides.
     """
     try:
         variant = variant_named(request.variant)
@@ -124,7 +124,7 @@ def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Prog
 
 
 def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
-    """The run as a value. Raises UsageError where variant and data set don't go together."""
+    """The run as a value. Raises UsageError if variant and data set don't fit together."""
     variant, recipe, geometry = check_request(request)
     try:
         net = spec_for(variant, geometry, prepared.spec.classes)
@@ -143,5 +143,5 @@ def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
 
 
 def study_requests(request: RunRequest, variants: Sequence[str], seeds: Sequence[int]) -> list[RunRequest]:
-    """One request for each run. All variants with the first seed come first, so that pairs fill up evenly."""
+    """One request per run, ordered by seed, so that all variants get their first seed before any gets its second."""
     return [replace(request, variant=variant, seed=seed) for seed in seeds for variant in variants]

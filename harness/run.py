@@ -1,4 +1,4 @@
-"""One function owns the side effects of a run: `execute(spec) -> RunRecord`. Here training, probes and records meet."""
+"""`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are here."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CHECKPOINT_S = 600.0
 
 
 def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
-    """The placement for the command line's options. Raises UsageError for a device that can't be used."""
+    """The placement from the command line's options. Raises UsageError for a device that can't be used."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.partition(":")[0] not in ("cpu", "cuda"):
@@ -70,7 +70,7 @@ def execute(
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
-    A run that stopped earlier goes on from its last checkpoint, to the same bits, unless `fresh`. checkpoint_s: the
+    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. checkpoint_s: the
     time between two checkpoints. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a checkpoint.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
@@ -154,7 +154,7 @@ def _resumed(found: Resumed, loader: Loader) -> RunResumed:
 
 
 def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer) -> None:
-    """A disk that refuses must not end a run: it goes on with the checkpoint before."""
+    """Save a checkpoint. A disk error does not end the run; the previous checkpoint stays."""
     try:
         checkpoints.save(state, writer.past, writer.run_id)
     except RecordError as error:
@@ -169,7 +169,7 @@ def _final_evaluation(
     device: torch.device,
     progress: Progress = silent,
 ) -> dict[str, ImageResults]:
-    """Every protocol of the recipe in one pass; boxes are scored where the network and the data have them."""
+    """Evaluate every protocol of the recipe in one pass; boxes are scored if the network and the data have them."""
     return evaluate(
         model,
         loader,
@@ -204,7 +204,7 @@ def _evaluation_loader(spec: RunSpec, prepared: Prepared, where: Placement, spli
 def evaluate_weights(
     spec: RunSpec, prepared: Prepared, weights: Path, where: Placement, progress: Progress = silent
 ) -> dict[str, ProtocolResult]:
-    """Errors of weights from a file under the recipe's protocols. Raises UsageError where they don't fit."""
+    """Errors of weights from a file under the recipe's protocols. Raises UsageError if the weights don't fit."""
     device = torch.device(where.device)
     _make_deterministic(spec.seed, where.threads)
     model = build(spec.net)
@@ -222,13 +222,13 @@ def evaluate_weights(
 
 
 def weights_place(path: Path) -> None:
-    """Raise UsageError before hours of training where the weights could not be written to `path` afterwards."""
+    """Raise UsageError, before training, if the weights could not be written to `path` after it."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
 def _save(model: AlexNet, to: Path) -> str | None:
-    """Write the weights. An error must not end a finished run: it is printed at once, and returned as a clause."""
+    """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:
@@ -246,7 +246,7 @@ def first_kernels(model: AlexNet) -> np.ndarray:
 
 
 def _make_deterministic(seed: int, threads: int) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may pick another order of sums
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)

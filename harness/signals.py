@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGHUP as an exception, so that a run can be sealed, and children that leave Ctrl-C to us."""
+"""Signal handling: SIGTERM and SIGHUP raise an exception, so that a run can be sealed; children ignore Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESEND_S = 0.005
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP (a lost terminal), raised where the main thread is: to a run it is the same as Ctrl-C."""
+    """Raised in the main thread by SIGTERM or SIGHUP (a closed terminal); a run treats it like Ctrl-C."""
 
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -24,14 +24,14 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     """A signal handler that raises Terminated once."""
-    # a process group's and a parent's both arrive: the second must not break off the sealing
+    # the signal can come twice (process group and parent); the second must not interrupt the sealing
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
     raise Terminated("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
 
 def handle_ending() -> None:
-    """Have both signals raise Terminated; one that this process ignores, as under nohup, stays ignored."""
+    """Make both signals raise Terminated. A signal that this process ignores, as under nohup, stays ignored."""
     for ending in ENDING:
         if signal.getsignal(ending) != signal.SIG_IGN:
             signal.signal(ending, raise_terminated)
@@ -39,14 +39,16 @@ def handle_ending() -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Terminated within the block. Elsewhere than in the main thread nothing changes."""
+    """SIGTERM and SIGHUP raise Terminated within the block. Outside the main thread this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before, hook = {ending: signal.getsignal(ending) for ending in ENDING}, sys.unraisablehook
 
     def send_again(dropped: sys.UnraisableHookArgs) -> None:
-        """Python drops what is raised in callbacks and finalisers, importlib's among them: let it come once more."""
+        """Python ignores exceptions raised in callbacks and finalisers, such as importlib's: raise the exception
+        again.
+        """
         if not isinstance(dropped.exc_value, Terminated):
             hook(dropped)
             return
@@ -66,24 +68,26 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequests:
-    """What signals asked of a run that ends only between two steps. signal: the one that asked it to stop, or None."""
+    """Requests by signals to a run, which stops only between two steps. signal: the one that asked it to stop, or
+    None.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.checkpoint = False  # SIGUSR1: save now and go on, as Slurm asks before it takes a machine away
+        self.checkpoint = False  # SIGUSR1: save a checkpoint and go on; Slurm can send it before it ends a job
 
     def __call__(self) -> bool:
-        """Whether to end with this step."""
+        """Whether to stop after this step."""
         return self.signal is not None
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal is remembered; a second one ends the run where it is."""
+        """Store the first signal; a second one ends the run at once."""
         if self.signal is not None:
             raise_terminated(number, frame)
         self.signal = signal.Signals(number)
 
     def raise_if_asked(self) -> None:
-        """Raise Terminated where a signal asked for it."""
+        """Raise Terminated if a signal asked for it."""
         if self.signal is not None:
             raise_terminated(self.signal, None)
 
@@ -93,9 +97,9 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Ctrl-C, SIGTERM and SIGHUP are remembered within the block, so that a run can end with a whole step.
+    """Ctrl-C, SIGTERM and SIGHUP are stored within the block, so that a run can finish its step before it ends.
 
-    One that this process ignores stays ignored. Elsewhere than in the main thread nothing changes.
+    A signal that this process ignores stays ignored. Outside the main thread this does nothing.
     """
     asked = StopRequests()
     if threading.current_thread() is not threading.main_thread():
@@ -109,7 +113,7 @@ def stop_requests() -> Iterator[StopRequests]:
             if before[number] != signal.SIG_IGN:
                 signal.signal(number, handler)
         yield asked
-    except Exception:  # what a signal to the whole group did to a child, a loader's worker above all
+    except Exception:  # an effect of the same signal on a child process, such as a loader's worker
         asked.raise_if_asked()
         raise
     finally:
@@ -119,12 +123,12 @@ def stop_requests() -> Iterator[StopRequests]:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes started within the block never get SIGINT, which a terminal sends to its whole foreground group.
+    """Processes started within the block never get SIGINT, which a terminal sends to the whole foreground group.
 
-    They inherit that it is blocked. A process that ignored it only once it runs our code would still print a traceback
-    while it imports. This process gets a SIGINT of its own after the block.
+    They inherit a blocked SIGINT. Ignoring it in the child's own code would be too late: Ctrl-C during its imports
+    would print a traceback. This process gets a pending SIGINT after the block.
     """
-    resource_tracker.ensure_running()  # started within the block, it would unblock SIGINT
+    resource_tracker.ensure_running()  # if it were started within the block, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

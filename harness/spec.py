@@ -1,4 +1,4 @@
-"""A run as a value: all that can change a number, resolved, and nothing else. Its digest is its identity."""
+"""`RunSpec`: everything that can change the results of a run, and nothing else. Its digest identifies the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose
 
 @value
 class DataSpec:
-    """Which images, by content: no path. `listing` is the sha256 of the source's listing (names, labels, bytes)."""
+    """The images, by content instead of path. `listing` is the sha256 of the source's listing (names, labels,
+    bytes).
+    """
 
     name: str
     listing: str
@@ -31,7 +33,7 @@ class DataSpec:
 
 @value
 class RunSpec:
-    """One run: variant (by value), recipe (by value), data, seed, where it computes."""
+    """One run: variant and recipe (by value), data, seed, device."""
 
     variant: str
     geometry: Geometry
@@ -39,11 +41,11 @@ class RunSpec:
     recipe: Recipe
     data: DataSpec
     seed: int
-    device: Literal["cpu", "cuda"] = "cpu"  # kernels differ between the two, and so do the last bits
+    device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
     world_size: int = 1
-    overrides: tuple[str, ...] = ()  # such as "lr=0.02": what --set changed in the named recipe, for titles
+    overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
 
     @property
     def digest(self) -> str:
-        """sha256 over the resolved values; names of variant, recipe and overrides don't count, contents do."""
+        """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
         return digest(replace(self, variant="", overrides=(), recipe=replace(self.recipe, name="")))

@@ -1,4 +1,4 @@
-"""Runs that have not ended: what is going on under a results folder, and what stopped and can go on."""
+"""Finds the unfinished runs of a results folder: running ones, and stopped ones that can resume."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from harness.serialization import from_json
 
 @dataclass(frozen=True)
 class Unfinished:
-    """One run. step: of its last event, or of its checkpoint where it stopped. steps: None where not known yet.
+    """An unfinished run. step: of its last event, or of its checkpoint if it is stopped. steps: None if unknown.
 
-    left_s: the time that is left at the speed so far; None where it can't be told.
+    left_s: the remaining time at the speed so far; None if it can't be estimated.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Unfinished:
 
 
 def unfinished(root: Path) -> list[Unfinished]:
-    """The running ones first. Reads only, and may be called at any time."""
+    """Running runs first, then stopped ones. This only reads, and may be called at any time."""
     store = Store(root)
     living = store.living() if (root / ".open").is_dir() else {}
     running = [_running(root, digest, folder) for digest, folder in living.items()]
@@ -48,7 +48,7 @@ def _running(root: Path, digest: str, folder: Path) -> Unfinished:
     try:
         lines = read_lines(folder / "events.jsonl", torn_end_allowed=True)
         past = [from_json(line, Stamped) for line in lines]
-    except RecordError:  # sealed a moment ago, or of another version
+    except RecordError:  # sealed in the meantime, or of another version
         past = []
     step, steps = _step(past), _steps(past)
     files = sorted((root / FOLDER / digest).glob("[0-9]*.safetensors"))
@@ -95,7 +95,7 @@ def _left_s(past: list[Stamped], step: int, steps: int | None) -> float | None:
 
 
 def _words(past: list[Stamped]) -> str:
-    """The last loss and the last validation."""
+    """The last loss and the last validation, as text."""
     losses = [stamped.event for stamped in past if isinstance(stamped.event, StepsDone)]
     errors = [stamped.event for stamped in past if isinstance(stamped.event, Evaluated)]
     said = [f"loss {sum(losses[-1].losses) / len(losses[-1].losses):.3f}"] if losses else ["starting"]

@@ -1,4 +1,4 @@
-"""A study is a list of runs worth comparing. It subtracts what this machine already sealed and runs the rest."""
+"""Studies: named lists of runs to compare. Runs that this machine has sealed already are not repeated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from variants.values import value
 
 @value
 class Study:
-    """Which variants, trained how, on what. `meaning` is one line for the list and the report."""
+    """Variants, recipe and data of a study. `meaning` is one line for the list and the report."""
 
     meaning: str
     variants: tuple[str, ...]
@@ -35,17 +35,17 @@ class Study:
 
 
 def _trainable(boxes: bool) -> tuple[str, ...]:
-    """Rows with a mini geometry that train a box head, or that don't."""
+    """Rows with a mini geometry, either with or without a box head."""
     rows = [row for row in CATALOG.values() if "mini" in row.geometries]
     return tuple(row.name for row in rows if (row.spec.box is not None) == boxes)
 
 
 CARD = ("grouped_2gpu", "single_gpu", "no_lrn", "non_overlapping_pool", "ungrouped", "one_weird_trick")
 STUDIES: dict[str, Study] = {
-    "reproduce": Study(meaning="the six networks of the project's card, small, on any machine", variants=CARD),
+    "reproduce": Study(meaning="the six networks of README's table, small, on any machine", variants=CARD),
     "catalogue": Study(meaning="every row of the catalogue that fits 32 pixels", variants=_trainable(boxes=False)),
     "article": Study(
-        meaning="the article's networks, with classifier and box, beside the paper's",
+        meaning="the article's networks, with classifier and box head, and the paper's",
         variants=("grouped_2gpu", *_trainable(boxes=True)),
         data="boxes",
     ),
@@ -70,7 +70,7 @@ def study_named(name: str, **changes: Any) -> Study:
 class Task:
     """One run for a worker process: the spec as JSON, and the folder of its prepared data.
 
-    prepared: None where images are made in memory; the worker makes them anew from `request`.
+    prepared: None for images that are made in memory; the worker makes them from `request`.
     """
 
     spec: str
@@ -83,7 +83,7 @@ class Task:
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
-    """What a worker does: open the prepared data, without listing its source again, and execute the run."""
+    """The work of a worker: open the prepared data, without listing its source again, and execute the run."""
     spec = from_json(task.spec, RunSpec)
     request, folder = task.request, task.prepared
     prepared = prepare_for(request, task.placement.loader) if folder is None else open_prepared(folder)
@@ -100,11 +100,11 @@ def work(task: Task, listen: Callable[[Event], None]) -> None:
 
 @dataclass
 class Budget:
-    """Wall time left for starting runs. The first seed of every variant always runs; later ones only if they fit."""
+    """The time limit for starting runs. The first seed of every variant always runs; later seeds only if they fit."""
 
     limit_s: float
     clock: Callable[[], float]
-    always: int  # so many first tasks run whatever the time
+    always: int  # this many first tasks run without a time limit
 
     def __post_init__(self) -> None:
         self.started_s = self.clock()
@@ -112,7 +112,7 @@ class Budget:
         self.longest_s = 0.0
 
     def observe(self, news: News) -> None:
-        """Learn how long a run takes from the ones that ended."""
+        """Update the estimated duration of a run from one that ended."""
         if isinstance(news, Started):
             self.begun[news.task] = self.clock()
         elif isinstance(news, Ended):
@@ -129,7 +129,7 @@ def missing(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
 
 
 def own_records(specs: Sequence[RunSpec], records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Of `records` those of these runs that this machine sealed, however they ended. What was copied is not its own."""
+    """The records of these runs that this machine sealed, with any status. Copied records are left out."""
     digests, here = {spec.digest for spec in specs}, machine_id(cache_folder())
     sealed = [record for record in records if record.env.machine_id == here]
     return [record for record in sealed if record.spec.digest in digests]

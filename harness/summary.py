@@ -1,4 +1,4 @@
-"""From a run's events and samples to its Summary, which the tables read, with a reason for every null field."""
+"""Computes a run's Summary from its events and samples, with a reason for every null field."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.probes.summary import Interval
 from harness.records.schema import ProtocolResult, Summary
 from harness.spec import RunSpec
 
-LAST_STEPS = 100  # over which the final training loss is a mean
+LAST_STEPS = 100  # the final training loss is the mean over these
 
 
 class SummaryBuilder:
-    """Collects a run's events, in order; afterwards `build` makes the summary. It writes nothing.
+    """Collects a run's events in order; then `build` makes the summary. It writes nothing.
 
     clock: seconds on the samples' clock (Writer.elapsed).
     """
@@ -26,13 +26,13 @@ class SummaryBuilder:
     def __init__(self, spec: RunSpec, clock: Callable[[], float]) -> None:
         self._spec, self._clock = spec, clock
         self._windows: list[StepsDone] = []
-        self._warmups = [0]  # places of the windows in which something was still starting
+        self._warmups = [0]  # indices of the windows with warm-up
         self.training: list[Interval] = []  # the windows' starts and ends on the samples' clock
         self._done: TrainingDone | None = None
         self._evaluation_s = 0.0
 
     def continue_from(self, past: Sequence[Event]) -> None:
-        """Count the windows of a run that stopped. Its samples are in its own record, so no interval of it counts."""
+        """Count the windows of the stopped run. Its samples are in its own record, so its intervals are not used."""
         self._windows += [event for event in past if isinstance(event, StepsDone)]
         self._warmups.append(len(self._windows))
 
@@ -44,7 +44,7 @@ class SummaryBuilder:
         elif isinstance(event, TrainingDone):
             self._done = event
         elif isinstance(event, Evaluated) and event.final:
-            self._evaluation_s = event.elapsed_s  # one pass serves all protocols
+            self._evaluation_s = event.elapsed_s  # one pass for all protocols
 
     def build(
         self,
@@ -57,7 +57,7 @@ class SummaryBuilder:
         watched: dict[str, dict[str, Any]],
         peak_gpu_mib: float | None,
     ) -> Summary:
-        """The summary of a run whose last event has come. watched: probes.summary.summarise's answer."""
+        """The summary, after the run's last event. watched: the result of probes.summary.summarise."""
         assert self._done is not None
         missing = dict(watched["missing"])
         if peak_gpu_mib is None:
@@ -91,7 +91,7 @@ class SummaryBuilder:
     def _rate(self, missing: dict[str, str]) -> tuple[float | None, int]:
         steady = [window for place, window in enumerate(self._windows) if place not in self._warmups]
         if not steady:
-            missing["images_per_second"] = "the run was too short to leave the warm-up behind"
+            missing["images_per_second"] = "the run ended during the warm-up"
             return None, self._windows[-1].last_step
         return round(median(w.images / w.elapsed_s for w in steady), 2), self._windows[0].last_step
 
@@ -101,7 +101,7 @@ class SummaryBuilder:
 
 
 def reset_peak_gpu_memory(device: torch.device) -> None:
-    """Let the peak of a run begin at its start: torch's own counts from the start of the process."""
+    """Reset torch's peak memory, so that it counts from the start of the run."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 

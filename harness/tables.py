@@ -1,4 +1,4 @@
-"""Tables as values: a caption, columns and rows of finished text. Markdown, PDF and the screen show the same value."""
+"""`Table`: a caption, columns and rows of text. Markdown, PDF and the terminal show the same value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from variants.values import value
 
 @value
 class Column:
-    """A heading and how its cells are aligned.
+    """A heading and the alignment of its cells.
 
-    share: 0 for a column as wide as its longest cell. Columns of prose divide the remaining width in proportion to
-    this number.
+    share: relative width of a column of prose; these columns divide the width that is left. 0: as wide as its
+    longest cell.
     """
 
     heading: str
@@ -25,7 +25,7 @@ class Column:
 class Table:
     """A caption, columns and rows. Every row has one finished string per column; `notes` are printed below the table.
 
-    Raises ValueError where a row has another number of cells than there are columns.
+    Raises ValueError if a row's number of cells differs from the number of columns.
     """
 
     kind: Literal["table"] = "table"
@@ -44,7 +44,7 @@ class Table:
         return tuple(column.heading for column in self.columns)
 
     def without_empty(self, empty: str) -> Table:
-        """The same table without the columns in which every cell is `empty`."""
+        """The table without columns in which every cell is `empty`."""
         kept = [i for i in range(len(self.columns)) if any(row[i] != empty for row in self.rows)]
         return replace(
             self,

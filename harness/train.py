@@ -1,4 +1,4 @@
-"""The train loop: a generator of events. It knows no logger, no probe and no file; a listener iterates over it.
+"""The train loop, a generator of events. It uses no logger, probe or file; the caller iterates over the events.
 
 Determinism: the same RunSpec on the same machine with the same thread count gives bit-identical losses, because
 order, crops and noise are functions of (seed, epoch, image) and torch's generator (dropout) is seeded by the caller.
@@ -29,7 +29,7 @@ from variants.modules.alexnet import AlexNet
 from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
-WINDOW_STEPS = 20  # losses leave the device once a window: on a GPU, reading each one would stall the queue
+WINDOW_STEPS = 20  # losses are copied from the device once per window; copying each one would make a GPU wait
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Total:
 
 @dataclass
 class TrainState:
-    """All that training changes, besides torch's random generators; checkpoint.py saves and loads it.
+    """Everything that training changes, except torch's random generators; checkpoint.py saves and loads it.
 
     done: steps so far. lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
@@ -78,7 +78,7 @@ def train(
     clock: Clock = time.perf_counter,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
-    """Train `state.model` in place, from the step where `state` is to the last. clock: seconds.
+    """Train `state.model` in place, from step `state.done` to the last. clock: seconds.
 
     Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed.
     eval_loaders: the splits that are evaluated while training goes on, the validation set last.
@@ -115,7 +115,7 @@ def train(
                 state.done += 1
                 epochs_done, stopping = state.done / loader.batches, stop()
                 window.add(loss.detach(), (logits.detach().argmax(1) != labels).sum(), len(labels), wait_s)
-                if state.lr != lr_before and not isinstance(recipe.schedule, Linear):  # which falls at every step
+                if state.lr != lr_before and not isinstance(recipe.schedule, Linear):  # Linear changes it at every step
                     yield LrChanged(step=state.done, epoch=epochs_done, lr=state.lr)
                 validating = validation_due(state.done, steps, recipe, loader)
                 if len(window.losses) == WINDOW_STEPS or validating or stopping or state.done == steps:
@@ -142,12 +142,12 @@ def train(
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:
-    """Updates of the whole training; recipe.epochs may be a fraction."""
+    """Number of updates of the whole training; recipe.epochs may be a fraction."""
     return max(1, round(recipe.epochs * loader.batches))
 
 
 def validation_due(done: int, steps: int, recipe: Recipe, loader: Loader) -> bool:
-    """Whether to validate after `done` steps; shortly before the end the final evaluation does it."""
+    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows."""
     every = max(1, round(recipe.evaluation.every_epochs * loader.batches))
     return recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
 
@@ -189,7 +189,7 @@ class Window:
             if not math.isfinite(loss):
                 raise RunFailed(
                     f"the loss is {loss} at step {step} of {steps} (learning rate {lr:g}); "
-                    "a lower learning rate, other initial biases or unscaled pixels are the usual cause"
+                    "it usually helps to lower the learning rate, change the initial biases or scale the pixels"
                 )
         return StepsDone(
             last_step=done,

@@ -1,7 +1,7 @@
-"""How two AlexNets differ, field by field, from their descriptions alone. Nothing here knows any row.
+"""Compares two variants field by field: network, recipe and evaluation protocol. It works for any specs and recipes.
 
-Layers are aligned by name. What makes no difference is not reported: an output rule that gives the same map either way,
-a std that the start doesn't use, the scale of a colour noise that is off.
+Layers are matched by name. Fields without effect are not reported, such as an output rule that gives the same map, a
+std that the initialisation doesn't use, or the scale of colour noise that is off.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WORDS = {
     "three": "3x3 kernels",
     "five": "5x5 kernels",
 }
-HIDDEN = {"kind", "name", "init", "rule", "use_bias", "divide_by_size"}  # said in other words, or by place
+HIDDEN = {"kind", "name", "init", "rule", "use_bias", "divide_by_size"}  # reported in another form, or by position
 
 
 @value
 class Difference:
-    """One thing that differs. place: a layer, or where a recipe's field belongs; a and b: what each side has."""
+    """One difference. place: a layer or a part of the recipe. a, b: the values of the two sides, as text."""
 
     part: Literal["network", "recipe", "protocol"]
     place: str
@@ -42,7 +42,7 @@ class Difference:
 
 
 def differences(a: Trained, b: Trained) -> list[Difference]:
-    """Every semantic difference of two (net, recipe) pairs: network top to bottom, recipe, evaluation protocol."""
+    """Every difference of two (net, recipe) pairs that has an effect: network, recipe, evaluation protocol."""
     return [*network(a[0], b[0]), *recipe(a[1], b[1])]
 
 
@@ -50,7 +50,7 @@ def differences(a: Trained, b: Trained) -> list[Difference]:
 
 
 def network(a: AlexNetSpec, b: AlexNetSpec) -> list[Difference]:
-    """Input, layers that one lacks, fields of layers that both have, and layers that stand elsewhere."""
+    """Differences of the input, layers of one net only, fields of common layers, and layers in other positions."""
     left, right = _rows(a), _rows(b)
     found = list(_compare("network", "input", _input(a), _input(b)))
     places = _order_changes([n for n in left if n in right], [n for n in right if n in left], left)
@@ -75,7 +75,7 @@ def _input(spec: AlexNetSpec) -> Words:
 
 
 def _layer_words(row: LayerRow) -> Words:
-    """What a layer does, as words by field; equal words mean an equal function and an equal start."""
+    """A layer's fields as text; layers with equal text compute the same function and start alike."""
     layer = row.layer
     words = {_word(layer, f.name): _text(f.name, getattr(layer, f.name)) for f in fields(layer) if f.name not in HIDDEN}
     if isinstance(layer, Conv | Pool):
@@ -84,24 +84,24 @@ def _layer_words(row: LayerRow) -> Words:
         words |= {"maps": str(layer.size), "alpha": f"{layer.alpha:g} / {layer.size}"}
         words["alpha"] = words["alpha"] if layer.divide_by_size else f"{layer.alpha:g}"
     if isinstance(layer, WITH_WEIGHTS):
-        words["start of weights"] = _start(layer.init)
-        words["start of biases"] = _start_of_biases(layer)
+        words["initial weights"] = _start(layer.init)
+        words["initial biases"] = _start_of_biases(layer)
     return words
 
 
 def _rule(row: LayerRow, layer: Conv | Pool) -> str:
-    """ "exact" where both rules give the same map; else the rule, and how far ceil's last window hangs over."""
+    """ "exact" if both rules give the same map; else the rule, and how far ceil's last window exceeds the edge."""
     if _under(row, layer, "floor") == _under(row, layer, "ceil"):
         return "exact"
     if layer.rule == "floor":
         return "floor"
     size = layer.kernel if isinstance(layer, Conv) else layer.size
     over = (row.output[2] - 1) * layer.stride + size - row.input[2] - 2 * layer.padding
-    return f"ceil, {over} over the edge"
+    return f"ceil, {over} beyond the edge"
 
 
 def _under(row: LayerRow, layer: Conv | Pool, rule: Rule) -> Shape | None:
-    """The output under another rule; None where the window doesn't fit under it."""
+    """The output under another rule; None if the window doesn't fit under it."""
     try:
         return replace(layer, rule=rule).output(row.input)
     except SpecError:
@@ -129,7 +129,7 @@ def _word(layer: Layer, field: str) -> str:
 
 
 def _described(row: LayerRow | None) -> str:
-    """A layer in a few words, for where the other net has none: "max pool 3x3/2", "dense 4096"."""
+    """A short description of a layer that the other net lacks: "max pool 3x3/2", "dense 4096"."""
     if row is None:
         return "none"
     match row.layer:
@@ -140,12 +140,12 @@ def _described(row: LayerRow | None) -> str:
         case Pool() as layer:
             return f"{layer.function} pool {layer.size}x{layer.size}/{layer.stride}"
         case layer:
-            said = [f"{word} {text}" for word, text in _layer_words(row).items() if not word.startswith("start")]
+            said = [f"{word} {text}" for word, text in _layer_words(row).items() if not word.startswith("initial")]
             return ", ".join([layer.kind.replace("_", " "), *said])
 
 
 def _merged(left: list[str], right: list[str]) -> list[str]:
-    """All names: the left net's order, with what only the right one has after its neighbour there."""
+    """All names in the left net's order; layers of the right net only follow their neighbour there."""
     merged, before = list(left), -1
     for name in right:
         if name not in merged:
@@ -155,7 +155,7 @@ def _merged(left: list[str], right: list[str]) -> list[str]:
 
 
 def _order_changes(left: list[str], right: list[str], rows: dict[str, LayerRow]) -> set[str]:
-    """Layers outside of the heaviest sequence that both nets run through in the same order."""
+    """Layers outside of the heaviest common subsequence of the two nets."""
     weight = {name: 100 if rows[name].parameters else 3 if isinstance(rows[name].layer, Pool) else 1 for name in left}
     best: dict[str, tuple[int, tuple[str, ...]]] = {}
     for i, name in enumerate(left):
@@ -191,7 +191,7 @@ def recipe(a: Recipe, b: Recipe) -> list[Difference]:
 
 
 def _used(item: Any, other: Any) -> Words:
-    """Fields of a part of a recipe, without those that only qualify something that is off on either side."""
+    """Fields of a part of a recipe, without those that have no effect because a feature is off on either side."""
     skip = set()
     if isinstance(item, Augmentation) and not (item.colour_std and other.colour_std):
         skip.add("colour_scale")
@@ -215,7 +215,7 @@ def _difference(part: Literal["network", "recipe", "protocol"], place: str, what
 
 
 def _text(field: str, item: Any) -> str:
-    """A field's value in words."""
+    """A field's value as text."""
     match item:
         case None | ():
             return "none"
@@ -238,7 +238,7 @@ def _list(items: tuple[Any, ...]) -> str:
 
 
 def _sentence(item: Any) -> str:
-    """A schedule, group or late change: its kind and what it sets, fields at their defaults left out."""
+    """A schedule, group or late change as text: its kind and its fields, without those at their defaults."""
     said = [
         f"{f.name.replace('_', ' ')} {_text('', getattr(item, f.name))}"
         for f in fields(item)

@@ -1,8 +1,8 @@
-"""Runs side by side in worker processes. A worker keeps torch and compiled loaders loaded from run to run.
+"""Runs tasks in parallel worker processes. A worker keeps torch and compiled loaders in memory between runs.
 
-Two runs of one thread each are faster than one run of two threads on small nets, so a CPU of N cores gets N workers. A
-GPU gets a worker of its own, which sees no other GPU. A worker that dies costs one run, never the study: the run is
-reported as failed and a new worker takes over.
+For small nets two runs with one thread each are faster than one run with two threads, so a CPU with N cores gets N
+workers. Each GPU gets its own worker, which sees no other GPU. If a worker dies, its run is reported as failed and a
+new worker continues with the next run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.signals import terminable, without_ctrl_c
 
 @dataclass(frozen=True)
 class Started:
-    """A worker took up task `task`."""
+    """A worker has started task `task`."""
 
     task: int
 
@@ -51,7 +51,7 @@ News = Started | Happened | Ended
 
 
 class Work(Protocol):
-    """What a worker does with one task; must be importable by name, for spawn."""
+    """The function that a worker calls for each task; it must be importable by name, for spawn."""
 
     def __call__(self, task: Any, listen: Callable[[Event], None]) -> None: ...
 
@@ -73,9 +73,9 @@ def run_all(
     environments: Sequence[Environment],
     may_start: Callable[[int], bool] = lambda task: True,
 ) -> Generator[News, None, None]:
-    """Do every task that `may_start` admits when its turn comes, in order, one worker for each environment.
+    """Run the tasks in order, with one worker for each environment. `may_start` is called before each task.
 
-    environments: the variables that each worker gets besides this process's own, such as CUDA_VISIBLE_DEVICES.
+    environments: variables of each worker in addition to this process's, such as CUDA_VISIBLE_DEVICES.
     Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers, which seal
     their runs as interrupted, and waits for them.
     """
@@ -110,7 +110,7 @@ def _start_worker(work: Work, environment: Environment) -> _Worker:
 
 @contextmanager
 def _variables(environment: Environment) -> Iterator[None]:
-    """The variables are set in this process for as long as the block lasts; a process started in it inherits them."""
+    """Set variables of this process within the block; processes started in it inherit them."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -130,7 +130,7 @@ def _give_next_task(
         task = queue.popleft()
         if may_start(task):
             worker.task = task
-            with suppress(OSError):  # a worker that died meanwhile: _read reports it
+            with suppress(OSError):  # the worker has died; _read reports it
                 worker.pipe.send((task, tasks[task]))
             yield Started(task)
             return
@@ -156,9 +156,12 @@ def _stop_workers(pool: Sequence[_Worker]) -> None:
 
 
 def work_until_closed(pipe: Connection, work: Work) -> None:
-    """What a worker runs: take a task, do it, report, until the pipe closes. SIGTERM interrupts; Ctrl-C does not."""
+    """The main loop of a worker: get a task, run it, report, until the pipe closes.
+
+    SIGTERM interrupts it; Ctrl-C doesn't.
+    """
     try:
-        with terminable():  # within the try: a signal may come at once
+        with terminable():  # inside the try, since a signal may come at once
             threading.Thread(target=_end_when_parent_ends, daemon=True).start()
             while True:
                 number, task = pipe.recv()
@@ -166,11 +169,11 @@ def work_until_closed(pipe: Connection, work: Work) -> None:
     except (EOFError, OSError, KeyboardInterrupt):
         return
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not raise while Python shuts down
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not raise while Python exits
 
 
 def _end_when_parent_ends() -> None:
-    """A study that is killed can't stop its workers; the next event may be minutes away."""
+    """End this worker when its parent ends: a killed parent can't stop it, and its next event may be minutes away."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,1 +1,1 @@
-"""What an AlexNet is: specs, the catalogue, the modules built from them. Knows nothing of runs, records or reports."""
+"""What an AlexNet is: specs, the catalogue, the modules built from them. It does not import `harness`."""

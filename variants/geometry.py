@@ -1,7 +1,7 @@
-"""The same net at another size: `mini` keeps every design choice of a full-size spec on 32-pixel images. No torch.
+"""Geometries: `mini` turns a full-size spec into a small net for 32-pixel images with the same design. No torch.
 
-Sizes exist so that a delta can be tried on a small machine. What is learnt there is about the delta's direction,
-not about ImageNet.
+A small net can be trained on a small machine. It can show whether a change raises or lowers the error; it shows
+nothing about the size of the effect on ImageNet.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def spec_for(variant: Variant, geometry: Geometry, classes: int | None = None) -
 def to_mini(spec: AlexNetSpec, classes: int = MINI_CLASSES) -> AlexNetSpec:
     """A full-size net on 32-pixel images: a quarter of the kernels, an eighth of the dense units.
 
-    The stem becomes 5x5 with stride 1; every convolution keeps its map's size, so pools alone shrink it (32, 16, 8, 4
-    for three pools of stride 2). Groups, norms, window and stride of pools, dropout, order and number of layers stay.
-    The std of a normal start is scaled by sqrt(fan-in at full size / fan-in here), so each layer's gain at the start
-    is the full-size net's; biases keep their values, since activations keep their scale.
+    conv1 becomes 5x5 with stride 1. Every convolution keeps the size of its map, so only pools reduce it (32, 16, 8, 4
+    for three pools of stride 2). Groups, norms, pooling windows and strides, dropout, order and number of layers stay.
+    The std of normal initial weights is scaled by sqrt(fan-in at full size / fan-in here), so that each layer has the
+    full-size net's gain at the start. Biases keep their values, since activations keep their scale.
     """
     stem = next(layer.name for layer in spec.layers if isinstance(layer, Conv))
     layers = tuple(_shrink(layer, stem=layer.name == stem) for layer in spec.layers)
     mini = replace(spec, input_size=MINI_INPUT, layers=layers).with_classes(classes)
-    pairs = zip(spec.rows, mini.rows, strict=True)  # the box head, where there is one, is the last row
+    pairs = zip(spec.rows, mini.rows, strict=True)  # the box head, if any, is the last row
     started = tuple(_same_gain(full, small) for full, small in pairs)
     return replace(mini, layers=started[: len(layers)], box=_box(started) if spec.box else None)
 
@@ -79,7 +79,7 @@ def _same_gain(full: LayerRow, small: LayerRow) -> Layer:
     if not isinstance(layer, WITH_WEIGHTS) or layer.init.scheme != "normal":
         return layer
     ratio = _fan_in(full.layer, full.input) / _fan_in(layer, small.input)
-    # a separable convolution has two factors with one std, and its gain goes with the square of it
+    # a separable convolution has two factors with one std, and its gain is proportional to the std's square
     power = 0.25 if isinstance(layer, Conv) and layer.separable != "no" else 0.5
     return replace(layer, init=replace(layer.init, std=layer.init.std * ratio**power))
 

@@ -1,4 +1,4 @@
-"""The layers an AlexNet is made of, as values: what each does to a shape, its parameters and its MACs. No torch.
+"""The layers of AlexNets as frozen values: output shape, parameters and MACs of each kind. No torch.
 
 A shape is (channels, height, width); after the first dense layer it is (units, 1, 1).
 MACs are multiply-accumulates of one image's forward pass; only layers with weights count, biases don't.
@@ -16,7 +16,7 @@ Rule: TypeAlias = Literal["floor", "ceil"]
 
 @value
 class Init:
-    """How a layer's weights and biases start: normal(0, std) and a constant, unless `scheme` says otherwise."""
+    """Initial values of a layer: weights from normal(0, std) and constant biases, unless `scheme` says otherwise."""
 
     scheme: Literal["normal", "he_normal", "torch"] = "normal"
     std: float = 0.01  # used by "normal" only
@@ -24,10 +24,10 @@ class Init:
 
 
 def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, who: str) -> int:
-    """Positions of a sliding window along one side of `size` pixels.
+    """Number of positions of a sliding window along one side of `size` pixels.
 
-    "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may hang over the
-    right and bottom edge. As in torch's ceil_mode, a window that would start in the padding on the right is dropped.
+    "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may extend beyond
+    the right and bottom edge. As in torch's ceil_mode, a window that would start in the right padding is left out.
     """
     if kernel < 1 or stride < 1 or not 0 <= padding < kernel:
         raise SpecError(
@@ -48,7 +48,7 @@ def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, 
 
 @value
 class Conv:
-    """A convolution; `groups=2` is the two-GPU layout, `separable` the article's factorisation of it."""
+    """A convolution. `groups=2` is the two-GPU layout. `separable` selects the article's depthwise separable one."""
 
     kind: Literal["conv"] = "conv"
     name: str
@@ -102,7 +102,7 @@ class Conv:
 
 @value
 class Local:
-    """A locally connected layer: a convolution with weights and biases of its own at each position (CIFAR nets)."""
+    """A locally connected layer: a convolution with different weights and biases at each position (CIFAR nets)."""
 
     kind: Literal["local"] = "local"
     name: str
@@ -127,7 +127,7 @@ class Local:
 
 @value
 class Dense:
-    """A fully connected layer over the flattened input; with `groups=2` each column sees its own half only."""
+    """A fully connected layer over the flattened input; with `groups=2` each column reads only its own half."""
 
     kind: Literal["dense"] = "dense"
     name: str
@@ -155,7 +155,7 @@ class Dense:
 class Inception:
     """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17, 43.
 
-    separable: the 3x3 and 5x5 convolutions are a kernel per map and a 1x1 convolution, as in the article's own net.
+    separable: the 3x3 and 5x5 convolutions become one kernel per map and a 1x1 convolution, as in the article's net.
     """
 
     kind: Literal["inception"] = "inception"
@@ -168,7 +168,7 @@ class Inception:
     init: Init = Init()
 
     def branches(self) -> tuple[tuple[int, int], ...]:
-        """(kernel, kernels) of each branch."""
+        """(kernel size, number of kernels) of each branch."""
         return ((1, self.one), (3, self.three), (5, self.five))
 
     def output(self, shape: Shape) -> Shape:
@@ -176,13 +176,13 @@ class Inception:
 
     def parameters(self, shape: Shape) -> int:
         total = self.one + self.three + self.five
-        return self._weights(shape[0]) + total * (2 if self.batch_norm else 1)  # its scale and shift replace the bias
+        return self._weights(shape[0]) + total * (2 if self.batch_norm else 1)  # scale and shift replace the bias
 
     def macs(self, shape: Shape) -> int:
         return shape[1] * shape[2] * self._weights(shape[0])
 
     def _weights(self, channels: int) -> int:
-        """Of all branches; every one of them works once per position."""
+        """Multiply-accumulates of all branches; each branch works once per position."""
         if self.separable:
             return channels * sum((k * k if k > 1 else 0) + out for k, out in self.branches())
         return channels * sum(k * k * out for k, out in self.branches())
@@ -190,7 +190,7 @@ class Inception:
 
 @value
 class BatchNorm:
-    """Batch normalisation over (N, H, W) per channel; not part of any 2012 net."""
+    """Batch normalisation over (N, H, W) per channel. No net of 2012 has it."""
 
     kind: Literal["batch_norm"] = "batch_norm"
     name: str
@@ -210,7 +210,7 @@ class BatchNorm:
 
 @value
 class Plain:
-    """Base of the layers without weights: they cost no parameters and, by convention, no MACs."""
+    """Base class of layers without weights: no parameters and, by convention, no MACs."""
 
     name: str
 
@@ -226,7 +226,7 @@ class Plain:
 
 @value
 class Activation(Plain):
-    """A nonlinearity, unit by unit."""
+    """An elementwise activation function."""
 
     kind: Literal["activation"] = "activation"
     function: Literal["relu", "tanh"] = "relu"
@@ -236,8 +236,8 @@ class Activation(Plain):
 class LRN(Plain):
     """Response normalisation across `size` adjacent maps: x / (k + a * sum x^2)^beta, a = alpha or alpha / size.
 
-    The paper prints alpha (divide_by_size=False); the 2012 code, Caffe and torch divide it by the window.
-    Each of `groups` column halves is normalised on its own, as each GPU of 2012 saw only its own maps.
+    The paper uses alpha as it is (divide_by_size=False); the 2012 code, Caffe and torch divide it by the window size.
+    Each of the `groups` is normalised separately, since each GPU of 2012 had only its own maps.
     """
 
     kind: Literal["lrn"] = "lrn"
@@ -276,7 +276,7 @@ class SpatialLRN(Plain):
 
 @value
 class Pool(Plain):
-    """Pooling within each map; averages divide by the part of the window that lies on the map, as in 2012."""
+    """Pooling within each map. An average divides by the number of pixels inside the map, as in 2012."""
 
     kind: Literal["pool"] = "pool"
     function: Literal["max", "avg"] = "max"
@@ -305,7 +305,7 @@ class AdaptivePool(Plain):
 
 @value
 class Dropout(Plain):
-    """Inverted dropout: the 2012 code instead halves outputs at test time, the same function up to the factor."""
+    """Inverted dropout. The 2012 code halves outputs at test time instead, which is equivalent up to the factor."""
 
     kind: Literal["dropout"] = "dropout"
     p: float = 0.5

@@ -1,6 +1,6 @@
-"""What other packages add without a fork: objects by entry point, and one object by its path `package.module:NAME`.
+"""Plugins: variants and recipes of other packages, by entry point or by a path such as `package.module:NAME`.
 
-A package adds variants by an entry point in its pyproject.toml; the other groups work in the same way:
+A package adds variants with an entry point in its pyproject.toml; the other groups work in the same way:
 
     [project.entry-points."alexnet_harness.variants"]
     wide = "my_package.rows:WIDE"
@@ -39,8 +39,8 @@ def load(path: str) -> Any:
 def register() -> None:
     """Add the variants and recipes of installed packages to CATALOG and RECIPES, once. Raises SpecError.
 
-    It is called where names are looked up and not while the catalogue is imported, since a package's module imports
-    the catalogue itself.
+    This is called when a name is looked up, not when the catalogue is imported, since a package's module imports the
+    catalogue itself.
     """
     from variants.catalog import CATALOG, Variant, own
     from variants.recipes import RECIPES
@@ -51,16 +51,16 @@ def register() -> None:
 
 
 def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:
-    """The objects that installed packages add to a group: one for each entry point, or all of a tuple.
+    """The objects that installed packages add to a group. An entry point names one object or a tuple of objects.
 
-    kind: the type that they must have. Raises SpecError naming the entry point that is wrong.
+    kind: the type that they must have. Raises SpecError with the name of an entry point that is wrong.
     """
     for point in sorted(entry_points(group=f"alexnet_harness.{group}"), key=lambda point: point.name):
         try:
             found = point.load()
-        except Exception as error:  # foreign code may raise anything while it is imported
+        except Exception as error:  # another package may raise anything when it is imported
             raise SpecError(f"entry point {point.name} = {point.value} can't be loaded: {error}") from error
         for item in found if isinstance(found, tuple) else (found,):
             if kind is not None and not isinstance(item, kind):
-                raise SpecError(f"entry point {point.name} = {point.value} is no {kind.__name__}")
+                raise SpecError(f"entry point {point.name} = {point.value} is not a {kind.__name__}")
             yield item

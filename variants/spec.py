@@ -1,7 +1,7 @@
-"""AlexNetSpec: one network as a frozen list of layers, with shapes, parameters and MACs by arithmetic. No torch.
+"""`AlexNetSpec`: a network as a frozen list of layers; computes shapes, parameters and MACs. No torch.
 
-A variant of the paper's net is the paper's net with edits: `PAPER.without("norm1", "norm2")`,
-`PAPER.but(pool1={"size": 2, "stride": 2})`. A layer is addressed by its name, in the paper's words: conv1 ... fc8.
+A variant is the paper's net with edits, such as `PAPER.without("norm1", "norm2")` or
+`PAPER.but(pool1={"size": 2, "stride": 2})`. Layers have the paper's names: conv1 ... fc8.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from variants.values import SpecError, value
 
 @value
 class LayerRow:
-    """One line of the layer table: a layer, what goes in and out, and what it costs."""
+    """One row of the layer table: a layer, its input and output shape, its parameters and MACs."""
 
     layer: Layer
     input: Shape
@@ -28,11 +28,11 @@ class LayerRow:
 
 @value
 class AlexNetSpec:
-    """A network. Raises SpecError, in one sentence, for any description that can't be built.
+    """A network. Raises SpecError, with one sentence, if it can't be built.
 
     input_size: side of the square input in pixels, as the loader delivers it.
     layers: from the image to the class scores; the last one is the classifier.
-    box: a second head of 4 outputs (x, y, width, height as shares of the image) beside the classifier, or None.
+    box: a second head of 4 outputs (x, y, width, height as fractions of the image) beside the classifier, or None.
     """
 
     input_size: int
@@ -49,11 +49,11 @@ class AlexNetSpec:
             raise SpecError("layers: the last one must be a dense classifier such as fc8")
         if self.box is not None and self.box.out != 4:
             raise SpecError(f"box: out={self.box.out}, but a box has 4 numbers; use out=4")
-        _ = self.rows  # arithmetic over every layer refuses what doesn't fit
+        _ = self.rows  # computes every shape, and raises SpecError where layers don't fit
 
     @cached_property
     def rows(self) -> tuple[LayerRow, ...]:
-        """The layer table, top to bottom; the box head, where there is one, comes last."""
+        """The layer table in the order of the forward pass; the box head, if any, comes last."""
         rows, shape = [], (self.input_channels, self.input_size, self.input_size)
         flat = False
         for layer in self.layers:
@@ -80,7 +80,7 @@ class AlexNetSpec:
 
     @property
     def classes(self) -> int:
-        return self.layers[-1].out  # type: ignore[union-attr]  # __post_init__ made sure it is dense
+        return self.layers[-1].out  # type: ignore[union-attr]  # __post_init__ checked that it is dense
 
     def layer(self, name: str) -> Layer:
         return self.layers[self._index(name)]

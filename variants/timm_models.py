@@ -1,12 +1,13 @@
 """Every row of the catalogue as a timm model: import this, then `timm.create_model("alexnet_grouped_2gpu")`.
 
-A variant is a name and never a set of keywords, since timm drops every keyword that is None. The keywords are those of
-timm_adapter.TimmAlexNet; `features_only`, `checkpoint_path`, `cache_dir`, `pretrained_cfg_overlay` and the like are
-timm's own. `pretrained=True` needs weights of yours: `pretrained_cfg_overlay={"file": "weights.safetensors"}`, or a
-folder that `timm.models.save_for_hf` wrote, by the name "local-dir:folder".
+Each variant has a model name of its own. Its keyword arguments are those of timm_support.adapter.TimmAlexNet, besides
+timm's general ones (`features_only`, `checkpoint_path`, `cache_dir`, `pretrained_cfg_overlay` ...). No keyword selects
+a variant, since timm drops keywords that are None. `pretrained=True` needs weights of your own: either
+`pretrained_cfg_overlay={"file": "weights.safetensors"}`, or a folder that `timm.models.save_for_hf` wrote, by the name
+"local-dir:folder".
 
-timm's scripts know the names of timm's own modules only, and timm has no plug-ins. Run them through this module, which
-registers the names first and leaves the rest to the script:
+timm's scripts find only the models of timm's own modules. Run a script through this module, which registers the names
+first:
 
     python -m variants.timm_models train.py data --model alexnet_grouped_2gpu --epochs 90
     torchrun --nproc-per-node 2 -m variants.timm_models train.py data --model alexnet_grouped_2gpu
@@ -36,7 +37,7 @@ default_cfgs = generate_default_cfgs({f"alexnet_{row.name}": default_cfg(row) fo
 
 
 def _entry_point(name: str, spec: AlexNetSpec) -> Callable[..., nn.Module]:
-    """The function that timm calls for a row. timm files it under its __name__, in the module of its __module__."""
+    """The function that timm calls for a row. timm registers it by its __name__ and __module__."""
 
     def make(pretrained: bool = False, **keywords: Any) -> nn.Module:
         made: nn.Module = build_model_with_cfg(
@@ -55,7 +56,7 @@ def _entry_point(name: str, spec: AlexNetSpec) -> Callable[..., nn.Module]:
 
 
 def run_script(arguments: list[str]) -> None:
-    """Run a script of timm's as `python SCRIPT ...` would, with the rows registered."""
+    """Run a timm script as `python SCRIPT ...` would, with the rows registered."""
     if not arguments or not Path(arguments[0]).is_file():
         script = f"there is no {arguments[0]}" if arguments else "no script is named"
         sys.exit(f"{script}; use: python -m variants.timm_models path/to/train.py ARGUMENTS")

@@ -1,4 +1,4 @@
-"""`@value`: the one decorator of every description here. Frozen, keyword-only, and strict when read from JSON."""
+"""`@value`: the decorator of all value classes. They are frozen, keyword-only, and strict when read from JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 def value(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass that pydantic reads strictly: no unknown field, infinity or NaN."""
     made = dataclass(frozen=True, kw_only=True)(cls)
-    # pydantic looks for this attribute on standard dataclasses; a plain dict spares the import of pydantic here.
+    # pydantic reads this attribute of standard dataclasses; as a plain dict it needs no import of pydantic.
     made.__pydantic_config__ = {"strict": True, "extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
     return made
 
 
 class SpecError(ValueError):
-    """A description that can't be built: one sentence naming the field, its value and what would work."""
+    """A description that can't be built. The message names the field, its value and a value that works."""

@@ -1,6 +1,6 @@
-"""Weights from and to files: safetensors, or a torch state dict read without ever executing what a pickle holds.
+"""Loading and saving weights: safetensors, or a torch state dict, whose pickle is never executed.
 
-torchvision's names (`features.0.weight`, `classifier.6.bias`) are understood for any net with as many layers.
+torchvision's names (`features.0.weight`, `classifier.6.bias`) are accepted for any net with as many layers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _TORCHVISION = re.compile(r"(features|classifier)\.(\d+)\.(weight|bias)")
 
 
 class WeightsError(ValueError):
-    """A file of weights that is missing, torn, unsafe or of another net: one sentence."""
+    """A file of weights that is missing, damaged, unsafe or of another net. The message is one sentence."""
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Copy a file's weights into `module`. Raises WeightsError, before any is copied, where keys or shapes differ."""
+    """Copy a file's weights into `module`. Raises WeightsError, before any copy, if keys or shapes differ."""
     wanted = module.state_dict()
     found = _in_our_names(read_state_dict(path), wanted)
     _refuse_mismatch(path, found, wanted)
@@ -53,7 +53,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _fault(value: Tensor) -> str | None:
-    """Why a tensor can't be a layer's weights, as the end of a sentence. A batch norm counts its batches in int64."""
+    """Why a tensor can't be a layer's weights, as the end of a sentence. (Batch norm counts batches in int64.)"""
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
         return "is sparse, quantised or without values"
     if not value.is_floating_point() and not (value.dtype == torch.int64 and value.dim() == 0):
@@ -62,7 +62,7 @@ def _fault(value: Tensor) -> str | None:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the module's state dict as safetensors; `path` ends in .safetensors, by which it is read back."""
+    """Write the module's state dict as safetensors. `path` must end in .safetensors, so that `load` recognises it."""
     save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path)
 
 
@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error
+        raise WeightsError(f"{path} is not a complete safetensors file ({error}); download or save it again") from error
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
 
@@ -82,21 +82,21 @@ def _read_torch(path: Path) -> object:
                 raise WeightsError(f"{path} is compressed, which torch.save never does; it is not read")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch warns of pickle protocols it didn't write
+            warnings.simplefilter("ignore", UserWarning)  # torch warns about pickle protocols other than its own
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} holds more than tensors, or is torn; objects in a pickle are never run. "
+            f"{path} holds more than tensors, or is damaged; pickled objects are never executed. "
             f"Save module.state_dict() alone"
         ) from error
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error
-    except Exception as error:  # foreign bytes make the unpickler raise whatever they lead it to
-        raise WeightsError(f"{path} is torn or not a torch file; fetch or save it again") from error
+    except Exception as error:  # the unpickler can raise any error on such bytes
+        raise WeightsError(f"{path} is damaged or not a torch file; download or save it again") from error
 
 
 def _in_our_names(found: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's keys renamed: its layers with weights, features first, are ours from the image to the scores."""
+    """The tensors with torchvision's keys renamed to ours. Layers with weights correspond in their order."""
     theirs = [_TORCHVISION.fullmatch(key) for key in found]
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in wanted))
     places = sorted({(match[1] == "classifier", int(match[2])) for match in theirs if match})
@@ -118,12 +118,12 @@ def _refuse_mismatch(path: Path, found: Mapping[str, Tensor], wanted: Mapping[st
     ]
     faults = (
         ("lacks", [key for key in wanted if key not in found]),
-        ("has the unknown", [key for key in found if key not in wanted]),
+        ("has the unknown keys", [key for key in found if key not in wanted]),
         ("differs:", shapes),
     )
-    told = "; ".join(f"it {verb} {_first(items)}" for verb, items in faults if items)
-    if told:
-        raise WeightsError(f"{path} holds the weights of another net: {told}")
+    problems = "; ".join(f"it {verb} {_first(items)}" for verb, items in faults if items)
+    if problems:
+        raise WeightsError(f"{path} holds the weights of another net: {problems}")
 
 
 def _first(items: list[str]) -> str:

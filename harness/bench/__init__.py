@@ -1,1 +1,1 @@
-"""`python -m harness bench`: how fast loader, training step and both together are here, and what limits them."""
+"""Measurements for `python -m harness bench`: the speed of the loader, of the training step, and of both together."""

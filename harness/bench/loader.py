@@ -1,4 +1,4 @@
-"""The training loader alone: batches of crops as a run gets them, beside torchvision's loader on the same images.
+"""Measures the training loader, and for comparison torchvision's loader on the same images.
 
 The peer reads the images from PNG or JPEG files with PIL, crops and mirrors them at random and gives uint8 tensors, by
 torch's DataLoader with as many workers. FFCV's time is that of its own process; the peer's workers are counted, too.
@@ -22,8 +22,8 @@ from harness.placement import Placement
 from harness.spec import RunSpec
 
 PEER = "torchvision_pil"
-PEER_IMAGES = 2000  # of the training set, written once for the peer
-WINDOW_BATCHES = 500  # against 3 that FFCV loads ahead
+PEER_IMAGES = 2000  # training images that are written as files for torchvision's loader
+WINDOW_BATCHES = 500  # many more than the 3 that FFCV loads in advance
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def training_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Load
 
 
 def measure_loader(spec: RunSpec, prepared: Prepared, where: Placement, windows: int, scratch: Path) -> LoaderResult:
-    """This loader and torchvision's in turn. scratch: an empty folder for the peer's files."""
+    """Measure this loader and torchvision's alternately. scratch: an empty folder for the files of the latter."""
     loader = training_loader(spec, prepared, where)
     files = _write_files(prepared, spec, min(PEER_IMAGES, loader.images), scratch)
     ways = {
@@ -88,7 +88,7 @@ def batches_of(loader: Loader, images: int) -> Callable[[], int]:
 
 
 def _write_files(prepared: Prepared, spec: RunSpec, wanted: int, folder: Path) -> Path:
-    """The first stored training images as files in one class folder: PNG, or JPEG where they are stored as JPEG."""
+    """Write the first stored training images as files in one class folder: PNG, or JPEG if they are stored as JPEG."""
     settings = LoaderSettings(batch_size=100)
     suffix = "jpg" if spec.data.store_format == "jpeg" else "png"
     (folder / "all").mkdir(parents=True)

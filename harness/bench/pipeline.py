@@ -1,4 +1,4 @@
-"""Loader and training step alone and together, in turn: which of the two limits training, and how fast it could be."""
+"""Measures the loader, the training step, and both together, to find which of the two limits training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.data.base import Prepared
 from harness.placement import Placement
 from harness.spec import RunSpec
 
-BALANCED = 0.15  # closer to each other than this fraction, neither of the two limits training alone
+BALANCED = 0.15  # if the two speeds differ by less than this fraction, both limit training
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PipelineResult:
 
 
 def measure_pipeline(spec: RunSpec, prepared: Prepared, where: Placement, windows: int) -> PipelineResult:
-    """The three ways in turn; each window of `both` has as many images as one of the step."""
+    """Measure the three alternately. Each window of `both` has as many images as one of the step."""
     step = Step(spec, torch.device(where.device))
     step_window = step.window()
     images = max(spec.recipe.batch_size, round(WINDOW_S * spec.recipe.batch_size / max(sum(step.parts[-1]), 1e-9)))

@@ -1,4 +1,4 @@
-"""The training step alone, on one batch that stays in memory: forward, backward, update, without loader or transform.
+"""Measures the training step on one batch that stays in memory: forward, backward, update, without loading.
 
 Its rate of arithmetic is set beside what this machine's matrix product reaches in the same run.
 """
@@ -22,7 +22,7 @@ from variants.layers import Conv
 from variants.modules.alexnet import build
 from variants.spec import AlexNetSpec
 
-WINDOW_S = 0.7  # a window has as many steps as fit, one at least
+WINDOW_S = 0.7  # a window has as many steps as fit into this time, but at least one
 GEMM_SIDE = 1536
 
 
@@ -89,7 +89,7 @@ class Step:
 
 
 def measure_step(spec: RunSpec, device: torch.device, windows: int) -> StepResult:
-    """The step of a run, and the machine's matrix product in turn with it."""
+    """Measure the training step of a run and, alternately, a matrix product."""
     step, product = Step(spec, device), _product(device)
     way = step.window()
     timings = interleaved({"step": way, "gemm": product}, windows)

@@ -1,4 +1,4 @@
-"""Several ways of doing a thing, timed in turn within one process, so that a busy machine slows all of them alike."""
+"""Times several functions alternately in one process, so that other load on the machine slows all of them equally."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-STEADY = 0.1  # a way is warm once two windows in a row differ by less than this fraction
+STEADY = 0.1  # the warm-up of a function ends once two windows in a row differ by less than this fraction
 MOST_WARMUPS = 10
 
 
@@ -27,7 +27,7 @@ class Timing:
 
 
 def interleaved(ways: Mapping[str, Callable[[], int]], windows: int) -> dict[str, Timing]:
-    """Each way does one window after the other, `windows` times, after a warm-up that ends when all are steady.
+    """Call the functions alternately, one window each, `windows` times, after a warm-up until all are steady.
 
     A way does one window of work and returns the number of its images.
     """

@@ -1,1 +1,1 @@
-"""The command line: names in, sentences out. One module a subject; heavy imports wait inside the commands."""
+"""The command line, one module per group of commands. Slow imports are inside the commands."""

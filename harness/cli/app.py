@@ -1,4 +1,4 @@
-"""Puts the commands together and turns errors into one sentence and an exit code (README, "Exit codes")."""
+"""The command-line application: registers the commands, and turns errors into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
 from harness.signals import handle_ending
 from variants.values import SpecError
 
-INTERNAL = 70  # a bug of ours, after sysexits' EX_SOFTWARE
+INTERNAL = 70  # a bug in the harness, like EX_SOFTWARE of sysexits.h
 
 
 @runtime_checkable
 class UsageMistake(Protocol):
-    """What typer raises for a wrong option; named by shape, since newer typers carry a click of their own."""
+    """What typer raises for a wrong option. A protocol, since newer versions of typer contain their own click."""
 
     exit_code: int
 
@@ -62,26 +62,30 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
         )
     except HarnessError as error:
-        code = _tell(str(error), error.exit_code, debug)
+        code = _print_error(str(error), error.exit_code, debug)
     except SpecError as error:
-        code = _tell(str(error), UsageError.exit_code, debug)
+        code = _print_error(str(error), UsageError.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
-        code = _tell(
+        code = _print_error(
             f"the system refuses {error.filename or 'it'}: {error.strerror or error}", RecordError.exit_code, debug
         )
-    except Exception as error:  # the last stop: a user never meets a traceback unasked
+    except Exception as error:  # no traceback without --debug
         if isinstance(error, UsageMistake):
             error.show()
             sys.exit(error.exit_code)
-        code = _tell(f"{type(error).__name__}: {error} (a bug here; --debug shows where)", INTERNAL, debug)
-    if code == INTERRUPTED:  # newer typers turn Ctrl-C into this code themselves
-        _tell("interrupted; runs that can go on are listed by: python -m harness status", INTERRUPTED, debug)
+        code = _print_error(
+            f"{type(error).__name__}: {error} (a bug in the harness; --debug shows where)", INTERNAL, debug
+        )
+    if code == INTERRUPTED:  # newer versions of typer turn Ctrl-C into this code themselves
+        _print_error(
+            "interrupted; this command lists runs that can resume: python -m harness status", INTERRUPTED, debug
+        )
     sys.exit(code or 0)
 
 
-def _tell(sentence: str, code: int, debug: bool) -> int:
+def _print_error(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"error: {printable(sentence)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`bench step`, `bench loader`, `bench pipeline`: speeds measured in turn with what they are compared to."""
+"""The commands `bench step`, `bench loader` and `bench pipeline`, which measure speeds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from harness.spec import RunSpec
 
 app = typer.Typer(help="Measure the loader, the training step, or both together.", no_args_is_help=True)
-Variant = Annotated[str, typer.Argument(help="A row of `python -m harness list`.")]
-Loader = Annotated[LoaderName, typer.Option("--loader", help="auto is ffcv where it works, else folder.")]
+Variant = Annotated[str, typer.Argument(help="A name from `python -m harness list`.")]
+Loader = Annotated[LoaderName, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")]
 Windows = Annotated[int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -36,7 +36,7 @@ def step(
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
-    """The training step on a batch that stays in memory, beside this machine's matrix product."""
+    """Measure the training step on a batch that stays in memory, and compare it with a matrix product."""
     from harness.bench.step import measure_step
 
     spec, _, where = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
@@ -71,7 +71,7 @@ def loader(
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
-    """The training loader, beside torchvision's on the same images as files."""
+    """Measure the training loader, and compare it with torchvision's loader on the same images."""
     from tempfile import TemporaryDirectory
 
     from harness.bench.loader import measure_loader
@@ -103,7 +103,7 @@ def pipeline(
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Loader alone, step alone and both together: what limits training."""
+    """Measure the loader, the training step and both together, to see what limits training."""
     from harness.bench.pipeline import measure_pipeline
 
     spec, prepared, where = _open(variant, recipe, data, path, set_, device, threads, workers, loader)
@@ -115,8 +115,8 @@ def pipeline(
         return
     for name, timing in vars(found).items():
         print(f"{name}: {_words(timing)}")
-    bound_by = "neither alone" if found.bound_by == "both" else f"the {found.bound_by}"
-    print(f"limited by {bound_by}; without it {found.without_bound:,.0f} images/s could be expected")
+    bound_by = "both equally" if found.bound_by == "both" else f"the {found.bound_by}"
+    print(f"limited by {bound_by}; without this limit {found.without_bound:,.0f} images/s could be expected")
 
 
 def _open(

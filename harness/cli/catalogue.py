@@ -1,4 +1,4 @@
-"""`list`, `show` and `diff`: the catalogue on the command line; without torch or pydantic, to answer at once."""
+"""The commands `list`, `show` and `diff` for the catalogue. They load neither torch nor pydantic, so they are fast."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def list_(
 
 def show(
     variant: Annotated[str, typer.Argument(help="A name from `list`.")],
-    geometry: Annotated[Geometry | None, typer.Option(help="Size of the net; its first one by default.")] = None,
+    geometry: Annotated[Geometry | None, typer.Option(help="Size of the net; default: the first it has.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
@@ -48,7 +48,7 @@ def show(
     for label, text in _about(row, size):
         typer.echo(f"{label:10} {text}")
     for reading in row.readings:
-        typer.echo(f"{'reading':10} {reading}")
+        typer.echo(f"{'assumption':10} {reading}")
     typer.echo()
     _print_table(_layer_table(spec))
     _print_citations(f"{row.source} {row.expects}")
@@ -58,8 +58,10 @@ def show(
 
 def diff(
     a: Annotated[str, typer.Argument(help="A name from `list`.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
-    geometry: Annotated[Geometry | None, typer.Option(help="Size of both nets; each one's first by default.")] = None,
+    b: Annotated[str, typer.Argument(help="Another name from `list`.")],
+    geometry: Annotated[
+        Geometry | None, typer.Option(help="Size of both nets; default: the first that each has.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every difference of two variants: network, recipe, evaluation protocol."""
@@ -136,11 +138,13 @@ def _list_variants(pattern: str | None, as_json: bool) -> None:
         published = short(differences(row), errors(row))
         table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", published, row.meaning)
     _print_table(table)
-    typer.echo("published: error in %, or +- points of top-1 / top-5 against a base; `show NAME` says whose and how")
+    typer.echo(
+        "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` prints the source"
+    )
 
 
 def _list_fields(row: Variant) -> dict[str, Any]:
-    """published_difference and published_error: the first of each that the row names, or null."""
+    """published_difference and published_error: the first of each in the row, or null."""
     from harness.published.comparisons import differences, errors
 
     difference, error = next(iter(differences(row)), None), next(iter(errors(row)), None)
@@ -246,7 +250,7 @@ def _list_recipes(pattern: str | None, as_json: bool) -> None:
 
 
 def _print_citations(text: str) -> None:
-    """What the short names in `text` stand for."""
+    """Print the full names of the sources cited in `text`."""
     import re
 
     from variants.catalog.row import CITATIONS

@@ -1,4 +1,4 @@
-"""`harness data list`, `prepare` and `sort`: which data sets there are, and writing one into the cache."""
+"""The commands `data list`, `data prepare` and `data sort`: list data sets, prepare one, sort validation images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Format = Annotated[
     StoreFormat, typer.Option("--format", help="raw is fastest and exact; jpeg is 5-10 times smaller and needs FFCV.")
 ]
 JpegQuality = Annotated[int | None, typer.Option(min=1, max=95, help="With --format jpeg; 90 if left out.")]
-LimitTrain = Annotated[int | None, typer.Option(min=1, help="Take only so many training images, balanced by class.")]
+LimitTrain = Annotated[
+    int | None, typer.Option(min=1, help="Use only this number of training images, balanced by class.")
+]
 LimitVal = Annotated[int | None, typer.Option(min=1, help="The same for validation; give both.")]
 
 
@@ -44,7 +46,7 @@ def list_() -> None:
     for heading in ("name", "classes", "boxes", "needs", "what it is"):
         table.add_column(heading, no_wrap=heading == "name")
     for source in sources().values():
-        classes = "its own" if source.classes is None else str(source.classes)
+        classes = "any" if source.classes is None else str(source.classes)
         needs = "--path" if source.needs_path else ""
         table.add_row(source.name, classes, "yes" if source.boxes else "", needs, source.description)
     Console(highlight=False).print(table)
@@ -53,19 +55,24 @@ def list_() -> None:
 @app.command("prepare")
 def prepare(
     name: Annotated[str, typer.Argument(help="A row of `python -m harness data list`.")],
-    path: Annotated[Path | None, typer.Option(help="Where the source is, if it is not fetched on its own.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="Where the source is, if it is not downloaded automatically.")
+    ] = None,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Side of the stored image: 36 mini, 256 full size.")] = 36,
     format_: Format = "raw",
     jpeg_quality: JpegQuality = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Writer processes; one for each core if left out.")] = None,
     loader: Annotated[LoaderName, typer.Option(help="auto: FFCV where it works.")] = "auto",
     skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="Leave unreadable images out; later commands remember it.")
+        bool, typer.Option("--skip-bad-images", help="Leave unreadable images out, now and in later commands.")
     ] = False,
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
 ) -> None:
-    """Check a data set and write it into the cache (HARNESS_CACHE), once. The last line is the digest of its images."""
+    """Check a data set and write it into the cache (HARNESS_CACHE), once.
+
+    The last line has the digest of its images.
+    """
     limit = both_limits(limit_train, limit_val)
     from harness.data.prepare.job import prepare as prepare_
     from harness.data.prepare.manifest import StoreSettings
@@ -110,7 +117,7 @@ def counts(manifest: Manifest) -> str:
 
 
 def notes(manifest: Manifest) -> list[str]:
-    """What a user should know of a prepared data set, one line each; usually nothing."""
+    """Notes about a prepared data set that a user should know, one per line; usually none."""
     found, name = [], manifest.spec.name
     if manifest.source.path and manifest.source.contents:
         found.append(f"{name}: these images are {manifest.source.contents}")

@@ -1,4 +1,4 @@
-"""Data for a command: prepared with bars, and a plain sentence for each thing a user should know about it."""
+"""Prepares the data set of a command, with progress bars and notes about the data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.resolve import RunRequest, prepare_for
 
 
 def load(request: RunRequest, loader: LoaderName) -> Prepared:
-    """The data set `request` asks for, ready for the loader that this machine can use."""
+    """The data set that `request` asks for, prepared for the loader that this machine can use."""
     choice = choose_loader(loader)
     if loader == "auto" and choice.name != "ffcv":
         console.print(f"the folder loader is used instead of FFCV: {choice.reason}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`doctor` and `verify`: what this machine has, and whether records are still what was sealed."""
+"""The commands `doctor` (checks this machine) and `verify` (checks records against their checksums)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def doctor(json: Json = False, results: Results = Path("results")) -> None:
-    """What this machine has, each thing with ok or the command that fixes it; exit code 1 if one needed is missing."""
+    """Check this machine. Each line says ok, or gives the command that fixes it.
+
+    Exit code 1 if something needed is missing.
+    """
     from harness.machine.doctor import examine, lines
 
     findings = examine(results)
@@ -26,7 +29,7 @@ def doctor(json: Json = False, results: Results = Path("results")) -> None:
     if missing:
         from harness.errors import HarnessError
 
-        raise HarnessError(f"needed and missing: {', '.join(missing)}; fix it as said above")
+        raise HarnessError(f"missing: {', '.join(missing)}; the lines above say how to fix it")
 
 
 def verify(
@@ -34,7 +37,10 @@ def verify(
     results: Results = Path("results"),
     json: Json = False,
 ) -> None:
-    """Recompute checksums and read every field of records; exit code 1 if any is not what was sealed."""
+    """Recompute checksums and read every field of records.
+
+    Exit code 1 if any record has changed since it was sealed.
+    """
     from harness.records.store import Store
     from harness.records.verify import verify as problems_of
 
@@ -54,8 +60,8 @@ def verify(
     else:
         for folder, problems in wrong.items():
             print("\n".join(f"{folder}: {problem}" for problem in problems))
-        print(f"{len(found) - len(wrong)} of {len(found)} records are as they were sealed")
+        print(f"{len(found) - len(wrong)} of {len(found)} records are unchanged since they were sealed")
     if wrong:
         from harness.errors import HarnessError
 
-        raise HarnessError(f"{len(wrong)} of {len(found)} records are not what was sealed")
+        raise HarnessError(f"{len(wrong)} of {len(found)} records failed the check")

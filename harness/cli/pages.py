@@ -1,4 +1,4 @@
-"""`pages`: writes what is generated in the repository itself: reports/published/ and the table in README.md."""
+"""The command `pages`: writes the generated pages of the repository, reports/published/ and README's results table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def pages(
     ] = False,
     root: Annotated[Path, typer.Option(help="A checkout of the project.")] = Path(),
 ) -> None:
-    """Regenerate reports/published/*.md and README's results table from catalogue, ledger and reference records."""
+    """Write reports/published/*.md and README's results table from the catalogue, published numbers and reference
+    records.
+    """
     wanted = generated(root)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:
@@ -28,7 +30,7 @@ def pages(
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """Every generated page by its path, as it ought to be."""
+    """The text of every generated page by its path."""
     from harness.published import pages as published
 
     folder = root / "reports" / "published"

@@ -1,4 +1,4 @@
-"""Live lines for a terminal, and a plain line now and then where there is none (a log, a pipe)."""
+"""Progress display: moving bars in a terminal, plain lines at intervals in a log or pipe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.events import Evaluated, Event, StepsDone, TrainingStarted
 PLAIN_EVERY_S = 15.0
 
 
-console = Console(stderr=True, highlight=False)  # sys.stderr, whatever it is at the time of printing
+console = Console(stderr=True, highlight=False)  # looks up sys.stderr each time it prints
 
 
 @contextmanager
 def counting() -> Iterator[data.Progress]:
-    """Bars for downloads, conversion and the like."""
+    """Progress bars for downloads, conversion and similar work."""
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -44,7 +44,7 @@ def _bars() -> Progress:
 
 
 class RunLine:
-    """What one run is doing, from its events, as text: loss, top-1 error, images/s; `steps` of `total` for the bar."""
+    """The status of one run from its events: loss, top-1 error, images/s; `steps` and `total` are for the bar."""
 
     def __init__(self) -> None:
         self.total: int | None = None
@@ -66,7 +66,7 @@ class RunLine:
 
 
 class Board:
-    """One bar a run. In a terminal bars move; elsewhere a plain line is printed every 15 s and at each validation."""
+    """One bar per run in a terminal; elsewhere one plain line every 15 s and at each validation."""
 
     def __init__(self, bars: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self.bars = bars
@@ -87,7 +87,7 @@ class Board:
             console.print(f"{run}: step {line.steps} of {line.total}, {line.status}", soft_wrap=True)
 
     def end(self, run: str, sentence: str) -> None:
-        """Take the bar away and leave one line."""
+        """Remove the bar and print one line instead."""
         if run in self.tasks:
             self.bars.remove_task(self.tasks.pop(run))
         console.print(f"{run}: {sentence}", soft_wrap=True)
@@ -95,6 +95,6 @@ class Board:
 
 @contextmanager
 def board() -> Iterator[Board]:
-    """A Board on the terminal for as long as the block lasts."""
+    """A Board that is shown while the block runs."""
     with _bars() as bars:
         yield Board(bars)

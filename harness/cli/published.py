@@ -1,4 +1,4 @@
-"""The commands `targets` and `article`: what is published about a row, and what an article claims of the network."""
+"""The commands `targets` and `article`: published numbers of a variant, and an article's claims about AlexNet."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VERDICTS = ("true", "false", "partly", "unclear")
 
 
 def targets(
-    variant: Annotated[str | None, typer.Argument(help="A row of the catalogue; all where it is left out.")] = None,
+    variant: Annotated[str | None, typer.Argument(help="A name from `list`; default: all.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list; errors are fractions in `value`.")] = False,
 ) -> None:
-    """What is published for a row: value, data set, protocol, source. No table mixes two protocols."""
+    """Print published numbers: value, data set, protocol, source. Each table has one protocol."""
     from harness.published.targets import targets as published
 
     if variant is not None:
@@ -33,9 +33,11 @@ def targets(
 
 def article(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
-    verdict: Annotated[str | None, typer.Option(help="Only claims that are true, false, partly or unclear.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="Print only claims with this verdict: true, false, partly or unclear.")
+    ] = None,
 ) -> None:
-    """An article's 67 claims about AlexNet: verdict, evidence, and the variant that tests each."""
+    """Print an article's 67 claims about AlexNet: verdict, evidence, and the variant that tests each."""
     from harness.errors import unknown
     from harness.published.claims import article as claims
 

@@ -1,4 +1,4 @@
-"""The commands `report` and `verify-report`: from sealed records to reports/<study>/, and back."""
+"""The commands `report` (writes reports/<study>/ from sealed records) and `verify-report` (checks a report)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="As in: python -m harness reproduce --help")] = "reproduce",
+    study: Annotated[str, typer.Argument(help="Study, as in: python -m harness reproduce --help")] = "reproduce",
     results: RESULTS = Path("results"),
-    out: Annotated[Path, typer.Option(help="The report goes into a folder of the study's name under this one.")] = Path(
-        "reports"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The report is written to a folder with the study's name in this one.")
+    ] = Path("reports"),
     reference: Annotated[
         bool, typer.Option("--reference", help="Report on the records that came with the clone instead of yours.")
     ] = False,
 ) -> None:
-    """Build report.md, report.pdf and figures from sealed records; nothing is trained."""
+    """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
 
     store = Store(results)
@@ -42,7 +42,10 @@ def verify_report(
     folder: Annotated[Path, typer.Argument(metavar="PATH", help="A report's folder, such as reports/reproduce.")],
     results: RESULTS = Path("results"),
 ) -> None:
-    """Check a report's files and records against its manifest, and make every number anew. Exit code 1 on a problem."""
+    """Check a report's files and records against its manifest, and compute every number again.
+
+    Exit code 1 on a problem.
+    """
     from harness.records.store import Store
     from harness.report.check import check_report, read_manifest
 
@@ -52,7 +55,10 @@ def verify_report(
     if problems:
         raise typer.Exit(1)
     manifest = read_manifest(folder)
-    typer.echo(f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; made anew, all bytes are the same")
+    typer.echo(
+        f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written again has the same "
+        "bytes"
+    )
 
 
 def of_study(name: str, records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -79,7 +85,7 @@ def write(
     out: Path,
     refused: Sequence[Refused] = (),
 ) -> None:
-    """Writes reports/<study>/ and says where it is and what was found. Also the end of `reproduce`."""
+    """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
     from harness.report.build import build
     from harness.report.render import write_report
     from variants.plugins import register

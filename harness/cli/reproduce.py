@@ -1,4 +1,4 @@
-"""What `reproduce` does: plan the missing runs, run them side by side within the budget, write the report, say it."""
+"""The work of the command `reproduce`: plans the missing runs, runs them in parallel, and writes the report."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def run_study(
     checkpoint_s: float,
     fresh: bool,
 ) -> None:
-    """Run what is missing of `study` and write its report. request: what all of its runs share.
+    """Run what is missing of `study` and write its report. request: the options common to all of its runs.
 
-    where, environments: as study_placement gives them.
+    where, environments: as returned by study_placement.
     Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed.
     """
     requests = study_requests(request, study.variants, range(study.seeds))
@@ -83,9 +83,9 @@ def study_placement(
 ) -> tuple[Placement, Sequence[Environment]]:
     """How each run of a study computes, and the environment of each worker: one for each run at a time.
 
-    On GPUs every worker sees one of them ("cuda" and "auto": of all visible ones, "cuda:1": that one), so that this
-    process and the other workers hold no memory there. jobs: runs at a time on each GPU, or on the CPU; None is one on
-    a GPU, and on the CPU what cores and memory allow. gpus: their UUIDs, for tests.
+    Each worker sees one GPU only ("cuda" and "auto": all visible GPUs are used; "cuda:1": that one), so that this
+    process and the other workers use no memory on it. jobs: runs at a time on each GPU, or on the CPU; None: one per
+    GPU, and on the CPU as many as cores and memory allow. gpus: UUIDs of the GPUs, for tests.
     run_mib: memory of the largest run (harness.memory).
     """
     gpus = visible_gpus() if gpus is None else gpus
@@ -95,7 +95,7 @@ def study_placement(
         if not chosen:
             raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
         environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
-        workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run feeds the GPU
+        workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run launches GPU kernels
         where = Placement(device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1)
         return where, environments
     where = placement(device, None, 1, loader)
@@ -106,7 +106,7 @@ def study_placement(
 def _run(
     todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Environment], limit_s: float
 ) -> dict[int, str]:
-    """Run what the time limit admits; returns a sentence for each run that failed, by its place in `todo`."""
+    """Run what fits into the time limit. Returns one sentence for each run that failed, by its place in `todo`."""
     budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
     failures: dict[int, str] = {}
     ended = 0
@@ -119,7 +119,7 @@ def _run(
                 failures[news.task] = sentence
     if ended < len(todo):
         left = count(len(todo) - ended, "run")
-        console.print(f"{left} did not fit into {limit_s / 60:g} minutes; --minutes gives more")
+        console.print(f"{left} did not fit into {limit_s / 60:g} minutes; use --minutes to allow more")
     return failures
 
 

@@ -1,4 +1,4 @@
-"""`run`, `reproduce` and `eval`: from names to sealed records, with a live line while they are made."""
+"""The commands `run`, `reproduce` and `eval`, with their options."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from harness.placement import LoaderName as LoaderChoice
 if TYPE_CHECKING:
     from harness.records.store import RunRecord
 
-Variant = Annotated[str, typer.Option(help="A row of `python -m harness list`.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="A row of `python -m harness list --recipes`.")]
-Data = Annotated[str, typer.Option(help="A row of `python -m harness data list`.")]
+Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
+Data = Annotated[str, typer.Option(help="A name from `python -m harness data list`.")]
 DataPath = Annotated[Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
-LoaderName = Annotated[LoaderChoice, typer.Option("--loader", help="auto is ffcv where it works, else folder.")]
+LoaderName = Annotated[LoaderChoice, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")]
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")]
-Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads of a run.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of ending with an error.")
+]
+Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads per run.")]
 Set = Annotated[
     list[str],
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
 ]
 Minutes = Annotated[
-    float, typer.Option("--checkpoint-minutes", min=0, help="Time between checkpoints, from which a run goes on.")
+    float,
+    typer.Option("--checkpoint-minutes", min=0, help="Minutes between checkpoints, from which a stopped run resumes."),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew where an earlier run left a checkpoint.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads of a run; default: every core.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start from the beginning, even if there is a checkpoint.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads per run; default: all cores.")]
 
 
 def run(
@@ -41,7 +44,7 @@ def run(
     recipe: RecipeName = "mini",
     data: Data = "fashion_mnist",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Weights, order, crops, noise and dropout follow from it.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of initial weights, image order, crops, noise and dropout.")
     ] = 0,
     set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
@@ -54,12 +57,14 @@ def run(
     jpeg_quality: JpegQuality = None,
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
-    save_weights: Annotated[Path | None, typer.Option(help="Write the trained weights to this .safetensors.")] = None,
+    save_weights: Annotated[
+        Path | None, typer.Option(help="Write the trained weights to this .safetensors file.")
+    ] = None,
     checkpoint_minutes: Minutes = 10,
     fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant; seals a record and says where it is. Stopped, the same command goes on."""
+    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it."""
     from harness.cli.loading import load
     from harness.cli.progress import board
     from harness.records.store import Store
@@ -73,7 +78,9 @@ def run(
     if save_weights is not None:
         weights_place(save_weights)
         if save_weights.suffix != ".safetensors":
-            raise UsageError(f"the weights are written as safetensors; end {save_weights} in .safetensors")
+            raise UsageError(
+                f"weights are written as safetensors; use a name that ends in .safetensors, not {save_weights}"
+            )
     store = Store(results)
     store.make()
     prepared = load(request, loader)
@@ -98,21 +105,23 @@ def run(
 
 def reproduce(
     study: Annotated[
-        str, typer.Option(help="Which list of runs: reproduce, catalogue, article (small, any machine) or imagenet.")
+        str, typer.Option(help="The study to run: reproduce, catalogue, article (small, for any machine) or imagenet.")
     ] = "reproduce",
     minutes: Annotated[
-        float, typer.Option(min=0, help="Start no further run that would end later; every variant runs once.")
+        float, typer.Option(min=0, help="Time limit: start no run that would end later. Every variant still runs once.")
     ] = 14,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
-    variants: Annotated[str | None, typer.Option(help="Comma-separated rows instead of the study's.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Another recipe than the study's.")] = None,
-    data: Annotated[str | None, typer.Option(help="Another data set than the study's.")] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="Comma-separated names of variants instead of the study's.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe instead of the study's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set instead of the study's.")] = None,
     set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; default: one for each core or GPU. On GPUs: for each.")
+        int | None, typer.Option(min=1, help="Runs at a time, on each GPU or on the CPU; default: one per GPU or core.")
     ] = None,
     skip_bad_images: SkipBad = False,
     format_: Format = "raw",
@@ -122,9 +131,9 @@ def reproduce(
     checkpoint_minutes: Minutes = 10,
     fresh: Fresh = False,
     results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
 ) -> None:
-    """Run a study's missing runs and write its report. For more evidence: --minutes 120 --seeds 10."""
+    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120 --seeds 10."""
 
     from harness.cli.reproduce import run_study, study_placement
     from harness.memory import largest_run_mib
@@ -145,7 +154,7 @@ def reproduce(
 def evaluate(
     variant: Variant,
     weights: Annotated[Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")],
-    recipe: Annotated[str, typer.Option(help="Gives geometry, pixels and protocols.")] = "mini",
+    recipe: Annotated[str, typer.Option(help="Recipe that gives geometry, normalisation and protocols.")] = "mini",
     data: Data = "fashion_mnist",
     set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
     device: Device = "auto",
@@ -159,7 +168,7 @@ def evaluate(
     limit_val: LimitVal = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Evaluate trained weights: centre, mirrored and ten-view error in one pass."""
+    """Evaluate trained weights from a file under the recipe's protocols, in one pass."""
     from harness.cli.loading import load
     from harness.cli.progress import counting
     from harness.resolve import RunRequest, check_request, run_spec
@@ -196,13 +205,13 @@ def found(record: RunRecord) -> str:
 
 
 def chance_warning(variant: str, top1_error: float, images: int, classes: int) -> str | None:
-    """A sentence for a network that has learnt nothing, else None."""
+    """A sentence for a network that is no better than guessing, else None."""
     from harness.report.stats import no_better_than_guessing
 
     if not no_better_than_guessing(top1_error, images, classes):
         return None
     guessing = f"{100 * (1 - 1 / classes):.2f} % top-1 error on {classes} classes"
     return (
-        f"{variant} is no better than guessing, which has {guessing}; "
-        "train it for longer or with another learning rate before you compare it"
+        f"{variant} is no better than guessing, which has {guessing}. "
+        "Train it for longer or with another learning rate before you compare it"
     )

@@ -1,4 +1,4 @@
-"""`status`: which runs are going on, which stopped and can go on, how far they are and how long they still take."""
+"""The command `status`: lists running and stopped runs with their progress and remaining time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WATCH_S = 2.0
 
 def status(
     results: Annotated[Path, typer.Option(help="Where records are sealed.")] = Path("results"),
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the list every 2 s, until Ctrl-C.")] = False,
 ) -> None:
-    """List the runs that are going on, and those that stopped: they go on by the command that started them."""
+    """List running and stopped runs. A stopped run resumes if you repeat the command that started it."""
     from rich.console import Console
     from rich.live import Live
 
@@ -40,7 +40,7 @@ def _table(results: Path) -> Table | str:
 
     runs = unfinished(results)
     if not runs:
-        return f"no run is going on under {results}, and none has a checkpoint to go on from"
+        return f"no run is going on under {results}, and no stopped run has a checkpoint"
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "step", "of", "checkpoint", "time left", "last event"):
         right = heading in ("step", "of", "checkpoint", "time left")

@@ -1,4 +1,4 @@
-"""Output that can't end a run: a closed pipe, a full disk or a narrow encoding behind a stream is passed over."""
+"""Output streams that never raise: a closed pipe, a full disk or a limited encoding does not end a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 
 class Forgiving:
-    """A text stream that drops what its target refuses to take. Everything else is the target's own."""
+    """A text stream that drops text which its target can't write. All other attributes are the target's."""
 
     def __init__(self, target: TextIO) -> None:
         self._target = target
@@ -29,7 +29,7 @@ class Forgiving:
 
 
 def forgive_streams() -> None:
-    """Wrap stderr, where progress is shown; have both streams print `?` for what their encoding lacks."""
+    """Wrap stderr, which shows progress. Both streams print `?` for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -38,5 +38,5 @@ def forgive_streams() -> None:
 
 
 def printable(sentence: str) -> str:
-    """The sentence with control characters shown, such as a line break or an escape in a file's name."""
+    """The sentence with control characters escaped, such as a line break in the name of a file."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in sentence)

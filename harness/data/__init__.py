@@ -1,10 +1,10 @@
-"""Data: from image files to batches on the device.
+"""Data sets and loaders: from image files to batches on the device.
 
-A batch's way, with the module of each step:
+The steps and their modules:
 
     sources/         train and val images with labels, from files, archives or memory
        | once
-    prepare/scan     decode every image, name broken ones, sum up the statistics
+    prepare/scan     decode every image, find broken ones, compute the statistics
     prepare/export   resize.py: short side to store_size, centre crop
        |             -> HARNESS_CACHE/data/NAME-KEY/: manifest.json, statistics.npz, *.beton or *.jsonl
        | each epoch
@@ -13,5 +13,5 @@ A batch's way, with the module of each step:
        | each step
     augment/transforms   on the device: mean, colour noise, rotation -> float32 (N, 3, S, S)
 
-FFCV is used for its .beton files and its reader thread alone; order and crops are ours, the same in every loader.
+Of FFCV only the .beton files and the reader thread are used; order and crops are ours, the same in every loader.
 """

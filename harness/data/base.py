@@ -1,4 +1,4 @@
-"""What every loader promises: the same order, the same crops, owned tensors. Training is the same with each of them."""
+"""The interface of loaders. All loaders give the same images, order and crops, so training is the same with each."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from variants.values import value
 class CropRule:
     """Which crop of the stored image a loader delivers.
 
-    size: side of the crop in pixels, None for the whole image. position: where it is. mirror: flip left-right half
-    the time. images_per_draw: this many consecutive images of the epoch's order share one draw.
+    size: side of the crop in pixels, None for the whole image. position: of the crop. mirror: flip left-right with
+    probability 1/2. images_per_draw: this many consecutive images of the epoch's order have the same draw.
     """
 
     size: int | None = None
@@ -46,7 +46,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, owned by whoever holds it (never a view of a loader's ring).
+    """One batch. Its tensors are not views of a loader's buffer, so they stay valid.
 
     images: uint8, (N, 3, S, S), RGB 0-255. labels, indices: int64, (N,); an index is the image's place in its split.
     boxes: float32, (N, 4), x, y, width, height as fractions of the stored image; None without boxes.
@@ -77,14 +77,14 @@ class LoaderSettings:
 
 @value
 class LoaderChoice:
-    """Which loader runs and why, for records and report: `reason` is a plain sentence, e.g. why FFCV could not."""
+    """Which loader runs and why, for records and report: `reason` is a sentence, such as why FFCV can't be used."""
 
     name: Literal["ffcv", "folder", "synthetic"]
     reason: str
 
 
 class Loader(Protocol):
-    """Batches of one split. `epoch(n)` gives every image exactly once, the last partial batch too.
+    """Batches of one split. `epoch(n)` gives every image exactly once, including the last partial batch.
 
     Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index.
     Leaving the `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30 s
@@ -101,12 +101,12 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to load: where its files are, what is in it, and the statistics the paper's recipe needs.
+    """A prepared data set: its folder, its contents, and the statistics that the paper's recipe needs.
 
-    folder: where its files are; None where images are made in memory.
+    folder: of its files; None if images are made in memory.
     mean: float32, (3, S, S), the training set's mean image (0-255). std: float32 (3,), per channel.
     eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the training pixels' RGB covariance; vectors are columns.
-    manifest: what manifest.json says: which images, source, counts per class, settings, versions.
+    manifest: the contents of manifest.json: images, source, counts per class, settings, versions.
     """
 
     folder: Path | None

@@ -1,4 +1,7 @@
-"""How long work reports how far it is. Apart from base.py, since writer processes and `--help` should load no torch."""
+"""The interface for progress reports.
+
+It is not in base.py, since writer processes and `--help` should not load torch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as work goes on: `what` is a short label, `done` of `total` items (None where unknown)."""
+    """Called during work: `what` is a short label; `done` of `total` items are finished (None: unknown)."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 

@@ -1,1 +1,1 @@
-"""The machine that a run happens on: processor, GPUs, versions, the commit, and what is missing for a run."""
+"""The machine of a run: processor, GPUs, software versions and commit, and the checks of `doctor`."""

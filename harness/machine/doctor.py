@@ -1,4 +1,4 @@
-"""What this machine has for the job, each thing with ok or the one command that fixes it. Changes nothing."""
+"""The checks of `doctor`: what this machine has and lacks, and the command that fixes each problem. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder
 
-DISK_NEEDED_MIB = 2048  # the default data set as .beton files, its source, and a study's records, with room
+DISK_NEEDED_MIB = 2048  # the default data set's source and .beton files, a study's records, and a reserve
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "pydantic", "psutil")
 PREPARE = "python -m harness data prepare fashion_mnist"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing examined. "absent": not here and not needed. "missing": needed; `fix` is the command that helps."""
+    """One check. state "absent": not here, not needed. "missing": not here, but needed; `fix` is a command that
+    helps.
+    """
 
     name: str
     state: Literal["ok", "absent", "missing"]
@@ -32,7 +34,7 @@ class Finding:
 
 
 def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
-    """Every finding, in the order of a set-up. nvml: a double of the module, for tests."""
+    """All findings, in the order of a set-up. nvml: a replacement of the module, for tests."""
     checks: tuple[Callable[[], Finding], ...] = (
         python,
         processor,
@@ -50,7 +52,7 @@ def examine(results: Path, *, nvml: Any = None) -> list[Finding]:
 
 
 def python() -> Finding:
-    """The interpreter that runs this; pip installs the harness into none that is too old."""
+    """The Python version; always ok, since pip does not install the harness for an older Python."""
     return Finding("Python", "ok", platform.python_version())
 
 
@@ -62,7 +64,7 @@ def processor() -> Finding:
 
 
 def libraries() -> Finding:
-    """The Python packages without which nothing runs."""
+    """The required Python packages."""
     gone = [name for name in LIBRARIES if version(name) is None]
     if gone:
         return Finding("libraries", "missing", f"not installed: {', '.join(gone)}", "pip install -e .")
@@ -70,12 +72,12 @@ def libraries() -> Finding:
 
 
 def torch() -> Finding:
-    """Installed is not enough: it must load."""
+    """Whether torch can be imported."""
     try:
         found = importlib.import_module("torch")
     except (ImportError, OSError) as error:
         said = str(error).splitlines()[0]
-        return Finding("torch", "missing", f"does not load: {said}", "pip install --force-reinstall torch")
+        return Finding("torch", "missing", f"can't be imported: {said}", "pip install --force-reinstall torch")
     return Finding("torch", "ok", f"{found.__version__}, {found.get_num_threads()} threads")
 
 
@@ -84,13 +86,13 @@ def cuda() -> Finding:
     try:
         found = importlib.import_module("torch").cuda
     except (ImportError, OSError):
-        return Finding("CUDA", "absent", "unknown, since torch does not load")
+        return Finding("CUDA", "absent", "unknown, since torch can't be imported")
     with warnings.catch_warnings(record=True) as warned:  # torch warns of an old driver
         warnings.simplefilter("always")
         there = found.is_available()
     if not there:
         why = f" ({str(warned[0].message).splitlines()[0]})" if warned else ""
-        return Finding("CUDA", "absent", f"absent{why}, fine: runs on CPU")
+        return Finding("CUDA", "absent", f"not available{why}; not needed: runs use the CPU")
     names = ", ".join(found.get_device_name(index) for index in range(found.device_count()))
     return Finding("CUDA", "ok", names)
 
@@ -100,7 +102,7 @@ def gpu_probe(nvml: Any = None) -> Finding:
     missing: dict[str, str] = {}
     found, _ = gpus(missing, nvml)
     if not found:
-        return Finding("NVML", "absent", f"absent ({missing['gpus']}), fine: GPU fields stay null")
+        return Finding("NVML", "absent", f"not available ({missing['gpus']}); not needed: GPU fields stay null")
     names = ", ".join(str(gpu.name) for gpu in found)
     unread = sorted({field for gpu in found for field in gpu.missing})
     return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
@@ -112,11 +114,11 @@ def loader() -> Finding:
     if works:
         return Finding("FFCV", "ok", said)
     plain = said.partition("; fix it with")[0]
-    return Finding("FFCV", "absent", f"{plain}; fine: the torchvision folder loader is used instead", ffcv.FIX)
+    return Finding("FFCV", "absent", f"{plain}; not needed: the torchvision folder loader is used instead", ffcv.FIX)
 
 
 def data() -> Finding:
-    """The default data set: prepared, or fetched when first needed."""
+    """Whether the default data set is prepared; if not, the first run downloads it."""
     from harness.data.prepare.manifest import load_manifest
 
     homes = sorted((cache_folder() / "data").glob("fashion_mnist-*"))
@@ -124,33 +126,33 @@ def data() -> Finding:
     if ready:
         return Finding("data", "ok", f"fashion_mnist is prepared ({', '.join(ready)})")
     return Finding(
-        "data", "absent", "fashion_mnist is not prepared; fine: the first run fetches and prepares it", PREPARE
+        "data", "absent", "fashion_mnist is not prepared; not needed: the first run downloads and prepares it", PREPARE
     )
 
 
 def writable(name: str, folder: Path, fix: str) -> Finding:
-    """Tries to write where the folder is, or where it would be made."""
+    """Try to write to the folder, or to the one in which it would be created."""
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")
     except OSError as error:
-        return Finding(name, "missing", f"{folder} can't be written: {error.strerror}", fix)
-    return Finding(name, "ok", f"{folder} can be written")
+        return Finding(name, "missing", f"{folder} is not writable: {error.strerror}", fix)
+    return Finding(name, "ok", f"{folder} is writable")
 
 
 def disk(folder: Path) -> Finding:
-    """Room for the data and the records."""
+    """Whether there is enough disk space for the data and the records."""
     free = disk_free_mib(folder) or 0
-    detail = f"{free / 1024:.1f} GiB free where {folder} is"
+    detail = f"{free / 1024:.1f} GiB free on the disk of {folder}"
     if free < DISK_NEEDED_MIB:
-        need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data"
+        need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data set"
         return Finding("disk", "missing", f"{detail}; {need}", "free some space, or export HARNESS_CACHE=FOLDER")
     return Finding("disk", "ok", detail)
 
 
 def lines(findings: list[Finding]) -> Iterator[str]:
-    """The findings as text, one a line, the command that fixes it under what is missing."""
+    """The findings as text, one per line. The command that fixes a problem is on the next line."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         yield f"{finding.state:<8}{finding.name:<{width}}  {finding.detail}"

@@ -1,7 +1,7 @@
-"""Where a run happened: versions, processor, GPUs, threads, commit: what changes speed or last bits, nothing private.
+"""Collects the environment of a run: everything that changes speed or last bits, and nothing private.
 
-No host name, user name or path is recorded. `machine_id` is a random number kept in the cache folder, so that two
-machines made from one image differ, and one machine stays itself.
+Versions, processor, GPUs, threads and commit are recorded; host name, user name and paths are not. `machine_id` is a
+random number in the cache folder, so that two machines made from the same image have different ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
 from harness.errors import RecordError
 from harness.machine.environment import Environment, TorchSettings, UsedGpu
 from harness.machine.git_state import source
@@ -24,6 +23,7 @@ from harness.machine.hardware import cpu, disk_free_mib, gpus, usable_cores
 from harness.placement import Placement
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
+from harness.version import __version__
 
 __all__ = ["bench_key", "describe", "machine_id", "usable_cores"]
 CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
@@ -34,7 +34,7 @@ VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISI
 
 
 def machine_id(cache: Path) -> str:
-    """32 hex digits, drawn at the first call on a machine. Raises RecordError where it can't be kept."""
+    """32 random hex digits, drawn at the first call on a machine. Raises RecordError if they can't be saved."""
     path = cache / "machine-id"
     try:
         if not path.exists():
@@ -45,12 +45,12 @@ def machine_id(cache: Path) -> str:
             f"can't write {path}: {error.strerror}; set HARNESS_CACHE to a folder you may write to"
         ) from error
     if not re.fullmatch(r"[0-9a-f]{32}", known):
-        raise RecordError(f"{path} does not hold 32 hex digits; delete it, and a new one is drawn")
+        raise RecordError(f"{path} does not hold 32 hex digits; delete it, then the next run draws a new one")
     return known
 
 
 def _draw_id(path: Path) -> None:
-    """Whole or not there, and the first of two processes wins."""
+    """Write the file atomically; if two processes write at once, the first one's content stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = path.with_name(f"machine-id.{os.getpid()}")
     drawn.write_text(secrets.token_hex(16) + "\n", encoding="ascii")
@@ -60,12 +60,12 @@ def _draw_id(path: Path) -> None:
 
 
 def describe(results_root: Path, placement: Placement, *, cache: Path | None = None, nvml: Any = None) -> Environment:
-    """The present environment, for env.json. Call it where CUDA is running already, if the run uses it."""
+    """The present environment, for env.json. If the run uses CUDA, call it after CUDA has been initialised."""
     missing: dict[str, str] = {}
     visible, driver = gpus(missing, nvml, seconds=CPU_RUN_WAITS_S if placement.device.startswith("cpu") else None)
     disk = disk_free_mib(results_root)
     if disk is None:
-        missing["disk_free_mib"] = "the results folder is on no file system that could be read"
+        missing["disk_free_mib"] = "the free space of the results folder could not be read"
     return Environment(
         machine_id=machine_id(cache or cache_folder()),
         harness=__version__,
@@ -105,14 +105,16 @@ def _os() -> str:
 
 
 def torch_settings(missing: dict[str, str]) -> TorchSettings | None:
-    """Threads and switches that change speed or bits; None where torch isn't loaded, since loading takes seconds."""
+    """torch's threads and settings that change speed or bits; None if torch isn't loaded, since loading takes
+    seconds.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
-        missing["torch"] = "torch was not in use"
+        missing["torch"] = "torch was not loaded"
         return None
     cuda = torch.cuda.is_available()
     if torch.version.cuda is None:
-        missing["torch.cuda"] = "torch was built for the CPU only"
+        missing["torch.cuda"] = "this build of torch is for the CPU only"
     if not cuda:
         missing["torch.cudnn"] = "CUDA is not available"
     return TorchSettings(
@@ -137,15 +139,15 @@ def used_gpus(device: str, missing: dict[str, str]) -> tuple[UsedGpu, ...]:
     found = torch.cuda.get_device_properties(torch.device(device))
     uuid = getattr(found, "uuid", None)
     if uuid is None:
-        missing["used_gpus.uuid"] = "this version of torch does not give it"
+        missing["used_gpus.uuid"] = "this version of torch does not report it"
     return (UsedGpu(name=found.name, uuid=None if uuid is None else str(uuid)),)
 
 
 def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> dict[str, Any]:
-    """What must be equal before two speeds may be compared; the variant is what is compared, so it isn't in it.
+    """Everything that must be equal before the speeds of two runs may be compared, except for the variant.
 
-    loader: Summary.loader. Clocks, temperature and load are context, no part of the key. A field is null where it
-    does not count: `threads` and `cpu_capability` on a GPU, `driver` and `cudnn` on the CPU.
+    loader: Summary.loader. Clocks, temperature and load are not part of the key. Fields that don't matter are null:
+    `threads` and `cpu_capability` on a GPU, `driver` and `cudnn` on the CPU.
     """
     on_gpu, settings, used = spec.device == "cuda", env.torch, env.used_gpus
     key: dict[str, Any] = dict.fromkeys(("device", "devices", "driver", "torch", "cudnn", "threads", "cpu_capability"))

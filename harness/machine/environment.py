@@ -1,4 +1,4 @@
-"""env.json as a value: where a run happened. Units are in the names; a null has its reason in `missing`."""
+"""`Environment`, the type of env.json: the machine and software of a run. Names include units."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SCHEMA_VERSION = 2  # of everything in a record's folder; records/schema_1.py re
 
 @value
 class Cpu:
-    """The processor as this process may use it."""
+    """The processor, and how much of it this process may use."""
 
     model: str
     cores_affinity: Size
-    cores_quota: Amount | None  # the container's limit in CPU seconds a second; null without a limit
+    cores_quota: Amount | None  # the container's limit in CPU seconds per second; null without a limit
     cores_usable: Size
     memory_mib: Count  # of the machine, or of the container where that is less
 
 
 @value
 class UsedGpu:
-    """A GPU that the run computed on, as CUDA names it. uuid: null where torch does not give it."""
+    """A GPU that the run computed on, as CUDA names it. uuid: null if torch does not report it."""
 
     name: str
     uuid: str | None
@@ -31,7 +31,7 @@ class UsedGpu:
 
 @value
 class TorchSettings:
-    """Threads and switches of torch that change speed or last bits."""
+    """Threads and settings of torch that change speed or last bits."""
 
     threads: Size
     interop_threads: Size
@@ -47,13 +47,13 @@ class TorchSettings:
 
 @value
 class Source:
-    """Which source ran. diff: the text of the changes since the commit, cut at 256 KiB (diff_cut)."""
+    """The source code that ran. diff: the changes since the commit, cut at 256 KiB (diff_cut)."""
 
     commit: str
     dirty: bool
-    diff: str | None  # null where nothing was changed
+    diff: str | None  # null if nothing was changed
     diff_cut: bool
-    untracked: tuple[str, ...]  # files of the packages that git does not know
+    untracked: tuple[str, ...]  # files of the packages that are not in git
 
 
 @value
@@ -70,7 +70,7 @@ class Environment:
     gpus: tuple[Gpu, ...]  # all that are visible
     used_gpus: tuple[UsedGpu, ...] | None  # those the run computed on; empty on the CPU
     driver: str | None
-    driver_cuda: str | None  # the newest CUDA that the driver runs
+    driver_cuda: str | None  # the newest CUDA version that the driver supports
     nvml: str | None
     torch: TorchSettings | None
     variables: dict[str, str | None]  # environment variables that change speed or bits; null: not set

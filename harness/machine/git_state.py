@@ -1,4 +1,4 @@
-"""Which source ran: the commit and, where it was changed since, the changes themselves."""
+"""The source code of a run: its git commit, and the changes since that commit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from harness.machine.environment import Source
 
-DIFF_LIMIT = 256 << 10  # bytes; a record is to stay small
+DIFF_LIMIT = 256 << 10  # bytes, so that a record stays small
 TIMEOUT_S = 20
 
 
 def source(tree: Path, missing: dict[str, str]) -> Source | None:
     """The commit and the changes since; None without git, with the reason in missing["source"].
 
-    A harness that was installed from a wheel has no commit; its version is in env.json.
+    A harness installed from a wheel has no commit; env.json has its version.
     """
     try:
         top = _git(tree, "rev-parse", "--show-toplevel").strip()
@@ -25,7 +25,7 @@ def source(tree: Path, missing: dict[str, str]) -> Source | None:
         missing["source"] = f"no git commit: {_said(error)}"
         return None
     if Path(top) != tree:
-        missing["source"] = "no git commit: the code lies in the work tree of something else"
+        missing["source"] = "no git commit: the code is inside the work tree of another project"
         return None
     return Source(
         commit=commit,
@@ -44,7 +44,7 @@ def _git(tree: Path, *words: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    """No path of this machine in it: the reason is recorded."""
+    """The reason without any path of this machine, since it is recorded."""
     if isinstance(error, FileNotFoundError):
         return "git is not installed"
     return "the code is not in a git work tree with a commit"

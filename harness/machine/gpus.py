@@ -1,4 +1,4 @@
-"""Which GPUs a study's workers may use, by the names that CUDA_VISIBLE_DEVICES takes; asks NVML, never CUDA."""
+"""Lists the GPUs for a study's workers by UUID, as CUDA_VISIBLE_DEVICES accepts them. Uses NVML, never CUDA."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness.probes.nvml import connect
 
 
 def visible_gpus(environ: Mapping[str, str] = os.environ, *, nvml: Any = None) -> list[str]:
-    """UUIDs of the GPUs that this process may use; none where NVML knows of none.
+    """UUIDs of the GPUs that this process may use; empty if NVML finds none.
 
-    A process that asks CUDA itself holds a context, and memory, on every GPU it asks for as long as it lives.
-    nvml: a double of the module, for tests.
+    A process that uses CUDA for this would hold a context, and so memory, on every GPU until it ends.
+    nvml: a replacement of the module, for tests.
     """
     try:
         probe = connect(environ, nvml=nvml)

@@ -1,1 +1,1 @@
-"""Watching a run from outside: NVML and the host. A probe never fails or slows the run it watches."""
+"""Probes: sample NVML and the host during a run. A probe never makes the run fail or slower."""

@@ -1,4 +1,4 @@
-"""What a probe is: something that a thread of its own samples at a rate; its failures are recorded, not raised."""
+"""The interface of probes. Each probe is sampled in its own thread; its failures are recorded, not raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from variants.values import value
 
 @value
 class Sample:
-    """One reading. Units stand in the keys of `values`; a null has its reason under the same key in `missing`."""
+    """One sample. The keys of `values` include units; a null has its reason under the same key in `missing`."""
 
     t_s: float  # seconds since the run's clock started
     probe: str  # its name in the table of probes
@@ -22,8 +22,8 @@ class Sample:
     missing: dict[str, str]
 
 
-class Unavailable(Exception):  # a fact about the machine, recorded as such; nothing has gone wrong
-    """There is no such probe here; the message is the reason to record."""
+class Unavailable(Exception):  # not an error: this machine has no such device
+    """The probe can't be used here; the message is the reason, which is recorded."""
 
 
 class Probe(ABC):
@@ -63,7 +63,7 @@ class ProbeRow:
 
 
 class Absent(Probe):
-    """In place of a probe that is not available: one sample, once, with the reason."""
+    """Replaces a probe that is not available: gives one sample, with the reason."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name

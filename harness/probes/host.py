@@ -1,4 +1,4 @@
-"""The host probe: what this process takes from the machine, read from the operating system; it is always there."""
+"""The host probe: CPU time, memory and I/O of this process, as reported by the operating system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HostProbe(Probe):
         self._last: tuple[float, float] | None = None  # (t_s, cpu_s)
 
     def sample(self, t_s: float) -> list[Sample]:
-        """cpu_utilisation: own CPU seconds a second since the last sample; system_cpu_fraction: by anybody, of all."""
+        """cpu_utilisation: CPU seconds per second of this process; system_cpu_fraction: of all processes and cores."""
         values: dict[str, float | int | None] = {}
         missing: dict[str, str] = {}
         with self._process.oneshot():
@@ -33,7 +33,7 @@ class HostProbe(Probe):
             values |= {"cpu_utilisation": None, "system_cpu_fraction": None}
             reason = f"it takes two samples at least {SHORTEST_S} s apart"
             missing |= dict.fromkeys(("cpu_utilisation", "system_cpu_fraction"), reason)
-            psutil.cpu_percent(None)  # sets the zero of the next
+            psutil.cpu_percent(None)  # starts the interval of the next call
         else:
             values["cpu_utilisation"] = (cpu_s - last[1]) / (t_s - last[0])
             values["system_cpu_fraction"] = psutil.cpu_percent(None) / 100
@@ -41,7 +41,7 @@ class HostProbe(Probe):
         return [Sample(t_s=t_s, probe=self.name, device="host", values=_short(values), missing=missing)]
 
     def _read_io(self, values: dict[str, float | int | None], missing: dict[str, str]) -> None:
-        """Bytes that reached or left the storage layer, not what the page cache answered."""
+        """Bytes read from and written to storage, without the page cache."""
         try:
             counters = self._process.io_counters()
         except (AttributeError, NotImplementedError, psutil.Error, OSError) as error:

@@ -1,4 +1,4 @@
-"""Runs probes beside a run: a daemon thread each, so that a slow or dead one delays neither the run nor the others."""
+"""Samples probes during a run, each in a daemon thread, so that a slow or dead probe delays nothing else."""
 
 from __future__ import annotations
 

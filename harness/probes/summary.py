@@ -1,4 +1,4 @@
-"""From samples to the numbers of a summary: counters over the training intervals, means, peaks, and why one is null."""
+"""Computes summary numbers from samples: counters over the training intervals, means, peaks, reasons of nulls."""
 
 from __future__ import annotations
 

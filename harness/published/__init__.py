@@ -1,1 +1,1 @@
-"""What others published about these networks: numbers, claims and speeds, as strictly read data with their sources."""
+"""What others published about these networks: numbers, claims and speeds with their sources, in data/*.json."""

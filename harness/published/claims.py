@@ -10,14 +10,14 @@ from harness.published.targets import target
 
 
 def article() -> list[ArticleClaim]:
-    """The article's 67 statements in its order, each with a verdict, the evidence and the rows that test it."""
+    """The article's 67 statements in its order, each with a verdict, evidence and the variants that test it."""
     return list(read("article", tuple[ArticleClaim, ...]))
 
 
 def paper_claims() -> list[PaperClaim]:
-    """The paper's quantitative claims in its order, each with the comparisons that bear on it and what decides it.
+    """The paper's quantitative claims in its order, each with the comparisons that can decide it.
 
-    Their numbers are those of the published targets that the file names: here each such target becomes a test.
+    Their numbers are the published targets that the data file names; each target becomes a test of the claim.
     """
     return [_with_numbers(claim) for claim in read("paper_claims", tuple[PaperClaim, ...])]
 
@@ -29,7 +29,7 @@ def _with_numbers(claim: PaperClaim) -> PaperClaim:
 
 
 def _test(stated: Target) -> ClaimTest:
-    assert stated.variant is not None  # a claim of the paper is about a row
+    assert stated.variant is not None  # each claim of the paper is about a variant
     return ClaimTest(
         variant=stated.variant,
         versus=stated.versus,

@@ -1,7 +1,7 @@
-"""What is published of a row of the catalogue: its error, and its difference to another row, with both sides' recipes.
+"""Published errors and differences of the catalogue's rows, with the recipes of both sides.
 
-A row names the measurements that it is judged by (`Variant.published`); the numbers are those of the data files, and
-differences of two measurements are computed. No torch, no pydantic: `list` and `show` print this.
+A row names the measurements that it is compared with (`Variant.published`). Their numbers are in the data files;
+differences of two measurements are computed. Neither torch nor pydantic is loaded, since `list` and `show` use this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ERRORS: tuple[Measure, ...] = ("top1_error", "top5_error")
 
 @value
 class Error:
-    """A published error of a row, in percent as printed. None: not published, as top-5 often."""
+    """A published error of a row, in percent as printed. None: not published, which is frequent for top-5."""
 
     id: str
     variant: str
@@ -36,9 +36,9 @@ class Error:
 class Difference:
     """A published difference, error of `variant` minus error of `versus`, in percentage points.
 
-    recipe, versus_recipe: how each side was trained, by one of our recipes' names or by whose recipe it was.
-    base: the errors that were subtracted, in percent (top-1, top-5); None where the source prints the difference alone.
-    base_net: the network that was measured in place of `versus`, in words; None where it was `versus` itself.
+    recipe, versus_recipe: the recipe of each side, by the name of one of our recipes or a description of another one.
+    base: the errors that were subtracted, in percent (top-1, top-5); None if the source prints only the difference.
+    base_net: a description of the network measured instead of `versus`; None if it was `versus` itself.
     """
 
     id: str
@@ -59,22 +59,22 @@ class Difference:
 
     @property
     def one_recipe(self) -> bool:
-        """Whether both sides were trained by one recipe, so that the difference is the network's alone."""
+        """Whether both sides had the same recipe, so that only the network differs."""
         return self.recipe == self.versus_recipe
 
 
 def errors(row: Variant) -> tuple[Error, ...]:
-    """The published errors of the row's own network, in its order; a "same_change" to another network gives none."""
+    """The published errors of the row's network, in the row's order. A "same_change" of another network is left out."""
     return tuple(made for name in row.published if (made := _error(row, measurements()[name])))
 
 
 def differences(row: Variant) -> tuple[Difference, ...]:
-    """The published differences to other rows that the row names, in its order; a measurement gives at most one."""
+    """The published differences to other rows, in the row's order, at most one per measurement."""
     return tuple(made for name in row.published if (made := _difference(row, measurements()[name])))
 
 
 def compared_with(row: Variant) -> str | None:
-    """The row that the first published difference of `row` refers to; None where no difference is published."""
+    """The row that the first published difference of `row` refers to; None if no difference is published."""
     return next((found.versus for found in differences(row)), None)
 
 
@@ -99,7 +99,7 @@ def _error(row: Variant, item: Measurement) -> Error | None:
 
 
 def _difference(row: Variant, item: Measurement) -> Difference | None:
-    """The printed difference, or the computed one to the first baseline that is a row or stands for one."""
+    """The printed difference, or the computed one to the first baseline that is a row or replaces one."""
     base = next((known for name in item.baselines if _row_of(known := measurements()[name])), None)
     versus = _row_of(base) if base else item.versus
     if versus is None:

@@ -1,4 +1,4 @@
-"""How fast AlexNet was, from 2012 on: published speeds with what each clock enclosed."""
+"""Published training and inference speeds of AlexNet since 2012, with what each of them timed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def speeds() -> tuple[Speed, ...]:
 
 
 def history() -> list[Speed]:
-    """The rows of the report's history strip: training speeds, one or two for each generation of machine.
+    """The published speeds that the report shows: training speeds, one or two for each generation of hardware.
 
-    They differ in network, precision and in what was timed (`timed`), so they show an order of magnitude, not a race.
+    They differ in network, precision and in what was timed (`timed`), so only orders of magnitude can be compared.
     """
     return [row for row in speeds() if row.headline]

@@ -1,7 +1,7 @@
-"""Reads the data files beside it, once.
+"""Reads the files in data/, each once.
 
-Measurements and sources are read with plain json, so that `list` and `show` answer without pydantic; the tests read
-the same files strictly. Everything else is read strictly here.
+Measurements and sources are read with plain json, so that `list` and `show` need no pydantic; the tests read the same
+files with strict types. All other files are read with strict types here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measurements() -> dict[str, Measurement]:
 
 
 def remarks(variant: str | None = None) -> list[Remark]:
-    """What sources say without a number, of `variant` or of all."""
+    """Published statements without a number, about `variant` or about all."""
     every = [Remark(**_tuples(item)) for name in MEASUREMENT_FILES for item in _file(name)["remarks"]]
     return [item for item in every if variant in (None, item.variant)]
 

@@ -1,4 +1,4 @@
-"""The published record as Markdown pages of the documentation, which a test keeps equal to what is returned here."""
+"""Writes the Markdown pages in reports/published/. A test checks that the committed pages are up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from variants.catalog import CATALOG, FAMILIES, native_recipe
 
 
 def targets_page() -> str:
-    """What is published for each family of rows, and for networks that are no row; speeds; sources."""
+    """Published numbers for each family of rows and for other networks, with speeds and sources."""
     family_of = {name: row.family for name, row in CATALOG.items()}
     found = [target for target in targets() if target.measure != "images_per_second"]
     parts = ["# Published numbers", _ABOUT]
@@ -46,17 +46,17 @@ def article_page() -> str:
 
 
 def paper_claims_page() -> str:
-    """The paper's quantitative claims and what it takes to decide each."""
+    """The paper's quantitative claims and what is needed to decide each."""
     rows = [
         (str(claim.number), claim.section, claim.statement, claim.data, claim.decided_by, claim.needs, claim.note or "")
         for claim in paper_claims()
     ]
-    head = ("#", "section", "claim", "data", "decided by", "what it takes", "note")
+    head = ("#", "section", "claim", "data", "decided by", "what is needed", "note")
     return f"# The paper's quantitative claims\n\n{_grid(head, rows)}\n"
 
 
 def diff_page(*pairs: tuple[str, str]) -> str:
-    """How the rows of each pair differ, every one under its own recipe: network, recipe, evaluation protocol."""
+    """The differences of pairs of rows, each with its own recipe: network, recipe, evaluation protocol."""
     parts = ["# How variants differ", _DIFF]
     for a, b in pairs:
         parts += [f"## {_code(a)} and {_code(b)}", _differences(differences(_trained(a), _trained(b)), a, b)]
@@ -118,12 +118,15 @@ def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return table_grid(Table(caption="", columns=columns, rows=tuple(map(tuple, rows))))
 
 
-_ABOUT = """Errors are in percent and differences in points, as printed; accuracies are shown as the errors they are.
-No table mixes data sets, splits or protocols. Numbers read in their primary source carry no mark; others say where
-they come from. `python -m harness targets VARIANT` prints one row's."""
+_ABOUT = """Errors are in percent and differences in percentage points, as printed. Accuracies are
+converted to errors. Each table has one data set, split and protocol. Numbers without a mark were read
+in their primary source; the other ones have a mark that says where they come from.
+`python -m harness targets VARIANT` prints the numbers of one variant."""
 
-_DIFF = """Read off the descriptions of the nets and their recipes, as `python -m harness diff A B` prints it.
-Layers are matched by name; what makes no difference to a result is left out."""
+_DIFF = """These tables are computed from the specs of the nets and their recipes; `python -m harness
+diff A B` prints the same. Layers are matched by name. Differences that can't change a result are left
+out."""
 
-_ARTICLE = """An article describes an AlexNet that never was. Its 67 statements are restated here and held against the
-sources; what it added by mistake can be built and trained all the same, alone on the paper's net."""
+_ARTICLE = """A widely read article describes AlexNet with many mistakes. This page restates its 67
+statements and compares them with the sources. Each mistaken ingredient is also a variant, added to the
+paper's net, that can be trained."""

@@ -1,7 +1,7 @@
-"""The published record as values: measurements, speeds, claims. One rule for numbers: JSON holds what was printed.
+"""The types of published data: measurements, speeds and claims. The JSON files have the numbers as printed.
 
-Errors and accuracies stand in percent and differences in percentage points, digit for digit as published (a source that
-prints .471 has the same digits); code reads them through Target.value, where every error is a fraction.
+Errors and accuracies are in percent and differences in percentage points, with the published digits (.471 becomes
+47.1). Code uses Target.value, where every error is a fraction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Measure: TypeAlias = Literal[
     "torch_lrn_alpha",
     "images_per_second",
 ]
-# How a printed number is meant: "about 2 points", "over 1 point" (more_than), "not more than 1 %" (at_most).
+# The meaning of a printed number: "about 2 points", "over 1 point" (more_than), "not more than 1 %" (at_most).
 Bound: TypeAlias = Literal["equals", "about", "more_than", "less_than", "at_most"]
 Relation: TypeAlias = Literal["same", "same_change", "none"]
 Accuracy: TypeAlias = Literal["top1_accuracy", "top5_accuracy"]
@@ -52,7 +52,7 @@ UNITS: dict[Measure, str] = {
 
 @value
 class Source:
-    """Where a number can be looked up. `place` is a repository with its commit, an arXiv number, a page."""
+    """A source of numbers. `place` is a repository with its commit, an arXiv number or a page."""
 
     title: str
     place: str
@@ -60,15 +60,15 @@ class Source:
 
 @value
 class Measurement:
-    """One network evaluated once: what was printed for it, under one protocol on one split.
+    """One evaluation of one network: the numbers printed for it, under one protocol on one split.
 
-    variant: our catalogue's name, or None where no row of ours is or tests this network (`net` says what it is).
-    relation: "same" is this very network; "same_change" is the same change made to another base network.
-    stands_for: of a base network that is no row: the row whose place it takes under a "same_change".
-    recipe: how it was trained: the name of one of our recipes, or whose recipe it was; None: as the row `variant` says.
-    baselines: ids of measurements that this one is compared with; differences are then computed, never typed in.
-    versus: catalogue name that printed differences refer to; `values` are then differences (this minus that).
-    claims: handles of the quantitative claims stated here; one may be stated in several data files.
+    variant: the name in our catalogue, or None if no row is this network or tests it (`net` describes it).
+    relation: "same" is exactly this network; "same_change" is the same change to another base network.
+    stands_for: for a base network that is not a row: the row that it replaces in a "same_change".
+    recipe: the name of one of our recipes, or a description of another one; None: the recipe of the row `variant`.
+    baselines: ids of measurements that this one is compared with; the differences are computed.
+    versus: the row that printed differences refer to; `values` are then differences (this minus that).
+    claims: ids of the quantitative claims that this states; a claim may be stated in several data files.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Measurement:
 
 @value
 class Remark:
-    """What a source says without a number: a run that was stopped, an effect nobody measured."""
+    """A published statement without a number, such as a run that was stopped or an effect that was not measured."""
 
     variant: str | None
     text: str
@@ -125,10 +125,10 @@ class Throughput:
 
 @value
 class Speed:
-    """One published speed. `timed` says what the clock enclosed: without it a speed can't be compared.
+    """One published speed. `timed` says what was timed; speeds can't be compared without it.
 
-    high: upper end where the source gives a range; `throughput` is then the lower end.
-    headline: shown in the history strip; one or two for each generation of machine.
+    high: the upper end if the source gives a range; `throughput` is then the lower end.
+    headline: shown in the report; one or two for each generation of hardware.
     """
 
     id: str
@@ -157,9 +157,9 @@ class Speed:
 class Target:
     """One published or derived number, ready to be compared. `published` is in `unit`, as printed.
 
-    versus: None for an absolute value; else the row, or the measurement of a net that is no row, that is subtracted.
-    published_as: the accuracy an error was computed from, or the measure itself.
-    source, section, place: the source's short name, the place within it, and where the source is found.
+    versus: None for an absolute value; else what is subtracted: a row, or the measurement of another net.
+    published_as: the accuracy that an error was computed from, or the measure itself.
+    source, section, place: the source's short name, the section in it, and where to find the source.
     """
 
     id: str
@@ -183,12 +183,12 @@ class Target:
 
     @property
     def value(self) -> float:
-        """The number as the harness counts: percentages and their differences as fractions, the rest as it is."""
+        """The number in the harness's units: percentages and their differences as fractions, all others unchanged."""
         return round(self.published / 100, 8) if self.unit in ("percent", "points") else self.published
 
     @property
     def images(self) -> str:
-        """Data set and split, as "ILSVRC-2012 val"; the data set alone where the source names no split."""
+        """Data set and split, such as "ILSVRC-2012 val"; only the data set if the source names no split."""
         return self.data if self.split == "none" else f"{self.data} {self.split}"
 
     @property
@@ -199,10 +199,10 @@ class Target:
 
 @value
 class ArticleClaim:
-    """One statement of the article about AlexNet, in our words, and what the sources say to it.
+    """One statement of the article about AlexNet, in our words, and what the sources say about it.
 
-    variants: the rows of the catalogue that try it out; empty where nothing needs to be trained.
-    check: how else it can be decided ("a unit test", "arithmetic"), or None.
+    variants: the rows of the catalogue that test it; empty if nothing needs to be trained.
+    check: another way to decide it ("a unit test", "arithmetic"), or None.
     """
 
     number: int
@@ -216,11 +216,11 @@ class ArticleClaim:
 
 @value
 class ClaimTest:
-    """A comparison that bears on a claim of the paper: `variant` minus (or over) `versus` in one measure and protocol.
+    """A comparison that tests a claim of the paper: `variant` minus (or over) `versus` in one measure and protocol.
 
-    target: id of the published number that it expects. `expected` and `bound` come from there and are not typed.
-    expected: as printed, in percent, points or a plain number; None where only the sign is claimed.
-    bound: what the paper says of the measured number and `expected` (0 where expected is None).
+    target: id of the published number, from which `expected` and `bound` are taken.
+    expected: as printed, in percent, points or a plain number; None if the paper claims only the sign.
+    bound: the claimed relation of the measured number to `expected` (to 0 if expected is None).
     """
 
     variant: str
@@ -235,13 +235,13 @@ class ClaimTest:
 
 @value
 class PaperClaim:
-    """A quantitative claim of the 2012 paper and what it takes to decide it.
+    """A quantitative claim of the 2012 paper and what is needed to decide it.
 
-    targets: ids of the published numbers that state the claim; `paper_claims()` makes a test of each.
-    tests: comparisons in measures that no published number has.
-    data: the images it is about; where `targets` say it, `paper_claims()` fills it in.
-    decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside" is beyond one network.
-    small_scale: what a small run can show, which is a direction and never the published size.
+    targets: ids of the published numbers that state the claim; `paper_claims()` makes a test from each.
+    tests: comparisons in measures without a published number.
+    data: the images that the claim is about; `paper_claims()` takes it from `targets` if there are any.
+    decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside": the harness can't.
+    small_scale: what a small run can show: a direction, but never the published size.
     """
 
     number: int

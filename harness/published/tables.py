@@ -1,7 +1,7 @@
-"""Published numbers as tables of strings, one for each data set, split and protocol, so that no column mixes them.
+"""Published numbers as tables, one for each data set, split and protocol, so that they are never mixed.
 
-Shared by the command line and the documentation. Numbers appear as printed: percent, points, images per second.
-A number in brackets at the end of a network is that of one of the table's notes.
+The command line and the documentation use these tables. Numbers appear as printed: percent, points, images per second.
+A number in brackets after a network refers to a note of the table.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ READ = {"source": "", "secondary": " (second hand)", "computed": " (computed)", 
 
 
 def tables(targets: Iterable[Target]) -> list[Table]:
-    """One table for each (data set, split, protocol) and, apart from those, for differences within each."""
+    """One table for each (data set, split, protocol), and another one for the differences in it."""
     groups: dict[tuple[str, str, str, bool, bool], list[Target]] = {}
     for target in targets:
         key = (target.data, target.split, target.protocol, target.versus is not None, target.measure in ERRORS)
@@ -49,7 +49,7 @@ def tables(targets: Iterable[Target]) -> list[Table]:
 
 
 def _errors(group: Sequence[Target]) -> Table:
-    """A line for each network, a column for each kind of error."""
+    """A row for each network, a column for each kind of error."""
     shown = [measure for measure in ERRORS if any(target.measure == measure for target in group)]
     lines: dict[tuple[str, str | None], list[Target]] = {}
     for target in group:
@@ -63,7 +63,7 @@ def _cells(line: list[Target], shown: Sequence[Measure]) -> tuple[Target, list[s
 
 
 def _quantities(group: Sequence[Target]) -> Table:
-    """A line for each number, named: counts, ratios, speeds."""
+    """A row for each number (counts, ratios, speeds) with its name."""
     return _table(group, ["number", "what"], [(t, [_number(t), _head(t.measure, group)]) for t in group])
 
 
@@ -107,7 +107,7 @@ def _head(measure: Measure, group: Sequence[Target]) -> str:
 
 
 def _number(target: Target) -> str:
-    """As printed: signs for differences, thousands for counts, and no digits that the source doesn't have."""
+    """The number as printed: with a sign for differences, thousands separators for counts, and the source's digits."""
     sign = "+" if target.versus is not None else ""
     if target.unit in ("count", "images_per_second"):
         return f"{BOUNDS[target.bound]}{target.published:{sign},.0f}"

@@ -1,8 +1,7 @@
-"""The published numbers, one by one: what somebody measured for a row of the catalogue, ready to be compared.
+"""The published numbers as targets: one value for each measured number of a variant.
 
-A number is comparable only within one data set, split and protocol. `targets()` therefore never merges any; `tables()`
-puts each such group in a table of its own. Differences are computed here from the two numbers they come from, except
-where only the difference was printed.
+Numbers are comparable only within one data set, split and protocol; `tables()` makes one table for each of these.
+Differences are computed here from two numbers, unless the source prints only the difference.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def targets(variant: str | None = None) -> list[Target]:
-    """Published numbers of `variant`, or all of them. An unknown name has none; the command line refuses it."""
+    """Published numbers of `variant`, or all of them. An unknown name gives an empty result."""
     return [target for target in _all() if variant in (None, target.variant)]
 
 
@@ -36,7 +35,7 @@ def of_measurement(item: Measurement) -> list[Target]:
 
 
 def recipe_of(item: Measurement) -> str | None:
-    """How the network was trained: a recipe of ours by name, or whose recipe it was; None where nothing says."""
+    """The name of one of our recipes, or a description of another recipe; None if it is unknown."""
     from variants.catalog import CATALOG
 
     return item.recipe or (CATALOG[item.variant].recipe if item.variant else None)
@@ -66,11 +65,11 @@ def _other_recipe(item: Measurement, base: Measurement) -> str | None:
     ours, theirs = recipe_of(item), recipe_of(base)
     if ours is None or theirs is None or ours == theirs:
         return None
-    return f"another recipe on each side: {ours} for {item.variant or item.id}, {theirs} for {base.variant or base.id}"
+    return f"different recipes: {ours} for {item.variant or item.id}, {theirs} for {base.variant or base.id}"
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
-    """An accuracy becomes an error with as many digits."""
+    """The error that corresponds to an accuracy, with the same number of digits."""
     measure = cast(Measure, name.replace("_accuracy", "_error"))
     published = number if measure == name else round(100 - number, 6)
     return Target(
@@ -96,7 +95,7 @@ def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Tar
 
 
 def _difference(now: Target, before: Target, base: Measurement) -> Target:
-    """`now` minus `before`, both as printed. A difference to an estimate has no more digits than the estimate."""
+    """`now` minus `before`, both as printed. The result has no more digits than an estimated `before`."""
     versus = base.variant or base.id
     digits = decimals(before.published) if before.bound == "about" else 6
     return replace(
@@ -134,7 +133,7 @@ def _of_speed(speed: Speed) -> Target:
 
 
 def decimals(number: float) -> int:
-    """Digits after the point, 1 at least."""
+    """Number of digits after the point, at least 1."""
     return max(len(repr(float(number)).partition(".")[2]), 1)
 
 

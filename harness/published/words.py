@@ -1,4 +1,4 @@
-"""Published errors and differences in words, as `list` and `show` print them."""
+"""Published errors and differences as text, for `list` and `show`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,25 @@ def error(item: Error) -> str:
 
 
 def difference(item: Difference) -> str:
-    """ "+1.4 / +1.2"; "> +1.0 / ?" where the source says "over 1 point" and nothing of top-5."""
+    """ "+1.4 / +1.2"; "> +1.0 / ?" if the source says "over 1 point" and gives no top-5 error."""
     return BOUNDS[item.bound] + _pair(item.top1_points, item.top5_points, "+g")
 
 
 def about_difference(item: Difference) -> list[str]:
-    """Lines: the difference and to what, the recipes of both sides, images and source, the note of the data file."""
+    """Lines of text: the difference and its base, the recipes of both sides, images and source, and the note."""
     base = f", which had {_pair(*item.base, 'g')} %" if item.base and not item.base_net else ""
     lines = [f"{difference(item)} points of top-1 / top-5 error against {item.versus}{base}"]
     if item.one_recipe:
-        lines.append(f"one recipe on both sides: {item.recipe}")
+        lines.append(f"same recipe for both: {item.recipe}")
     else:
-        lines.append(
-            f"another recipe on each side: {item.recipe} for {item.variant}, {item.versus_recipe} for {item.versus}"
-        )
+        lines.append(f"different recipes: {item.recipe} for {item.variant}, {item.versus_recipe} for {item.versus}")
     if item.base_net:
         lines.append(f"measured on another network: {item.base_net}")
     return [*lines, _where(item), *([item.note] if item.note else [])]
 
 
 def about_error(item: Error) -> str:
-    """The error, its images and source."""
+    """The error with its images and source."""
     return f"{error(item)} % top-1 / top-5; {_where(item)}"
 
 
@@ -48,6 +46,6 @@ def _where(item: Error | Difference) -> str:
 
 
 def _pair(top1: float | None, top5: float | None, form: str) -> str:
-    """As many digits as the source gives, one after the point at least."""
+    """The source's digits, with at least one after the point."""
     digits = ["?" if number is None else format(number, form) for number in (top1, top5)]
     return " / ".join(text if "." in text or text == "?" else f"{text}.0" for text in digits)

@@ -1,1 +1,1 @@
-"""The report: sealed records to tables, figures, sentences, Markdown and PDF. A pure function; it never trains."""
+"""The report: turns sealed records into tables, figures and text, as Markdown and PDF. It never trains."""

@@ -1,4 +1,6 @@
-"""Claims of the paper that need no run: counted from the layer table and compared with what is printed."""
+"""Claims of the paper that need no run: computes them from the layer table and compares them with the printed
+values.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,23 @@ from harness.report.claims import Verdict
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 
-ABOUT = 0.05  # a printed round number is met within a twentieth of it
-STORED_SIDE = 256  # pixels of the square that the paper's crops are drawn from (sec. 2)
+ABOUT = 0.05  # relative tolerance for a printed round number
+STORED_SIDE = 256  # side in pixels of the square from which the paper draws crops (sec. 2)
 
 
 def neurons(spec: AlexNetSpec) -> int:
-    """Outputs of the layers with weights; the input is not counted."""
+    """Number of outputs of the layers with weights; the input is not counted."""
     shapes = [row.output for row in spec.rows if row.parameters]
     return sum(channels * height * width for channels, height, width in shapes)
 
 
 def largest_conv_percent(spec: AlexNetSpec) -> float:
-    """Of the parameters, in percent."""
+    """In percent of all parameters."""
     return 100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
 
 
 def crops_and_mirrors(spec: AlexNetSpec) -> int:
-    """Different training images of one stored square."""
+    """Number of different crops and flips of one stored square."""
     return 2 * (STORED_SIDE - spec.input_size + 1) ** 2
 
 
@@ -38,9 +40,9 @@ COUNTS: dict[str, Callable[[AlexNetSpec], float]] = {
 
 
 def settle(test: ClaimTest, spec: AlexNetSpec) -> tuple[str, Verdict]:
-    """What is counted, as text, and whether the printed number is right."""
+    """The computed value as text, and whether the printed number is right."""
     counted, printed = COUNTS[test.measure](spec), test.expected
-    assert printed is not None  # arithmetic always has a number to meet
+    assert printed is not None  # every such claim has a printed number
     holds = {
         "about": abs(counted - printed) <= ABOUT * printed,
         "equals": counted == printed,

@@ -1,4 +1,4 @@
-"""A record whose files are read once per report, however many comparisons use them."""
+"""A record that reads each of its files once per report, although many comparisons use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.records.record import TEXT_LIMIT, RunRecord
 
 @dataclass(frozen=True)
 class CachedRecord(RunRecord):
-    """A RunRecord that keeps its packed bits (one bit an image) and its checksum once they were read."""
+    """A RunRecord that keeps its packed bits (one bit per image) and its checksum after the first read."""
 
     @classmethod
     def of(cls, record: RunRecord) -> CachedRecord:
@@ -26,7 +26,10 @@ class CachedRecord(RunRecord):
         return {}
 
     def correct(self, protocol: str, k: int) -> NDArray[np.bool_]:
-        """(images,) bool: whether the label was among the k best. The file is read at the first call only."""
+        """(images,) bool: whether the label was among the k most probable classes.
+
+        Reads the file at the first call only.
+        """
         if (protocol, k) not in self._packed:
             answers = super().correct(protocol, k)
             self._packed[protocol, k] = np.packbits(answers), len(answers)

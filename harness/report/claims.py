@@ -1,12 +1,14 @@
-"""Verdicts on published differences: reproduced, contradicted, inconclusive, not run. Most evidence carries the third.
+"""Verdicts on published differences: reproduced, contradicted, inconclusive (the most frequent one) or not run.
 
-The rule, readable off the tables: around the published difference lies a band of half its size, 0.5 points at most.
-*Reproduced*: the whole 95 % interval over seeds lies in the band. *Contradicted*: the whole interval lies outside the
-band and outside the 95 % interval of the published value, which is itself of one run a side (PUBLISHED_RUN_SD). Outside
-the band alone: the size differs, but the published runs' own chance may explain it; that is inconclusive.
-*Inconclusive*: anything else; always with one seed; always on other images, at another size, under another protocol, on
-a shorter recipe than the claim's, or by one recipe where each side was published with its own (own_recipes.py). Then
-only the direction seen is reported, with what it would take to decide.
+The rule: a band surrounds the published difference, of half its size on each side, and at most
+0.5 points. *Reproduced*: the whole 95 % interval over seeds lies in the band. *Contradicted*: the
+whole interval lies outside the band and outside the 95 % interval of the published value, which
+comes from one run per side (PUBLISHED_RUN_SD). If the interval lies outside the band only, the size
+differs, but chance in the published runs may explain it; that is inconclusive.
+*Inconclusive*: anything else. The verdict is always inconclusive with one seed, on other images, at
+another size, under another protocol, after a shorter training than the claim's, or with one recipe
+if the two sides were published with different ones (own_recipes.py). Then the report gives only the
+direction of the difference, and what is needed to decide.
 """
 
 from __future__ import annotations
@@ -28,24 +30,26 @@ from variants.values import value
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 Direction = Literal["same", "opposite", "none"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
-ONE_SEED = "one seed has no interval; it takes at least 2 on both sides"
-NO_SPREAD = "all seeds gave the same difference, which shows no spread to judge by; it takes another seed"
+ONE_SEED = "one seed has no interval; at least 2 seeds of both networks are needed"
+NO_SPREAD = "all seeds gave the same difference, so there is no interval; another seed is needed"
 WIDEST_MARGIN = 0.005  # half a point
 
-# Standard deviation of the error of one published run. From the ten runs of run 145's network whose ten-view errors
-# the 2012 log gives: 145, 155-158, 160, 169, 170, 171 and 174 (S layers/layer-params-N.cfg), 40.42 to 41.37 % top-1 and
-# 18.04 to 19.04 % top-5. An upper bound of the chance in one run, since their schedules differ, too. No such series
-# is known of the other networks, so it is used for them as well.
+# Standard deviation of the error of one published run, from ten runs of run 145's network with
+# ten-view errors in the 2012 log: 145, 155-158, 160, 169, 170, 171 and 174 (S
+# layers/layer-params-N.cfg), 40.42 to 41.37 % top-1 and 18.04 to 19.04 % top-5. It is an upper
+# bound, since the schedules of the runs differ. No such series is known for other networks, so it is
+# used for them, too.
 PUBLISHED_RUN_SD: dict[Metric, float] = {"top1_error": 0.0031, "top5_error": 0.0033}
 PUBLISHED_RUNS = 10
 
 
 @value
 class Claim:
-    """A published difference, error of `variant` minus error of `versus`, or an error itself (versus None); a fraction.
+    """A published difference, error of `variant` minus error of `versus`, or an error (versus None), as a fraction.
 
-    relation: what is said of the truth and `effect`: that it equals it, is about it, or lies above or below it.
-    recipe, versus_recipe: what each side was trained by when it was published; equal names for one recipe on both.
+    relation: whether the true value is claimed to equal `effect`, to be about it, or to lie above or
+    below it.
+    recipe, versus_recipe: the recipe of each side in the publication; equal names mean one recipe.
     """
 
     variant: str
@@ -53,7 +57,7 @@ class Claim:
     metric: Metric
     effect: float
     data: str
-    protocol: str | None  # None where the source leaves it open: no protocol of ours can then match
+    protocol: str | None  # None: not stated, so that no protocol of ours can match
     source: str
     relation: Bound = "equals"
     recipe: str = ""
@@ -65,7 +69,7 @@ class Claim:
 
     @property
     def band(self) -> tuple[float, float]:
-        """What counts as the published value; open to one side where only a bound is claimed."""
+        """The band around the published value; unbounded on one side if the claim is a bound."""
         if self.relation == "more_than":
             return self.effect, inf
         if self.relation in ("less_than", "at_most"):
@@ -74,18 +78,18 @@ class Claim:
 
     @property
     def sides(self) -> Sides | None:
-        """Both rows with their recipes; None for an error itself."""
+        """Both rows with their recipes; None for an error."""
         return None if self.versus is None else ((self.variant, self.recipe), (self.versus, self.versus_recipe))
 
     @property
     def published_half_width(self) -> float:
-        """Half of the 95 % interval of the published value: one run, or one run a side."""
+        """Half of the 95 % interval of the published value, which is from one run, or one run per side."""
         runs = 1 if self.versus is None else 2
         return single_run_half_width(PUBLISHED_RUN_SD[self.metric], PUBLISHED_RUNS, runs)
 
     @property
     def possible(self) -> tuple[float, float]:
-        """What the published value may be by chance in its own runs; the band is part of it."""
+        """The 95 % interval of the published value by chance in its runs; it includes the band."""
         low, high = self.band
         half = self.published_half_width
         return min(low, self.effect - half), max(high, self.effect + half)
@@ -93,11 +97,14 @@ class Claim:
 
 @value
 class Judgement:
-    """The verdict with what it rests on. `obstacles`: why these runs can't decide, as clauses; empty where they can.
+    """The verdict with its reasons. `obstacles`: why these runs can't decide, as clauses; empty if they can.
 
-    size_differs: the interval over seeds lies outside the band; whether that contradicts is the verdict's matter.
-    direction: of what was seen, against the published sign; "none" where an interval includes 0; None where not judged.
-    to_detect, to_confirm: seeds a side at the spread seen here (80 % power); None where unknown or beyond MOST_SEEDS.
+    size_differs: whether the interval over seeds lies outside the band; `verdict` says whether that
+    contradicts the claim.
+    direction: of the measured difference compared with the published sign; "none" if an interval
+    includes 0; None if not judged.
+    to_detect, to_confirm: seeds per side for 80 % power with the standard deviation of these runs;
+    None if unknown or above MOST_SEEDS.
     """
 
     claim: Claim
@@ -132,12 +139,12 @@ def claims_of(variant: Variant) -> tuple[Claim, ...]:
 
 
 def evaluated_under(claim: Claim, setting: Setting) -> str:
-    """The claim's own protocol where the runs have it, else centre."""
+    """The claim's protocol if the runs have it, else centre."""
     return claim.protocol if claim.protocol in setting.protocols and claim.protocol else "centre"
 
 
 def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float | None) -> tuple[str, ...]:
-    """Why runs in this setting can't decide the claim, as clauses; empty where they can.
+    """Why runs in this setting can't decide the claim, as clauses; empty if they can.
 
     native_epochs: length of the recipe that the variant was published with.
     """
@@ -153,7 +160,7 @@ def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float
 
 
 def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judgement:
-    """The verdict on what was seen. `why_not`: what obstacles() found for the setting of the comparison."""
+    """The verdict on a comparison. `why_not`: the result of obstacles() for its setting."""
     if seen is None:
         return Judgement(claim=claim, verdict="not run")
     if seen.difference.interval is None or not seen.difference.sd:
@@ -174,14 +181,14 @@ def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judg
 
 
 def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Judgement:
-    """The verdict that the runs of one setting allow; "not run" where nothing in it bears on the claim."""
+    """The verdict from the runs of one setting; "not run" if none of them tests the claim."""
     if claim.versus is None and not _bears_on(claim, setting.key):
         return judge(claim, None, ())
     protocol = evaluated_under(claim, setting)
     seen = setting.compare(claim.variant, claim.versus, protocol, claim.metric)
     nets = [name for name in (claim.variant, claim.versus) if name is not None and name in setting.runs]
     guessing = [name for name in nets if setting.at_chance(name, protocol)]
-    unlearnt = [f"{name} has learnt nothing: a seed is no better than chance" for name in guessing]
+    unlearnt = [f"at least one seed of {name} is no better than chance" for name in guessing]
     recipes = recipe_obstacle(claim.sides, setting) if claim.sides else None
     reasons = (*obstacles(claim, setting.key, protocol, native_epochs), *([recipes] if recipes else []), *unlearnt)
     return judge(claim, seen, reasons)
@@ -190,7 +197,8 @@ def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Jud
 def judge_over(claim: Claim, settings: Sequence[Setting], native_epochs: float | None) -> Judgement:
     """The verdict of the setting with the fewest obstacles among those that ran the pair.
 
-    Where each side was published with its own recipe, its runs lie in two settings, which are paired here.
+    If the two sides were published with different recipes, their runs are in two settings, which are
+    combined here.
     """
     paired = tuple(pairs(claim.sides, settings)) if claim.sides else ()
     judged = [judge_in(claim, setting, native_epochs) for setting in (*paired, *settings)]
@@ -199,20 +207,20 @@ def judge_over(claim: Claim, settings: Sequence[Setting], native_epochs: float |
 
 
 def decide(claim: Claim, interval: Interval) -> Verdict:
-    """The rule for runs that can decide: in the band, outside all that the published runs allow, or neither."""
+    """The verdict for runs that can decide: reproduced, contradicted or inconclusive."""
     if interval.within(*claim.band):
         return "reproduced"
     return "contradicted" if interval.outside(*claim.possible) else "inconclusive"
 
 
 def _by_chance(claim: Claim) -> str:
-    runs = "one run" if claim.versus is None else "one run a side"
+    runs = "one run" if claim.versus is None else "one run per side"
     half = f"{100 * claim.published_half_width:.1f}"
-    return f"the size differs, but what is published is of {runs}, ± {half} points by chance alone"
+    return f"the size differs, but the published value is from {runs} and uncertain by ± {half} points"
 
 
 def _direction(claim: Claim, seen: Comparison) -> Direction | None:
-    """That a direction was seen at all takes both intervals: over seeds and over images."""
+    """The direction of the difference, if neither the interval over seeds nor the one over images includes 0."""
     if claim.versus is None:
         return None
     intervals = [interval for interval in (seen.difference.interval, seen.images) if interval is not None]
@@ -222,7 +230,7 @@ def _direction(claim: Claim, seen: Comparison) -> Direction | None:
 
 
 def _bears_on(claim: Claim, key: SettingKey) -> bool:
-    """An error itself says nothing of other images or another size; a difference still has a direction."""
+    """Whether runs on other images or at another size say anything: a difference has a direction, an error does not."""
     return image_obstacle(claim.data, key.data) is None and key.geometry != "mini"
 
 

@@ -1,4 +1,4 @@
-"""All that the sections are written from: runs and comparisons as frames, the catalogue, and what is published."""
+"""`ReportData`, the input of every section: runs and comparisons as frames, the catalogue and published values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from variants.catalog import Variant
 
 @dataclass(frozen=True)
 class ReportData:
-    """Sections select from it and format; they compute no statistics.
+    """Sections select and format this data; they compute no statistics.
 
-    runs, speeds, comparisons: see frames.py. reference_comparisons: of the records that came with the clone.
+    runs, speeds, comparisons: see frames.py. reference_comparisons: the same for the records that came with the clone.
     descriptions: one sentence per data set, by name. epochs: the length of each variant's own recipe.
     judgements: on the catalogue's published differences, over all settings.
     """
@@ -44,7 +44,7 @@ class ReportData:
         return errors_in(self.comparisons, setting, protocol, metric)
 
     def differences(self, setting: int, metric: str = "top1_error") -> pd.DataFrame:
-        """The rows of comparisons with differences, each under the protocol that its verdict is about."""
+        """The rows of comparisons with differences, each under the protocol of its verdict."""
         frame = self.comparisons
         chosen = (frame["setting"] == setting) & frame["versus"].notna() & (frame["metric"] == metric)
         return frame[chosen & frame["main_protocol"].eq(True)]
@@ -57,7 +57,7 @@ def errors_in(comparisons: pd.DataFrame, setting: int, protocol: str, metric: st
 
 
 def in_setting(settings: Sequence[Setting], number: int, blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """`blocks`, headed by the setting they are about where there are several."""
+    """`blocks`, after a line that names their setting if there are several."""
     if len(settings) == 1 or not blocks:
         return tuple(blocks)
     return (Paragraph(text=f"Setting {number}: {settings[number - 1].key.label}.", lead=True), *blocks)

@@ -1,4 +1,4 @@
-"""Sealed records sorted into settings: the runs of one setting may be compared with each other, others may not."""
+"""Sorts sealed records into settings. Only runs of the same setting may be compared with each other."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ METRICS: dict[Metric, tuple[str, int]] = {"top1_error": ("top-1", 1), "top5_erro
 
 @value
 class SettingKey:
-    """What two runs must share to be compared: images, geometry, the contents of the recipe, device.
+    """What must be equal for two runs to be compared: images, geometry, the contents of the recipe, device.
 
-    shared, missing: what shared_recipe() returns. recipe: its name and what differs from the recipe of that name; it
-    names the setting and is not compared.
+    shared, missing: what shared_recipe() returns. recipe: the recipe's name and its changes, as the name of the
+    setting; it is not compared.
     """
 
     data: DataSpec
@@ -57,9 +57,9 @@ class SettingKey:
 
 @value
 class Comparison:
-    """variant - versus under one protocol, paired by seed, or the error itself where versus is None.
+    """variant - versus under one protocol, paired by seed, or the error of variant if versus is None.
 
-    images: the interval over images; None without a pair or at one seed.
+    images: the interval over images, if there is one.
     """
 
     variant: str
@@ -87,7 +87,7 @@ class Setting:
             yield from seeds.values()
 
     def first(self, most: int) -> tuple[str, ...]:
-        """At most so many variants, for a plot: the base, then the catalogue's order."""
+        """At most `most` variants for a plot: the base, then the others in the catalogue's order."""
         return tuple(sorted(self.runs, key=lambda name: name != self.base)[:most])
 
     @property
@@ -97,7 +97,7 @@ class Setting:
         return tuple(sorted(known, key=lambda name: (name != "centre", name)))
 
     def errors(self, variant: str, protocol: str, metric: AnyMetric) -> dict[int, float]:
-        """Error by seed, as fractions; without the runs that have none, such as of boxes."""
+        """Error by seed, as fractions. Runs without this error are left out, such as those without boxes."""
         results = {seed: record.summary.results.get(protocol) for seed, record in self.runs[variant].items()}
         found = {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
         return {seed: error for seed, error in found.items() if error is not None}
@@ -116,7 +116,7 @@ class Setting:
         return any(no_better_than_guessing(error, images, classes) for error in by_seed.values())
 
     def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
-        """None where the two share no seed."""
+        """The comparison of two variants; None if they have no common seed."""
         asked = (variant, versus, protocol, metric)
         made: Comparison | None = self._once(asked, lambda: self._compare(variant, versus, protocol, metric))
         return made
@@ -152,7 +152,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A record that no number rests on, and why, in words."""
+    """A record that is not used in any number, with the reason."""
 
     record: RunRecord
     reason: str
@@ -160,7 +160,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a report says about runs comes from here."""
+    """The records of a report, sorted into settings and records set aside."""
 
     study: str
     settings: tuple[Setting, ...]
@@ -180,8 +180,8 @@ def gather(
 ) -> Evidence:
     """Sort the records; the order in which they are given doesn't matter.
 
-    order: names of variants, as tables show them. versus: the variant that each one's published difference is
-    measured against, where there is one. catalog: the rows whose recipe_changes are undone (shared_recipe.py).
+    order: names of variants in the order of the tables. versus: the base of each variant's published difference, if
+    there is one. catalog: the rows whose recipe_changes are undone (shared_recipe.py).
     """
     ours, theirs = (
         tuple(sorted(map(CachedRecord.of, records), key=lambda record: record.summary.run_id))
@@ -210,17 +210,17 @@ def _settings(
 
 
 def _base(variants: Sequence[str], versus: Mapping[str, str]) -> str:
-    """The paper's net where it ran, else the first variant that another is published against, else the first."""
+    """The paper's net if it ran, else the first variant that is the base of a published difference, else the first."""
     named = [versus[name] for name in variants if versus.get(name, name) != name]
     return next((name for name in (PAPER_NET, *named) if name in variants), variants[0])
 
 
 def _one_run_per_seed(runs: Sequence[RunRecord]) -> tuple[dict[int, RunRecord], list[SetAside]]:
-    """One run a seed, all of the contents that the latest run had."""
+    """One run per seed, all with the spec of the latest run."""
     current, kept, left = _contents(runs[-1]), dict[int, RunRecord](), list[SetAside]()
     for run in runs:
         if _contents(run) != current:
-            left.append(SetAside(run, "the variant or its recipe was another when this ran"))
+            left.append(SetAside(run, "the variant or its recipe has changed since this run"))
         elif run.spec.seed in kept:
             left.append(SetAside(run, f"repeats seed {run.spec.seed}, which counts once"))
         else:
@@ -233,7 +233,7 @@ def _why_unfinished(record: RunRecord) -> str:
 
 
 def _contents(record: RunRecord) -> RunSpec:
-    """What all seeds of a variant must share: the run without names and seed."""
+    """What must be equal for all seeds of a variant: the spec without names and seed."""
     spec = record.spec
     return replace(spec, variant="", seed=0, overrides=(), recipe=replace(spec.recipe, name=""))
 

@@ -1,6 +1,6 @@
-"""The plots, drawn by seaborn as bytes: the same records give the same bytes on any machine with the same versions.
+"""The plots, as bytes: the same records and library versions give the same bytes on any machine.
 
-Colours are seaborn's colour-blind-safe ones; every plot can also be read by position, label or line style alone.
+Colours are from seaborn's colour-blind-safe palette. Position, label or line style also identify each line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.report.stats import Estimate
 WIDTH_IN = 6.7  # the text width of an A4 page
 PAGE_IN = 8.6  # its height, less a caption
 ROW_IN = 0.34
-BELOW = 0.25  # rows that the seeds' dots stand under their mean
+BELOW = 0.25  # distance of the seeds' dots below their mean, in rows
 DPI = 160
 Frame: TypeAlias = pd.DataFrame
 Drawing: TypeAlias = Callable[..., bytes]
@@ -32,7 +32,7 @@ Drawing: TypeAlias = Callable[..., bytes]
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """The style of our plots, whatever matplotlibrc a user keeps; theirs is back afterwards."""
+    """Set the style of our plots, independent of the user's matplotlibrc, and restore the user's style afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", font_scale=0.8)
@@ -55,7 +55,7 @@ def drawn(draw: Callable[..., Figure]) -> Drawing:
 
 @drawn
 def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
-    """One line a variant: a dot a seed, the mean and its 95 % interval where there is one.
+    """One row per variant: a dot per seed, the mean and, if there is one, its 95 % interval.
 
     seeds: columns variant, error_percent.
     """
@@ -75,7 +75,8 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 
 @drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
-    """Training log loss and validation error over images seen, mean over seeds, a colour and line style a variant.
+    """Training log loss and validation error over images seen, mean over seeds, with a colour and line style per
+    variant.
 
     losses: columns variant, images_thousand, loss. validation: variant, images_thousand, error_percent.
     """
@@ -91,7 +92,7 @@ def curves(losses: Frame, validation: Frame) -> Figure:
 
 @drawn
 def throughput(runs: Frame) -> Figure:
-    """A bar at the median and a dot a run. runs: columns variant, images_per_second."""
+    """A bar at the median and a dot per run. runs: columns variant, images_per_second."""
     figure, ax = _panel(1.0 + ROW_IN * runs["variant"].nunique())
     sns.barplot(runs, x="images_per_second", y="variant", estimator="median", errorbar=None, color="#9ecae1", ax=ax)
     sns.stripplot(runs, x="images_per_second", y="variant", jitter=False, color="0.25", size=4, ax=ax)
@@ -101,7 +102,7 @@ def throughput(runs: Frame) -> Figure:
 
 @drawn
 def utilisation(samples: Frame, label: str) -> Figure:
-    """Over time, a line a variant. samples: columns variant, t_s, percent."""
+    """Utilisation over time, a line per variant. samples: columns variant, t_s, percent."""
     figure, ax = _panel(2.9)
     _lines(samples, "t_s", "percent", ax)
     ax.set(xlabel="time since the run began (s)", ylabel=label, ylim=(0, None))
@@ -110,7 +111,7 @@ def utilisation(samples: Frame, label: str) -> Figure:
 
 
 def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> bytes:
-    """conv1's kernels as colour tiles, two variants a row, a net's columns one below the other. PNG: they are pixels.
+    """conv1's kernels as colour tiles (PNG), two variants per row, with a net's columns one below the other.
 
     kernels: (K, 3, k, k) by variant. columns: 1, or 2 for a net in two columns.
     """
@@ -136,7 +137,7 @@ def _stacked(kernels: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
 
 
 def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(K, 3, k, k) as one RGB picture, each kernel stretched to its own range, 12 to 16 a line, a pixel apart."""
+    """(K, 3, k, k) as one RGB image, each kernel scaled to its own range, 12 to 16 per row, one pixel apart."""
     low, high = (edge(kernels, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
     scaled = (kernels - low) / np.maximum(high - low, 1e-12)
     each, side = len(kernels), kernels.shape[-1] + 1
@@ -166,7 +167,7 @@ DASHES: Sequence[Any] = ("", (4, 1.5), (1, 1), (3, 1, 1, 1))
 
 
 def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Below the panels, where it hides no line."""
+    """Draw the legend below the panels, so that it hides no line."""
     handles, labels = axes[0].get_legend_handles_labels()
     for ax in axes:
         if (legend := ax.get_legend()) is not None:

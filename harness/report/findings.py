@@ -1,4 +1,4 @@
-"""The findings in sentences with numbers: the top of the report and the last lines of the command."""
+"""The findings as sentences with numbers, for the top of the report and the end of the command's output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_NAMED = 6
 
 
 def findings(report: ReportData) -> tuple[str, ...]:
-    """Of the setting with the most runs; other settings and failures are counted."""
+    """The findings in the setting with the most runs; other settings and failed runs are only counted."""
     evidence = report.evidence
     if not evidence.settings:
         return (_nothing(evidence), *_failures(evidence))
@@ -55,7 +55,9 @@ def _at_chance(report: ReportData, setting: Setting) -> tuple[str, ...]:
     names = errors.loc[errors["at_chance"].eq(True), "variant"].tolist()
     if not names:
         return ()
-    return (f"No better than chance, in one seed at least: {listed(names)}; differences to such a net say nothing.",)
+    return (
+        f"No better than chance in at least one seed: {listed(names)}. Nothing is concluded from differences to these.",
+    )
 
 
 def _nothing(evidence: Evidence) -> str:
@@ -65,14 +67,14 @@ def _nothing(evidence: Evidence) -> str:
 def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     """The variants that differ from the base by Dunnett's test over seeds and by the interval over images.
 
-    One protocol for all, the setting's first; the largest difference first. One seed alone gives no test.
+    All under the setting's first protocol; the largest difference comes first. With one seed there is no test.
     """
     frame, base = report.comparisons, setting.base
     tested = frame[(frame["setting"] == 1) & frame["dunnett_p"].notna()]
     if tested.empty:
         return ()
     rows = [row for row in rows_of(tested) if row.dunnett_p < 1 - CONFIDENCE and _excludes_zero(row)]
-    test = f"(Dunnett's test, {count(len(tested), 'comparison')}, 5 % in all)"
+    test = f"(Dunnett's test, {count(len(tested), 'comparison')}, 5 % level for all together)"
     if not rows:
         return (f"No variant is significantly different from {base} in top-1 error {test}.",)
     rows.sort(key=lambda row: -abs(row.mean))
@@ -89,7 +91,7 @@ def _excludes_zero(row: object) -> bool:
 def _undecided(report: ReportData) -> str:
     waiting = [judgement for judgement in report.judgements if judgement.verdict == "inconclusive"]
     if waiting and all(judgement.obstacles for judgement in waiting):
-        return "These runs can't decide them; the section on differences says why and what would be needed."
+        return "These runs can't decide them; the section on differences says why, and how many seeds are needed."
     return ""
 
 
@@ -100,4 +102,4 @@ def _other_settings(evidence: Evidence) -> tuple[str, ...]:
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
     broken = [item for item in evidence.set_aside if item.record.summary.status != "ok"]
-    return (f"{count(len(broken), 'run')} failed or was interrupted and is in no number.",) if broken else ()
+    return (f"{count(len(broken), 'run')} failed or was interrupted and is not used.",) if broken else ()

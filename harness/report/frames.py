@@ -1,7 +1,7 @@
-"""The two frames that a report is made of: runs and comparisons. Every statistic is computed here, once.
+"""The data frames of a report: runs, speeds and comparisons. Every statistic is computed here, once.
 
-Errors, their differences and all intervals are fractions (0.25 is 25 %). A number that doesn't exist is NaN, a text
-that doesn't exist is None.
+Errors, their differences and all intervals are fractions (0.25 is 25 %). A missing number is NaN, a missing text is
+None.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ERROR_METRICS: tuple[AnyMetric, ...] = (*METRICS, "localisation_error")
 
 
 def runs_frame(evidence: Evidence) -> pd.DataFrame:
-    """One row per own run and protocol: runs_table(), the setting's number (0: set aside) and the reason if set aside.
+    """One row per run of this machine and protocol: runs_table(), the number of the setting (0: set aside), the reason.
 
     Runs are in the order of their settings and, within one, of variants and seeds; those set aside come last.
     """
@@ -46,7 +46,7 @@ def runs_frame(evidence: Evidence) -> pd.DataFrame:
 
 
 def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting, bench key and variant: number of runs, median, lowest and highest of what was timed.
+    """One row per setting, bench key and variant: number of runs, and median, lowest and highest speed.
 
     Only runs of one bench key may be compared in speed; the key with the most runs comes first in its setting.
     """
@@ -79,7 +79,7 @@ def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
 def comparisons_frame(
     settings: tuple[Setting, ...], catalog: Mapping[str, Variant], epochs: Mapping[str, float]
 ) -> pd.DataFrame:
-    """One row per setting, variant, versus, metric and protocol. README.md under results/ explains the columns.
+    """One row per setting, variant, versus, metric and protocol. results/README.md explains the columns.
 
     epochs: length of each variant's own recipe.
     """
@@ -88,7 +88,7 @@ def comparisons_frame(
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
-    """The rows as named tuples of numbers and text."""
+    """The rows as named tuples."""
     return list(frame.itertuples(index=False))
 
 
@@ -136,7 +136,7 @@ def _rows(
 
 
 def pairs(setting: Setting, catalog: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
-    """(variant, versus): every variant and the base, then what is published against another variant."""
+    """(variant, versus): every variant and the base, then pairs with a published difference to another variant."""
     for name in setting.runs:
         if name != setting.base:
             yield name, setting.base
@@ -157,7 +157,7 @@ def _claims(row: Variant | None) -> dict[tuple[str | None, Metric], Claim]:
 def _error(
     setting: Setting, variant: str, metric: AnyMetric, protocol: str, errors: Mapping[int, float]
 ) -> dict[str, Any]:
-    """A variant's own error. Its interval over images is Wilson's, of the lowest seed's network alone."""
+    """A variant's error. Its interval over images is Wilson's, for the network of the lowest seed."""
     estimate, first = setting.error(variant, protocol, metric), min(errors)
     assert estimate is not None
     images = setting.runs[variant][first].summary.results[protocol].images
@@ -183,7 +183,7 @@ def _difference(
     claim: Claim | None,
     native_epochs: float | None,
 ) -> dict[str, Any] | None:
-    """The difference paired by seed, and the verdict on `claim`; None where the two share no seed."""
+    """The difference paired by seed, and the verdict on `claim`; None if the two have no common seed."""
     compared = setting.compare(variant, versus, protocol, metric)
     if compared is None:
         return None
@@ -225,7 +225,7 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
 def _dunnett(setting: Setting) -> dict[str, float]:
     """Dunnett's p of each variant against the base, in top-1 error under the first protocol.
 
-    Empty where no two variants have two seeds, or the base is no better than chance.
+    Empty if fewer than two variants have two seeds, or if the base is no better than chance.
     """
     protocol, base = setting.protocols[0], setting.base
     by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.runs}

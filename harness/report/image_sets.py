@@ -1,9 +1,9 @@
-"""The image sets that results were published on, and how a prepared data set is recognised as one of them.
+"""The image sets of published results, and how a prepared data set is recognised as one of them.
 
-Data sets are recognised by what is in them, never by their name. Every set needs its numbers of classes and images.
-CIFAR-10 must also have been read from the original files, whose MD5 sums are published (torchvision checks them when it
-reads them), since copies of it encoded as JPEG have the same numbers.
-ILSVRC has no digest that could be compared: people store it resized and encoded again, and the 2012 code did so, too.
+Data sets are recognised by their contents, not by their name. The numbers of classes and images must be right. CIFAR-10
+must also have been read from the original files (torchvision checks their published MD5 sums), since copies encoded as
+JPEG have the same numbers. ILSVRC has no digest that could be compared: it is usually stored resized and encoded again,
+also by the 2012 code.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHECKED = (
 
 
 def image_obstacle(published: str, data: DataSpec) -> str | None:
-    """Why runs on `data` can't decide a claim about the images `published`, as a clause; None where they can."""
+    """Why runs on `data` can't decide a claim about the images `published`, as a clause; None if they can."""
     known = IMAGE_SETS.get(published)
     counts = (data.classes, data.train_images, data.val_images)
     if known is None or counts != (known.classes, known.train_images, known.val_images):

@@ -1,4 +1,4 @@
-"""The report as Markdown: report.md, and the table in README.md."""
+"""Writes the report as Markdown: report.md, and the table in README.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def report_markdown(model: ReportModel) -> str:
 
 
 def readme_table(model: ReportModel) -> str:
-    """The table of results between the markers that README keeps it in."""
+    """The table of results between the markers of README.md."""
     body = "No finished run yet." if model.results_table is None else _with_notes(model.results_table)
     return f"{BEGIN}\n{body}\n{END}"
 

@@ -1,6 +1,6 @@
-"""The report as a value: sections of plain text, tables of finished strings, figures as bytes.
+"""`Report`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
 
-Markdown and PDF are written from this one value, so they can't disagree. No string here is markup.
+Markdown and PDF are both written from this value, so they have the same contents. No string here is markup.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Paragraph:
 
 @value
 class Bullets:
-    """Short statements of equal rank."""
+    """A list of short statements."""
 
     kind: Literal["bullets"] = "bullets"
     items: tuple[str, ...]
@@ -31,7 +31,7 @@ class Bullets:
 
 @value
 class Commands:
-    """Lines for a terminal."""
+    """Commands to type in a terminal."""
 
     kind: Literal["commands"] = "commands"
     lines: tuple[str, ...]
@@ -39,7 +39,7 @@ class Commands:
 
 @value
 class Figure:
-    """`file` is its name under figures/; `alt` says in words what the picture shows."""
+    """`file` is its name under figures/; `alt` describes the image in words."""
 
     kind: Literal["figure"] = "figure"
     file: str
@@ -53,7 +53,7 @@ Block: TypeAlias = Paragraph | Bullets | Commands | Table | Figure
 
 @value
 class Section:
-    """One heading and its blocks."""
+    """A heading and its blocks."""
 
     title: str
     blocks: tuple[Block, ...]

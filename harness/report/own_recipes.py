@@ -1,8 +1,8 @@
-"""Published differences between networks that were trained by different recipes, and the runs that can decide them.
+"""Published differences between networks trained with different recipes, and the runs that can decide them.
 
-torchvision's net against the 2012 net, say, is a difference of network and recipe. Runs of both networks by one recipe
-measure something else. Only runs of each side by the recipe it was published with can decide such a claim, and those
-lie in two settings. Recipes are compared by their contents, so that a changed recipe of the same name does not count.
+An example is torchvision's net against the 2012 net: both network and recipe differ. Runs of both networks with one
+recipe measure something else. Such a claim needs runs of each side with its published recipe, and these are in two
+settings. Recipes are compared by their contents, so a changed recipe of the same name does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Sides = tuple[tuple[str, str], tuple[str, str]]  # (variant, name of its recipe)
 
 
 def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
-    """Why the runs of `setting` can't decide a difference between these sides, as a clause; None where they can."""
+    """Why the runs of `setting` can't decide a difference between these sides, as a clause; None if they can."""
     (_, recipe), (_, versus_recipe) = sides
     if recipe == versus_recipe:
         return None
@@ -29,11 +29,13 @@ def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
         return f"published with a recipe that the harness does not have ({', '.join(foreign)})"
     if all(_as_published(setting.runs.get(variant, {}), variant, name) for variant, name in sides):
         return None
-    return f"published with another recipe on each side ({recipe}, {versus_recipe}); these runs used one"
+    return f"published with different recipes ({recipe}, {versus_recipe}); these runs used one recipe"
 
 
 def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
-    """Settings made of two: each side's runs by its own recipe, on the same images, geometry, device and precision."""
+    """Settings combined from two: each side's runs with its own recipe, on equal images, geometry, device,
+    precision.
+    """
     (variant, recipe), (versus, versus_recipe) = sides
     if recipe == versus_recipe:
         return
@@ -46,7 +48,7 @@ def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
 
 
 def _conditions(setting: Setting) -> tuple[object, ...]:
-    """What has to be equal on both sides; store_size belongs to the recipe."""
+    """What must be equal on both sides; store_size belongs to the recipe."""
     key = setting.key
     return replace(key.data, store_size=0), key.geometry, key.device, key.precision
 
@@ -57,11 +59,11 @@ def _as_published(runs: Runs, variant: str, recipe: str) -> bool:
 
 
 def _published_recipe(variant: str, recipe: str) -> Recipe | None:
-    """The contents of the recipe that the side was published with; None where it is none of ours."""
+    """The contents of the recipe that the side was published with; None if it is not one of ours."""
     row = CATALOG.get(variant)
     return _training(native_recipe(row)) if row is not None and row.recipe == recipe else None
 
 
 def _training(recipe: Recipe) -> Recipe:
-    """The recipe without its name and without how it evaluates, which the protocol of a claim settles."""
+    """The recipe without its name and its evaluation, which the claim's protocol determines."""
     return replace(recipe, name="", evaluation=Evaluation())

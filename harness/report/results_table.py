@@ -15,7 +15,7 @@ from harness.tables import Column, Table
 
 
 def results_table(report: ReportData) -> Table | None:
-    """Of the setting with the most runs. None without finished runs."""
+    """The table for the setting with the most runs; None without finished runs."""
     if not report.evidence.settings:
         return None
     setting = report.evidence.settings[0]
@@ -35,8 +35,8 @@ def results_table(report: ReportData) -> Table | None:
         notes=(
             f"{data.name}, {data.val_images:,} validation images, {setting.key.geometry} geometry, "
             f"{setting.key.length}, {protocol} protocol. After ±: half of the 95 % interval over seeds. "
-            "Differences are of top-1 error, paired by seed. Published ones are about ILSVRC at full size, which "
-            "other images can't decide.",
+            "Differences are of top-1 error, paired by seed. Published ones are about ILSVRC at full size; runs on "
+            "other images can't decide them.",
         ),
     )
 
@@ -61,9 +61,9 @@ def _rows(report: ReportData, setting: Setting, protocol: str) -> list[tuple[str
 
 
 def _unpublished(report: ReportData, variant: str, base: str) -> str:
-    """What the table says where no difference to the base is published."""
+    """The text in the verdict column if no difference to the base is published."""
     if variant == base:
-        return "the base"
+        return "base"
     versus = compared_with(report.catalog[variant]) if variant in report.catalog else None
     return f"published against {versus}" if versus else "nothing published"
 

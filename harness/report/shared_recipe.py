@@ -1,9 +1,9 @@
-"""The recipe that a run shares with the runs it may be compared with, by contents and not by name.
+"""Finds the common recipe of the runs that may be compared with each other, by its contents instead of its name.
 
-A variant may change its recipe (`recipe_changes` of its row in the catalogue), and such a run must still be compared
-with the base. So the rule is: a run belongs to the recipe R if R with the changes of the variant's row is what the run
-was trained by, field by field. Where the changes hide what R had in those fields, today's recipe of the run's recipe
-name gives it. Every other difference, such as another learning rate from `--set lr=0.02`, is another recipe.
+A variant may change its recipe (`recipe_changes` of its row in the catalogue), and must still be compared with the
+base. The rule: a run belongs to the recipe R if R with the changes of the variant's row equals the run's recipe, field
+by field. The changed fields of R can't be seen in the run, so they are taken from the present recipe of that name. Any
+other difference, such as another learning rate from `--set lr=0.02`, makes another recipe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from variants.recipes.recipe import Recipe
 from variants.values import SpecError
 
 MOST_NAMED = 3
-KEPT = ("epochs", "batch_size", "precision")  # never undone: runs of another length are never compared
+KEPT = ("epochs", "batch_size", "precision")  # never undone, since runs of different lengths are never compared
 
 
 def shared_recipe(spec: RunSpec, row: Variant | None) -> tuple[Recipe, tuple[str, ...]]:
@@ -33,7 +33,7 @@ def shared_recipe(spec: RunSpec, row: Variant | None) -> tuple[Recipe, tuple[str
         undone = tuple((path, _field(known.recipe, path)) for path, _ in changes if path not in KEPT)
         shared = apply(trained, undone)
         return (shared if apply(shared, changes) == trained else trained), ()
-    except SpecError:  # the named recipe has no such field, such as a step of another kind of schedule
+    except SpecError:  # the named recipe has no such field, for example because its schedule is of another kind
         return trained, ()
 
 

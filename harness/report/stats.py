@@ -1,7 +1,7 @@
-"""Statistics of few seeds: means, intervals, paired differences, and how many seeds a claim needs.
+"""Statistics for few seeds: means, intervals, paired differences, and the sample size that a claim needs.
 
-Two sources of chance are kept apart. Over seeds: would other seeds say the same on these images? Over images: would
-other images say the same of these networks? All intervals are two-sided at 95 %.
+Two sources of variance are separated. Intervals over seeds: would other seeds give the same result on these images?
+Intervals over images: would other images give the same result for these networks? All intervals are two-sided at 95 %.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from variants.values import value
 
 CONFIDENCE = 0.95
 POWER = 0.8
-MOST_SEEDS = 10_000  # beyond this "more than 10,000" is all a reader needs
+MOST_SEEDS = 10_000  # larger numbers are shown as "more than 10,000"
 
 
 @value
 class Interval:
-    """Closed, in the unit of what it bounds."""
+    """A closed interval, in the unit of its quantity."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Interval:
 
 @value
 class Estimate:
-    """A mean over `n` seeds. `sd` and `interval` are None at n = 1: one run says nothing about spread."""
+    """A mean over `n` seeds. `sd` and `interval` are None for n = 1."""
 
     mean: float
     n: int
@@ -56,7 +56,7 @@ class Estimate:
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean and Student's t interval of at least one value; the values of different seeds are taken as independent."""
+    """Mean and Student's t interval of at least one value; values of different seeds are assumed independent."""
     mean, n = float(np.mean(values)), len(values)
     if n == 1:
         return Estimate(mean=mean, n=1, sd=None, interval=None)
@@ -66,24 +66,25 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 
 
 def single_run_half_width(sd: float, n: int, runs: int) -> float:
-    """Half of the 95 % interval around a value made of `runs` single runs: 1 for an error, 2 for a difference.
+    """Half of the 95 % interval of a value from `runs` single runs: 1 for an error, 2 for a difference.
 
-    sd: of one run, in the unit of the value, estimated from `n` >= 2 runs; hence Student's t with n - 1 degrees.
+    sd: of one run, in the unit of the value, estimated from `n` >= 2 runs; hence Student's t with n - 1 degrees of
+    freedom.
     """
     return _t_quantile(n) * sd * sqrt(runs)
 
 
 def paired_by_seed(ours: Mapping[int, float], versus: Mapping[int, float]) -> Estimate | None:
-    """ours - versus over the seeds both have: what a seed gives to both (order, crops) cancels. None without any."""
+    """ours - versus over common seeds, so that effects of a seed on both (order, crops) cancel. None without any."""
     shared = sorted(ours.keys() & versus.keys())
     return over_seeds([ours[seed] - versus[seed] for seed in shared]) if shared else None
 
 
 def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.bool_]]) -> Interval:
-    """Interval over images of the error difference ours - versus; an array a seed, (images,), True where right.
+    """Interval over images of the error difference ours - versus. Arrays: one per seed, (images,), True if right.
 
-    Each image counts once, with the mean of its differences over seeds, so a hard image is not taken for several.
-    For one seed this is McNemar's test as an interval: only images that one net gets right and the other wrong count.
+    Each image counts once, with the mean of its differences over seeds, since these are correlated.
+    For one seed this is the interval of McNemar's test, which uses only images that exactly one net gets right.
     """
     each = (np.mean(versus, axis=0) - np.mean(ours, axis=0)).astype(np.float64)
     half = float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * np.std(each, ddof=1) / sqrt(len(each)))
@@ -92,7 +93,7 @@ def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.b
 
 
 def finite_test_set(error: float, images: int) -> Interval:
-    """Wilson's interval of one network's error, were the `images` tested drawn anew from the same source."""
+    """Wilson's interval of one network's error, for other samples of `images` images from the same source."""
     count, z = round(error * images), float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2))
     wrong, scale = count / images, 1 + z**2 / images
     middle = (wrong + z**2 / (2 * images)) / scale
@@ -101,27 +102,30 @@ def finite_test_set(error: float, images: int) -> Interval:
 
 
 def no_better_than_guessing(error: float, images: int, classes: int) -> bool:
-    """Whether the interval over images of a network's top-1 error reaches that of guessing, 1 - 1 / classes."""
+    """Whether the interval over images of a network's top-1 error includes that of guessing, 1 - 1 / classes."""
     return finite_test_set(error, images).high >= 1 - 1 / classes
 
 
 def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[float]:
-    """Dunnett's p values: each arm's mean against the control's, one spread for all, corrected for the number of arms.
+    """Dunnett's p values: each arm's mean against the control's, with pooled variance, corrected for the number of
+    arms.
 
-    One value a seed, two seeds at least in each; 1.0 where no arm shows any spread. scipy integrates by random points:
-    their seed is fixed, so that the same records give the same report.
+    Each arm needs at least two seeds. The result is 1.0 if no arm has any variance. scipy uses random numbers for the
+    integration; their seed is fixed, so that the same records give the same report.
     """
     if all(np.ptp(values) == 0 for values in (*arms, control)):
         return [1.0] * len(arms)
     rng = np.random.default_rng(2012)
-    with warnings.catch_warnings():  # scipy warns where the seeds of one arm agree; the pooled spread still counts
+    with (
+        warnings.catch_warnings()
+    ):  # scipy warns if the values of one arm are equal; the pooled variance is still right
         warnings.simplefilter("ignore", RuntimeWarning)
         found = scipy_stats.dunnett(*arms, control=control, random_state=rng)
     return [float(p) for p in found.pvalue]
 
 
 def seeds_to_detect(sd: float, effect: float) -> int | None:
-    """Seeds a side so that a true paired difference of `effect` is significant in 80 % of studies (noncentral t).
+    """Seeds per side so that a true paired difference of `effect` is significant in 80 % of studies (noncentral t).
 
     sd: of the paired differences, in the unit of effect. None above MOST_SEEDS.
     """
@@ -129,9 +133,9 @@ def seeds_to_detect(sd: float, effect: float) -> int | None:
 
 
 def seeds_to_confirm(sd: float, margin: float) -> int | None:
-    """Seeds a side so that the whole interval lies within +-margin of the true difference in 80 % of studies.
+    """Seeds per side so that the whole interval lies within +-margin of the true difference in 80 % of studies.
 
-    It can fail on either side, so each side gets half of the 20 % (Schuirmann's two one-sided tests).
+    The interval can exceed either bound, so each gets half of the 20 % (Schuirmann's two one-sided tests).
     """
     return _fewest(sd, margin, 1 - (1 - POWER) / 2)
 
@@ -142,7 +146,7 @@ def _fewest(sd: float, effect: float, power: float) -> int | None:
         return None
 
     def enough(n: int) -> bool:
-        # At 30 standard errors the power is past 0.8 for any n; scipy's series is only sound below about 37.
+        # At 30 standard errors the power is above 0.8 for any n; scipy's series is accurate only below about 37.
         shift = min(sqrt(n) * abs(effect) / max(sd, 1e-12), 30.0)
         return bool(scipy_stats.nct.sf(_t_quantile(n), n - 1, shift) >= power)
 

@@ -1,4 +1,4 @@
-"""Numbers as text. The only place where fractions become percent and differences become points."""
+"""Formats numbers as text. Only this module converts fractions to percent and differences to points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ONE_SEED = "one seed"
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction in percent, without the sign: headings carry the unit."""
+    """A fraction in percent, without the percent sign, since headings have the unit."""
     return NONE if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
@@ -32,7 +32,7 @@ def published_points(difference: float, relation: Bound) -> str:
 
 
 def percent_with_interval(estimate: Estimate, unit: str = "") -> str:
-    """`33.00 ± 2.48`, in a sentence `33.00 ± 2.48 %`."""
+    """`33.00 ± 2.48`, or with a unit `33.00 ± 2.48 %`."""
     if estimate.half_width is None:
         return f"{percent(estimate.mean)}{unit} ({ONE_SEED})"
     return f"{percent(estimate.mean)} ± {percent(estimate.half_width)}{unit}"
@@ -50,7 +50,7 @@ def points_between(interval: Interval | None) -> str:
 
 
 def number(amount: float | None, digits: int = 0) -> str:
-    """With thousands apart: 1,234.5."""
+    """The number with thousands separators: 1,234.5."""
     return NONE if amount is None else f"{amount:,.{digits}f}".replace("-", MINUS)
 
 
@@ -65,10 +65,10 @@ def listed(items: Sequence[str]) -> str:
 
 
 def start_command(study: str) -> str:
-    """What to type to run a study: `python -m harness reproduce --study imagenet`."""
+    """The command that runs a study: `python -m harness reproduce --study imagenet`."""
     return f"python -m harness reproduce{'' if study == 'reproduce' else f' --study {study}'}"
 
 
 def short(digest: str | None) -> str:
-    """The first 12 digits, as git and people quote them."""
+    """The first 12 digits, as git shows them."""
     return NONE if not digest else digest[:12]

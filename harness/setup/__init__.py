@@ -1,1 +1,1 @@
-"""Getting what pip alone can't: FFCV, compiled on this machine. Standard library only."""
+"""Installation of FFCV, which pip alone can't build. Uses the standard library only."""

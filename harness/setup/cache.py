@@ -1,4 +1,4 @@
-"""Where everything that can be made again lives: HARNESS_CACHE, else the XDG cache. Standard library only."""
+"""The cache folder, for files that can be made again. Uses the standard library only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
         if base := environ.get("XDG_CACHE_HOME"):
             return Path(base) / "alexnet-harness"
         return Path.home() / ".cache" / "alexnet-harness"
-    except RuntimeError as error:  # a container's user without a name
+    except RuntimeError as error:  # a user without a home folder, as in some containers
         raise UsageError(
             "no home folder is known for this user; set HARNESS_CACHE to a folder you may write to"
         ) from error

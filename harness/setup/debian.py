@@ -1,7 +1,7 @@
-"""FFCV's C libraries without root: Debian packages downloaded, unpacked, linked in, and nothing of them needed later.
+"""Gets FFCV's C libraries without root: downloads and unpacks Debian packages, and puts the libraries into the wheel.
 
-OpenCV is linked statically (only what FFCV calls), libturbojpeg and libtbb travel inside the wheel with an $ORIGIN
-rpath: Debian's libturbojpeg.a is not position-independent. The wheel (1 MB) outlives the unpacked folder.
+OpenCV is linked statically (only what FFCV calls). libturbojpeg and libtbb are copied into the wheel, with an $ORIGIN
+rpath, since Debian's libturbojpeg.a is not position-independent. The wheel (1 MB) does not need the unpacked folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUILD_FLAGS = {
     "LDFLAGS": "-Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,-rpath,$ORIGIN",
 }
 
-# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core asks for one function of libGL, never called.
+# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core needs one symbol of libGL, which is never called.
 HEADER = """#include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 extern "C" __attribute__((visibility("hidden"))) void *glXGetProcAddressARB(const unsigned char *) { return nullptr; }
@@ -33,7 +33,7 @@ PC_FILE = "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cfla
 def unpack(folder: Path, steps: Steps) -> Path:
     """Download and unpack what FFCV needs under `folder`; the root of the unpacked tree. Works without root."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise SetupError("this system has no apt-get and dpkg-deb to fetch OpenCV's headers with")
+        raise SetupError("this system has no apt-get and dpkg-deb, which are needed to download OpenCV's headers")
     downloads, root = folder / "debs", folder / "root"
     downloads.mkdir(parents=True)
     download([*PACKAGES, *_python_headers()], downloads, folder, steps)
@@ -56,7 +56,7 @@ def pkg_config_folder(root: Path, folder: Path) -> Path:
 
 
 def bundle(wheel: Path, root: Path) -> None:
-    """Put the two shared libraries into the wheel beside FFCV's own, and into its RECORD."""
+    """Add the two shared libraries to the wheel and to its RECORD."""
     lib = _library_folder(root)
     added = {f"ffcv/{name}": (lib / name).resolve().read_bytes() for name in BUNDLED}
     whole = wheel.with_suffix(".new")
@@ -72,7 +72,7 @@ def bundle(wheel: Path, root: Path) -> None:
 
 
 def download(packages: list[str], into: Path, folder: Path, steps: Steps) -> None:
-    """With the system's package lists; where those are empty or stale, with lists of our own."""
+    """Download packages by the system's package lists, or by lists of our own if those are empty or outdated."""
     try:
         steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)
     except SetupError:
@@ -83,13 +83,13 @@ def download(packages: list[str], into: Path, folder: Path, steps: Steps) -> Non
 
 
 def _apt_options(folder: Path) -> list[str]:
-    """Own cache folder, no locks of the system's, no change of user: what apt needs to run without root."""
+    """Options that apt needs without root: a cache folder of our own, no system locks, no change of user."""
     (folder / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
     return ["-o", f"Dir::Cache={folder / 'apt'}", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1"]
 
 
 def _python_headers() -> list[str]:
-    """The package with Python.h where this interpreter comes without it (Debian's own, without python3-dev)."""
+    """The package with Python.h, if this interpreter lacks it (Debian's Python without python3-dev)."""
     here = Path(sysconfig.get_path("include")) / "Python.h"
     return [] if here.exists() else [f"libpython{sysconfig.get_python_version()}-dev"]
 
@@ -98,7 +98,7 @@ def _library_folder(root: Path) -> Path:
     """usr/lib/<multiarch triplet> of the unpacked tree."""
     found = sorted(root.glob("usr/lib/*/libopencv_core.a"))
     if not found:
-        raise SetupError("this system's OpenCV packages hold no static library to link")
+        raise SetupError("this system's OpenCV packages have no static library to link")
     return found[0].parent
 
 

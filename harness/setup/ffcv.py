@@ -1,8 +1,8 @@
-"""Install FFCV, whose sdist pip alone can't build: `python -m harness.setup.ffcv [--check] [--optional]`.
+"""Installs FFCV, whose sdist pip alone can't build: `python -m harness.setup.ffcv [--check] [--optional]`.
 
-Three ways, in order: what is installed already works; the system's OpenCV and libturbojpeg, found by pkg-config;
-Debian packages downloaded and unpacked without root. Standard library only; importing this imports neither numpy,
-torch nor FFCV, so that `doctor` can ask `status()` anywhere.
+It tries three methods in order: an FFCV that is already installed; a build with the system's OpenCV and libturbojpeg,
+found by pkg-config; a build with Debian packages, unpacked without root. It uses the standard library only and imports
+neither numpy, torch nor FFCV, so that `doctor` can always call `status()`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from harness.setup.steps import SetupError, Steps
 
 VERSION = "1.0.2"
 SDIST_SHA256 = "42766a487c8a659b543d070f24732c4b65aab8d96980f5792c63e91e55511f00"  # ffcv-1.0.2.tar.gz on PyPI
-# The dependency group `ffcv-needs` of pyproject.toml: what FFCV uses of its own long list.
+# The dependency group `ffcv-needs` of pyproject.toml: the part of FFCV's requirements that it really uses.
 NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptools>=77")
 IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
 FIX = "python -m harness.setup.ffcv"
-WAY_OUT = (
+ADVICE = (
     "The torchvision folder loader does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
     f"python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
 )
@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 
 def status() -> tuple[bool, str]:
-    """Whether FFCV works here, and one plain sentence of how or why not. Imports nothing heavy; about 5 ms."""
+    """Whether FFCV works here, and a sentence that says how it was built or why it doesn't work. Takes about 5 ms."""
     spec = importlib.util.find_spec("ffcv")
     if spec is None or not spec.origin:
         return False, f"ffcv is not installed; fix it with: {FIX}"
@@ -56,7 +56,7 @@ def status() -> tuple[bool, str]:
 
 
 def install(say: Say, *, constraint: Path | None = None, cache: Path | None = None) -> str:
-    """Make FFCV work in this interpreter's environment; how it works now. Raises SetupError with the way out.
+    """Install FFCV into this interpreter's environment. Raises SetupError, whose message says what to do instead.
 
     constraint: a pip constraints file. cache: where the built wheel and the log of a failed build are kept.
     """
@@ -68,13 +68,13 @@ def install(say: Say, *, constraint: Path | None = None, cache: Path | None = No
         _refuse_hopeless(_kept_wheel(folder).exists())
         folder.mkdir(parents=True, exist_ok=True)
         steps.log.unlink(missing_ok=True)
-        say("installing what FFCV needs: " + ", ".join(NEEDS))
+        say("installing FFCV's requirements: " + ", ".join(NEEDS))
         pip = _Pip(steps, constraint)
-        pip.install("installing what FFCV needs", *NEEDS)
+        pip.install("installing FFCV's requirements", *NEEDS)
         _build(pip, folder, say)
     except (SetupError, OSError) as error:
         where = f" The build's log is {steps.log}." if steps.log.exists() else ""
-        raise SetupError(f"FFCV can't be installed here: {error}.{where} {WAY_OUT}") from error
+        raise SetupError(f"FFCV can't be installed here: {error}.{where} {ADVICE}") from error
     steps.log.unlink(missing_ok=True)
     return status()[1]
 
@@ -90,7 +90,7 @@ class _Pip:
         self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
 
     def wheel(self, what: str, into: Path, **environ: str) -> Path:
-        """FFCV's sdist, by its checksum, built into a wheel; pip's cache of wheels doesn't know how one was linked."""
+        """Build FFCV's sdist, checked by its sha256, into a wheel. pip's cache of wheels can't be used for this."""
         into.mkdir(exist_ok=True)
         wanted = into / "requirements.txt"
         wanted.write_text(f"ffcv=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
@@ -101,7 +101,7 @@ class _Pip:
 
 
 def _build(pip: _Pip, folder: Path, say: Say) -> None:
-    """A wheel built before, the system's headers, unpacked packages: the first that ends in a working import."""
+    """Try a wheel built before, the system's headers, and unpacked packages, until FFCV can be imported."""
     ways = [_from_cache] if _kept_wheel(folder).exists() else []
     for way in [*ways, _from_system, _from_debian]:
         try:
@@ -116,12 +116,12 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
 
 
 def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
-    say("installing the FFCV built on this machine before")
+    say("installing the FFCV wheel that was built on this machine before")
     _put(pip, _kept_wheel(folder))
 
 
 def _kept_wheel(folder: Path) -> Path:
-    """Where the wheel built for this interpreter is kept."""
+    """The path of the wheel built for this interpreter."""
     python, system = sysconfig.get_config_var("py_version_nodot"), sysconfig.get_platform()
     return folder / "wheels" / f"ffcv-{VERSION}-cp{python}-cp{python}-{system.replace('-', '_')}.whl"
 
@@ -154,12 +154,12 @@ def _put(pip: _Pip, wheel: Path) -> None:
 
 
 def _refuse_hopeless(built: bool) -> None:
-    """What no way below could fix. built: a wheel is kept, so that no compiler is needed."""
+    """Raise SetupError for problems that no method can fix. built: there is a wheel, so no compiler is needed."""
     if platform.system() != "Linux":
         raise SetupError(f"FFCV needs Linux and this is {platform.system()}")
     compiler = os.environ.get("CXX", "g++").split()[0]
     if not built and not (shutil.which(compiler) and shutil.which("pkg-config")):
-        raise SetupError(f"FFCV is compiled here and that needs {compiler} and pkg-config")
+        raise SetupError(f"FFCV must be compiled, which needs {compiler} and pkg-config")
     if importlib.util.find_spec("pip") is None:
         raise SetupError(f"this environment has no pip ({sys.executable} -m ensurepip)")
 
@@ -170,11 +170,11 @@ def _imports() -> bool:
 
 def _prove_import() -> None:
     if fault := _import_fault():
-        raise SetupError(f"the built FFCV does not import ({fault})")
+        raise SetupError(f"the built FFCV can't be imported ({fault})")
 
 
 def _import_fault() -> str:
-    """Import FFCV in a fresh process without LD_LIBRARY_PATH; the last line of what it says, empty where it works."""
+    """Import FFCV in a new process without LD_LIBRARY_PATH. Returns the last line of its error; empty if it works."""
     importlib.invalidate_caches()
     environ = {name: text for name, text in os.environ.items() if name != "LD_LIBRARY_PATH"}
     command = [sys.executable, "-c", "import ffcv.loader, ffcv.libffcv"]
@@ -194,10 +194,10 @@ def _library_fault(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the process's exit code."""
+    """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog=FIX, description="Install FFCV into this interpreter's environment.")
-    parser.add_argument("--check", action="store_true", help="only say whether FFCV works here")
-    parser.add_argument("--optional", action="store_true", help="exit code 0 where FFCV can't be installed")
+    parser.add_argument("--check", action="store_true", help="only print whether FFCV works here")
+    parser.add_argument("--optional", action="store_true", help="exit code 0 even if FFCV can't be installed")
     parser.add_argument("--constraint", type=Path, metavar="FILE", help="a pip constraints file")
     asked = parser.parse_args(arguments)
     if asked.check:

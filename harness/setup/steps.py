@@ -1,4 +1,4 @@
-"""Running other programs while setting up: their output goes to one log, their failure becomes a sentence."""
+"""Runs other programs during the set-up. Their output goes to one log; a failure becomes a sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 
 
 class SetupError(HarnessError):
-    """One way of installing that did not work, and why."""
+    """A method of installation failed; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Steps:
             raise SetupError(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
 
     def _last_error(self, start: int) -> str:
-        """The most telling line since `start`: the compiler's first error, else the last error, else the last line."""
+        """The most useful line since `start`: the compiler's first error, else the last error, else the last line."""
         with self.log.open("rb") as log:
             log.seek(start)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]

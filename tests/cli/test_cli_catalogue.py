@@ -102,7 +102,7 @@ def test_diff_in_mini_compares_nets_under_one_recipe() -> None:
         (("show", "cifar_13pct", "--geometry", "mini"), "use cifar"),
     ],
 )
-def test_a_wrong_name_is_a_usage_error_with_a_way_out(words: tuple[str, ...], said: str) -> None:
+def test_a_wrong_name_is_a_usage_error_that_says_what_to_do(words: tuple[str, ...], said: str) -> None:
     error = refused(*words).exception
     assert isinstance(error, UsageError)
     assert error.exit_code == 2

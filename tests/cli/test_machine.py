@@ -42,11 +42,11 @@ def test_no_gpu_is_absent_and_fine(tmp_path: Path) -> None:
     assert "no driver" in finding.detail
 
 
-def test_ffcv_that_does_not_work_is_absent_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ffcv_that_does_not_work_is_absent_with_the_command_that_fixes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.ffcv, "status", lambda: (False, "ffcv is not installed; fix it with: python -m x"))
     finding = doctor.loader()
     assert finding.state == "absent"
-    assert finding.detail == "ffcv is not installed; fine: the torchvision folder loader is used instead"
+    assert finding.detail == "ffcv is not installed; not needed: the torchvision folder loader is used instead"
     assert finding.fix == "python -m harness.setup.ffcv"
 
 
@@ -91,15 +91,15 @@ def test_doctor_prints_json_and_fails_only_for_what_is_needed(
     told = json.loads(capsys.readouterr().out)
     assert told == {"ok": True, "findings": [vars(absent)]}
     monkeypatch.setattr(doctor, "examine", lambda results: [absent, missing])
-    with pytest.raises(HarnessError, match="needed and missing: torch"):
+    with pytest.raises(HarnessError, match="missing: torch"):
         machine.doctor(json=False, results=tmp_path)
     text = capsys.readouterr().out
     assert "missing torch  does not load\n" in text
     assert "to fix: pip install torch" in text
 
 
-def test_verify_tells_each_problem_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(HarnessError, match="1 of 1 records are not what was sealed"):
+def test_verify_prints_each_problem_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(HarnessError, match="1 of 1 records failed the check"):
         machine.verify([tmp_path], tmp_path, json=False)
     assert "SHA256SUMS: No such file or directory" in capsys.readouterr().out
     with pytest.raises(HarnessError):

@@ -27,7 +27,7 @@ def words(class_folders: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("loader", ["folder", "ffcv"])
-def test_the_last_line_of_a_run_tells_errors_and_record(call: Any, words: tuple[str, ...], loader: LoaderName) -> None:
+def test_the_last_line_of_a_run_has_errors_and_record(call: Any, words: tuple[str, ...], loader: LoaderName) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
     said = call("run", *words, "--loader", loader)
@@ -40,7 +40,7 @@ def test_the_last_line_of_a_run_tells_errors_and_record(call: Any, words: tuple[
     assert (record.summary.loader, record.env.placement.loader) == (loader, loader)
 
 
-def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_mend_it(
+def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_fix_it(
     call: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
@@ -91,7 +91,7 @@ FOUND = Evaluated(
 )
 
 
-def test_the_live_line_tells_loss_error_and_images_per_second() -> None:
+def test_the_progress_line_shows_loss_error_and_images_per_second() -> None:
     line = RunLine()
     line(STARTED)
     line(STEPS)

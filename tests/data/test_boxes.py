@@ -1,4 +1,4 @@
-"""Boxes from a source to a batch: in shares of the stored square, the same from both loaders.
+"""Boxes from a source to a batch: in fractions of the stored square, the same from both loaders.
 
 The comparison with FFCV is skipped where ffcv is not installed: there is nothing to compare with.
 """

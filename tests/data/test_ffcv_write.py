@@ -145,7 +145,7 @@ def test_a_file_of_another_version_is_told(beton):
     assert check_beton(beton, N) == "holds other fields, or is of another version of FFCV"
 
 
-def test_a_damaged_table_is_told_before_it_is_followed(beton):
+def test_a_damaged_table_is_reported_before_it_is_used(beton):
     reader = Reader(str(beton))
     row = layout.HeaderType.itemsize + reader.field_descriptors.nbytes + 5 * reader.metadata.itemsize
     with beton.open("r+b") as file:

@@ -187,7 +187,7 @@ def test_fashion_mnist_is_checked_by_what_is_inside(tmp_path: Path, monkeypatch:
     assert (train.item(1)[:, :, 0] == train.item(1)[:, :, 2]).all()
 
 
-def test_fashion_mnist_out_of_reach_is_one_sentence_with_a_way_out(
+def test_unavailable_fashion_mnist_is_one_sentence_that_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_network(*_: object, **__: object) -> None:

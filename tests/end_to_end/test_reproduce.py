@@ -83,7 +83,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     assert again == out
     assert [record.run_id for record in place.records()] == [record.run_id for record in sealed]
     assert contents(place.home / "reports/reproduce") == report
-    assert call("verify").out == "4 of 4 records are as they were sealed\n"
+    assert call("verify").out == "4 of 4 records are unchanged since they were sealed\n"
     assert call("verify-report", "reports/reproduce").out.startswith("ok: ")
 
     for record in sealed:  # as if they had come with the clone
@@ -151,7 +151,9 @@ def test_a_stopped_study_seals_its_runs_and_leaves_no_process(
     _, said = long_study.communicate(timeout=ENOUGH_S)
     assert long_study.returncode == 130
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == "error: interrupted; runs that can go on are listed by: python -m harness status"
+    assert (
+        said.splitlines()[-1] == "error: interrupted; this command lists runs that can resume: python -m harness status"
+    )
     assert said.count("error:") == 1
     wait_until(lambda: not group_of(long_study.pid))
     assert [record.summary.status for record in place.records()] == ["interrupted"] * 2

@@ -40,7 +40,7 @@ USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
         ("run --variant no_lrn --data folder --path nowhere", DATA, "there is no folder "),
         ("run --variant no_lrn --data folder", USAGE, "folder is not prepared at 36 pixels"),
         ("eval --variant no_lrn --weights no.safetensors --data synthetic", USAGE, "no file of weights at no.safe"),
-        ("verify nowhere", 1, "1 of 1 records are not what was sealed"),
+        ("verify nowhere", 1, "1 of 1 records failed the check"),
     ],
 )
 def test_what_does_not_exist_or_go_together(call: Any, words: str, code: int, sentence: str) -> None:
@@ -50,7 +50,7 @@ def test_what_does_not_exist_or_go_together(call: Any, words: str, code: int, se
 
 
 @pytest.mark.parametrize("words", ["run --variant no_lrn --colour blue", "run", "runn", "run --variant x --seed one"])
-def test_a_wrong_option_is_told_with_the_usage(call: Any, words: str) -> None:
+def test_a_wrong_option_is_reported_with_the_usage(call: Any, words: str) -> None:
     said = call(*words.split())
     assert said.code == USAGE
     assert "Usage: python -m harness" in said.err
@@ -122,7 +122,7 @@ def run_words(class_folders: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("command", ["run", "reproduce"])
-def test_results_that_are_a_file_are_told_before_any_work(
+def test_results_that_are_a_file_are_reported_before_any_work(
     call: Any, run_words: tuple[str, ...], command: str, tmp_path: Path
 ) -> None:
     Path("results").touch()

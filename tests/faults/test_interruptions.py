@@ -19,7 +19,7 @@ from harness.records.store import Store
 from harness.records.verify import verify
 
 ROOT = Path(__file__).parents[2]
-SAID = "interrupted; runs that can go on are listed by: python -m harness status"
+SAID = "interrupted; this command lists runs that can resume: python -m harness status"
 
 
 def first_call_is_hit(number: signal.Signals, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,7 +167,7 @@ prepare("folder", StoreSettings(store_size=36), path=Path("images"), workers=2, 
 """
 
 
-def test_a_script_without_a_main_guard_is_told_so_and_ends(class_folders: Path, tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_ends_with_a_message(class_folders: Path, tmp_path: Path) -> None:
     """Writer processes import the script anew; without a guard they would prepare, too, and wait for their parent."""
     pytest.importorskip("ffcv")
     (tmp_path / "script.py").write_text(SCRIPT)

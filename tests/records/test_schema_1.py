@@ -73,7 +73,7 @@ def test_an_unknown_or_wrong_field_of_env_is_an_error_that_names_the_file(tmp_pa
         RunRecord.load(folder)
 
 
-def test_it_stands_in_the_tables() -> None:
+def test_it_is_in_the_tables() -> None:
     record = RunRecord.load(OLD)
     assert runs_table([record])["variant"].tolist() == ["no_lrn", "no_lrn"]
     assert curves_table([record])["lr"].max() == 0.01

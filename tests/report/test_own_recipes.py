@@ -15,7 +15,7 @@ from harness.spec import RunSpec
 from variants.catalog import CATALOG, native_recipe
 from variants.recipes.recipe import Recipe
 
-ONE_RECIPE = "published with another recipe on each side (torchvision, code_2012); these runs used one"
+ONE_RECIPE = "published with different recipes (torchvision, code_2012); these runs used one recipe"
 
 
 def claim(name: str) -> Claim:

@@ -35,7 +35,7 @@ def test_the_last_lines_say_what_was_found_and_where_it_is(finished: Study, tmp_
     assert (tmp_path / "reproduce" / "report.pdf").is_file()
 
 
-def test_the_reference_can_be_reported_on_its_own_and_checked(finished: Study, tmp_path: Path):
+def test_a_report_on_the_reference_records_can_be_written_and_checked(finished: Study, tmp_path: Path):
     results = ("--results", str(finished.root))
     code, text = run("report", "--reference", *results, "--out", str(tmp_path))
     assert code == 0

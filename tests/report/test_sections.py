@@ -59,10 +59,10 @@ def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished:
     assert section(model, "Errors") == section(without, "Errors")
     assert section(model, "Differences") == section(without, "Differences")
     reference = tables(section(model, "Reference"))
-    assert [table.caption.startswith("Reference, not yours.") for table in reference] == [True]
+    assert [table.caption.startswith("Reference records, not yours.") for table in reference] == [True]
 
 
-def test_differences_stand_beside_the_published_ones_with_direction_and_verdict(model: ReportModel):
+def test_differences_are_shown_with_published_value_direction_and_verdict(model: ReportModel):
     rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
     assert rows["no_lrn"][4:7] == ("+1.4", "as published", "inconclusive")
     assert rows["ungrouped"][2].endswith("(one seed)")
@@ -72,7 +72,7 @@ def test_differences_stand_beside_the_published_ones_with_direction_and_verdict(
     assert any("one seed has no interval" in item and "ungrouped" in item for item in reasons[0].items)
 
 
-def test_the_findings_name_what_was_told_apart_and_what_failed(model: ReportModel):
+def test_the_findings_name_significant_differences_and_failed_runs(model: ReportModel):
     text = " ".join(model.findings)
     assert "10 runs of 4 variants finished on fashion_mnist" in text
     assert "no_lrn +" in text
@@ -108,7 +108,7 @@ def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Stu
     assert "NVIDIA H100" in model.findings[0]
 
 
-def test_speeds_of_two_machines_stand_in_two_tables(study: Study):
+def test_speeds_of_two_machines_are_in_two_tables(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
     study.run(study.spec("grouped_2gpu", 1), 0.16, replace(ENV, cpu=replace(ENV.cpu, model="another")))
     speed = section(build("reproduce", Store(study.root).records()), "Speed")
@@ -116,7 +116,7 @@ def test_speeds_of_two_machines_stand_in_two_tables(study: Study):
 
 
 @pytest.mark.parametrize(("wait", "answer"), [(0.05, "computing"), (0.3, "both"), (0.8, "the loader")])
-def test_the_share_of_waiting_tells_what_holds_training_up(wait: float, answer: str):
+def test_the_fraction_of_time_spent_waiting_shows_what_limits_training(wait: float, answer: str):
     assert limited_by(wait) == answer
 
 
@@ -126,7 +126,7 @@ def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportMode
     assert all(figure.alt and figure.content for figure in model.figures)
 
 
-def test_two_settings_are_told_apart_in_every_section(study: Study):
+def test_two_settings_are_separate_in_every_section(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
     study.run(study.spec("grouped_2gpu", 0, data=replace(study.spec("no_lrn", 0).data, listing="ef" * 32)), 0.2)
     model = build("reproduce", Store(study.root).records())
@@ -143,10 +143,10 @@ def test_nothing_run_is_a_report_that_says_so(tmp_path: Path):
     assert report_markdown(model)
 
 
-def test_a_user_of_another_study_is_told_how_to_start_that_study():
+def test_a_report_without_runs_gives_the_command_that_starts_its_study():
     model = build("imagenet", [])
     assert model.findings[0].endswith("start with: python -m harness reproduce --study imagenet")
-    (paragraph,) = section(model, "What was run").blocks
+    (paragraph,) = section(model, "Set-up of the runs").blocks
     assert isinstance(paragraph, Paragraph)
     assert paragraph.text.endswith("Start with: python -m harness reproduce --study imagenet")
 
@@ -159,7 +159,7 @@ def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_p
     assert "Significantly different from code_2012 in top-1 error" in " ".join(model.findings)
     assert model.results_table is not None
     assert "Difference to code_2012, points" in [column.heading for column in model.results_table.columns]
-    assert {row[0]: row[-1] for row in model.results_table.rows}["code_2012"] == "the base"
+    assert {row[0]: row[-1] for row in model.results_table.rows}["code_2012"] == "base"
     assert section(model, "Differences").title == "Differences to code_2012, and what is published"
     assert [row[0] for row in tables(section(model, "Differences"))[0].rows] == ["ungrouped", "code_2012_no_norm"]
 

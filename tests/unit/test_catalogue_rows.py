@@ -55,7 +55,7 @@ def touched(spec: AlexNetSpec, base: AlexNetSpec) -> set[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_row_says_what_it_is_and_where_that_is_written(row: Variant) -> None:
+def test_row_has_a_meaning_a_source_and_an_expectation(row: Variant) -> None:
     assert row.meaning
     assert row.source
     assert row.expects
@@ -115,7 +115,7 @@ def test_the_three_settings_of_response_normalisation_differ() -> None:
 def test_caffenet_pools_before_it_normalises() -> None:
     assert {one.what for one in network(CATALOG["caffe_alexnet"].spec, CATALOG["caffenet"].spec)} == {
         "place",
-        "start of biases",
+        "initial biases",
     }
 
 

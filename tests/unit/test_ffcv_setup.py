@@ -62,7 +62,7 @@ def installed(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_a_library_that_does_not_load_is_told_with_its_reason(installed):
+def test_a_library_that_does_not_load_is_reported_with_its_reason(installed):
     works, reason = ffcv.status()
     assert not works
     assert reason.startswith("ffcv 1.0.2 is installed but its C library does not load (")
@@ -71,7 +71,7 @@ def test_a_library_that_does_not_load_is_told_with_its_reason(installed):
     assert "does not load (it is missing)" in ffcv.status()[1]
 
 
-def test_the_status_tells_how_ffcv_was_built(installed, monkeypatch):
+def test_the_status_says_how_ffcv_was_built(installed, monkeypatch):
     monkeypatch.setattr(ffcv, "_library_fault", lambda _folder: "")
     assert ffcv.status() == (True, "ffcv 1.0.2, built against system libraries")
     for name in debian.BUNDLED:
@@ -158,7 +158,7 @@ def missing(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("missing")
-def test_where_ffcv_can_not_be_had_one_sentence_says_why_and_the_way_out(monkeypatch, capsys):
+def test_if_ffcv_can_not_be_installed_one_sentence_says_why_and_what_to_do(monkeypatch, capsys):
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert ffcv.main([]) == 1
     said = capsys.readouterr().out
@@ -170,12 +170,12 @@ def test_where_ffcv_can_not_be_had_one_sentence_says_why_and_the_way_out(monkeyp
 @pytest.mark.usefixtures("missing")
 def test_without_a_compiler_nothing_is_tried(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupError, match=r"compiled here and that needs g\+\+ and pkg-config"):
+    with pytest.raises(SetupError, match=r"must be compiled, which needs g\+\+ and pkg-config"):
         ffcv.install(print)
 
 
 @pytest.mark.usefixtures("missing")
-def test_the_ways_are_tried_in_order_until_one_imports(monkeypatch, tmp_path):
+def test_the_methods_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
     tried, faults = [], iter(["no symbol", ""])
     monkeypatch.setattr(ffcv, "_refuse_hopeless", lambda _built: None)
     monkeypatch.setattr(ffcv._Pip, "install", lambda _self, what, *given: tried.append((what, *given[:1])))
@@ -188,11 +188,11 @@ def test_the_ways_are_tried_in_order_until_one_imports(monkeypatch, tmp_path):
     said = []
     ffcv.install(said.append)
     assert [step[0] if isinstance(step, tuple) else step for step in tried] == [
-        "installing what FFCV needs",
+        "installing FFCV's requirements",
         "installing the built FFCV",
         "system",
     ]
-    assert "  the built FFCV does not import (no symbol)" in said
+    assert "  the built FFCV can't be imported (no symbol)" in said
 
 
 def test_check_only_reports(capsys, monkeypatch):

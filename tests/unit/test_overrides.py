@@ -37,7 +37,7 @@ def test_the_last_of_two_settings_of_a_field_holds() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("lr", "--set lr: write a field, = and a value, such as --set lr=0.02"),
+        ("lr", "--set lr: use FIELD=VALUE, such as --set lr=0.02"),
         ("rl=1", "--set rl=1: the recipe has no field 'rl' there; did you mean 'lr'?"),
         ("augmentation.color_std=0", "did you mean 'colour_std'?"),
         ("lr.factor=1", "--set lr.factor=1: the recipe has no field 'factor' there; there are no fields below it"),

@@ -104,7 +104,7 @@ def test_a_claim_of_the_paper_has_the_numbers_of_the_target_it_names_and_repeats
             assert test["measure"] not in ("top1_error", "top5_error"), claim["id"]
 
 
-def test_a_network_that_stands_for_a_row_is_none_itself():
+def test_a_network_that_replaces_a_row_is_not_a_row():
     for item in measurements().values():
         assert item.stands_for is None or (item.variant is None and item.stands_for in CATALOG)
 
@@ -177,7 +177,7 @@ def test_claim_on_gradients_names_a_pair_without_batch_normalisation():
 @pytest.mark.parametrize(
     ("number", "fact"),
     [
-        (6, "63 definitions of nets beside those for CIFAR-10, 56 of them distinct"),
+        (6, "63 definitions of nets besides those for CIFAR-10, 56 of them distinct"),
         (41, "up to run 130, and run 132"),
         (45, "15 million images"),
         (60, "Zhang (ICML 2019"),

@@ -80,7 +80,7 @@ def test_a_difference_of_network_and_recipe_names_the_recipe_of_each_side(name: 
     assert (found.recipe, found.versus_recipe) == sides
     assert not found.one_recipe
     text = " ".join(about_difference(found))
-    assert f"another recipe on each side: {sides[0]} for {name}, {sides[1]} for {found.versus}" in text
+    assert f"different recipes: {sides[0]} for {name}, {sides[1]} for {found.versus}" in text
 
 
 @pytest.mark.parametrize("name", ["no_lrn", "caffenet", "zfnet", "no_fc7", "code_2012_half", "ungrouped"])

@@ -37,7 +37,7 @@ def synthetic() -> Prepared:
         ),
     ],
 )
-def test_wrong_names_are_refused_in_a_sentence_with_a_way_out(wrong: RunRequest, sentence: str) -> None:
+def test_wrong_names_are_refused_in_a_sentence_that_says_what_to_do(wrong: RunRequest, sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_request(wrong)
     assert str(refused.value) == sentence

@@ -102,7 +102,7 @@ def test_traced_and_scripted_nets_have_the_bits_of_eager_mode(name: str) -> None
 
 
 @SCRIPTING
-def test_scripting_tells_nets_apart_that_differ_in_the_order_of_their_layers_alone() -> None:
+def test_scripting_separates_nets_that_differ_only_in_the_order_of_their_layers() -> None:
     first = "ungrouped"
     torch.jit.script(TimmAlexNet(NETS[first]).eval())
     net = TimmAlexNet(NETS[first].move("norm2", after="pool2")).eval()

@@ -220,7 +220,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(broken: float
     original = made.model.forward
     made.model.forward = poisoned  # type: ignore[method-assign, assignment]
     with pytest.raises(
-        RunFailed, match=r"^the loss is nan at step 4 of 6 \(learning rate 0\.0001\); a lower learning rate"
+        RunFailed,
+        match=r"^the loss is nan at step 4 of 6 \(learning rate 0\.0001\); it usually helps to lower",
     ):
         list(made.events())
 

@@ -43,7 +43,7 @@ def test_code_2012_differs_from_the_paper_in_what_its_files_say() -> None:
         ("relu1", "place", "after conv1", "after pool1"),
         ("norm1", "alpha", "0.0001", "0.0001 / 5"),
         ("rnorm2", "layer", "none", "spatial lrn, window 5x5, alpha 0.001, beta 0.75, k 1"),
-        ("conv3", "start of weights", "N(0, 0.01)", "N(0, 0.03)"),
+        ("conv3", "initial weights", "N(0, 0.01)", "N(0, 0.03)"),
         (
             "training",
             "learning rates by parameter",
@@ -56,15 +56,15 @@ def test_code_2012_differs_from_the_paper_in_what_its_files_say() -> None:
     } <= found
 
 
-def test_one_weird_trick_differs_from_the_paper_as_its_readers_trip_over() -> None:
+def test_one_weird_trick_differs_from_the_paper_in_layers_that_readers_overlook() -> None:
     found = said(differences(trained("grouped_2gpu"), trained("one_weird_trick")))
     assert {
         ("conv1", "kernels", "96", "64"),
         ("conv1", "padding", "0", "2"),
-        ("conv1", "output rule", "ceil, 3 over the edge", "floor"),
+        ("conv1", "output rule", "ceil, 3 beyond the edge", "floor"),
         ("norm1", "layer", "lrn, maps 5, alpha 0.0001, beta 0.75, k 2, groups 2", "none"),
         ("conv2", "groups", "2", "1"),
-        ("conv2", "start of biases", "1", "torch's uniform"),
+        ("conv2", "initial biases", "1", "torch's uniform"),
         ("drop6", "place", "after relu6", "after avgpool"),
         ("pixels", "divide by std", "no", "58.395, 57.12, 57.375"),
         ("evaluation", "protocols", "centre, mirror, ten view", "centre"),
@@ -75,7 +75,7 @@ def test_an_output_rule_that_gives_the_same_map_is_no_difference() -> None:
     assert network(PAPER, PAPER.but(pool1={"rule": "floor"})) == []
     assert network(PAPER, replace(PAPER, input_size=227)) == [
         Difference(part="network", place="input", what="size", a="224x224", b="227x227"),
-        Difference(part="network", place="conv1", what="output rule", a="ceil, 3 over the edge", b="exact"),
+        Difference(part="network", place="conv1", what="output rule", a="ceil, 3 beyond the edge", b="exact"),
     ]
 
 
@@ -91,7 +91,7 @@ def test_a_moved_norm_is_reported_as_a_place() -> None:
     }
 
 
-def test_an_added_layer_stands_where_it_is_in_the_net() -> None:
+def test_an_added_layer_is_shown_at_its_position_in_the_net() -> None:
     wider = PAPER.after("relu3", Pool(name="pool3", size=3, stride=1, padding=1)).but(
         conv1={"out": 64}, fc8={"out": 10}
     )
@@ -120,5 +120,5 @@ def test_a_window_that_fits_under_one_rule_only_is_a_difference() -> None:
     padded = tiny.but(pool1={"size": 2, "rule": "floor"})
     assert said(network(tiny, padded)) == {
         ("pool1", "window", "3x3", "2x2"),
-        ("pool1", "output rule", "ceil, 1 over the edge", "exact"),
+        ("pool1", "output rule", "ceil, 1 beyond the edge", "exact"),
     }

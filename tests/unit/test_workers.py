@@ -24,7 +24,7 @@ def ended(found: list[News]) -> dict[int, str | None]:
     return {news.task: news.error for news in found if isinstance(news, Ended)}
 
 
-def test_one_worker_does_the_tasks_in_order_and_tells_all_of_each() -> None:
+def test_one_worker_does_the_tasks_in_order_and_reports_every_event() -> None:
     found = list(run_all(["a", "b", "c"], worker_tasks.tell_twice, NONE * 1))
     assert found == [
         news
@@ -41,7 +41,7 @@ def test_tasks_start_in_order_however_many_workers() -> None:
     assert ended(found) == dict.fromkeys(range(5))
 
 
-def test_a_task_that_may_not_start_is_passed_over_and_asked_about_once_in_its_turn() -> None:
+def test_a_task_that_may_not_start_is_skipped_after_one_question() -> None:
     asked: list[int] = []
 
     def may_start(task: int) -> bool:

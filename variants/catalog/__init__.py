@@ -1,7 +1,7 @@
 """The catalogue: every AlexNet by name, one file for each family of rows. Read paper.py first.
 
-A row is a name, a network that differs from a base, the claim that it tests and its source. "The article" is the one
-whose 67 claims `python -m harness article` lists.
+A row has a name, a network that differs from a base, the claim that it tests, and its source. "The article" is a web
+article about AlexNet; `python -m harness article` lists its 67 claims.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CATALOG: dict[str, Variant] = {row.name: row for _, rows in FAMILIES.values() fo
 
 
 def own(row: Variant) -> Variant:
-    """A row from outside of this project, such as `package.module:NAME`. Raises SpecError for a taken name."""
+    """Add a row of another package, such as `package.module:NAME`. Raises SpecError if the name is taken."""
     if CATALOG.get(row.name, row).family != "own" and row.name in CATALOG:
         raise SpecError(f"variant '{row.name}': the catalogue has a row of this name; choose another name")
     return replace(row, family="own")

@@ -1,6 +1,6 @@
-"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist at their own size only.
+"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist in the geometry "cifar" only.
 
-They were made for 32-pixel images, so there is no full size to shrink (geometry "cifar"). K1 is cuda-convnet 1.
+They were made for 32-pixel images, so they have neither a full nor a mini geometry. K1 is cuda-convnet 1.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ NET_13 = AlexNetSpec(
     ),
 )
 
-# 32-pixel images as they are: neither crops nor mirrors, so one view
+# 32-pixel images without crops or flips, so evaluation uses one view
 _WHOLE = (("augmentation.mirror", False), ("evaluation.protocols", ("centre",)))
 
 _FIGURE_1 = (
@@ -74,19 +74,19 @@ _FIGURE_1 = (
     ("evaluation.every_epochs", 1.0),
 )
 
-# Figure 1 names neither layers nor widths: two readings of it, each (meaning, source, why)
+# Figure 1 gives neither layers nor widths. Two interpretations, each (meaning, source, reason)
 _READ_AS_18 = (
     "figure 1's four-layer net",
     "P sec. 3.1, fig. 1; K1 example-layers/layers-18pct.cfg",
-    "figure 1 names neither layers nor widths; the 18 % net is the likeliest candidate, which is a guess",
+    "figure 1 gives neither layers nor widths; we guess that it is the 18 % net",
 )
 _READ_AS_13 = (
-    "figure 1's four-layer net, read as the 13 % net,",
+    "figure 1's four-layer net, interpreted as the 13 % net,",
     "P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
-    "figure 1 names neither layers nor widths; the paper counts the 13 % net as four layers, its classifier left out",
+    "figure 1 gives neither layers nor widths; the paper counts four layers in the 13 % net, without the classifier",
 )
 _WHOLE_13 = replace(NET_13, input_size=32)  # no regularisation, so whole images
-_LR = "the paper chose each net's learning rate for speed; .001 is a start for such a search"
+_LR = "the paper tuned each net's learning rate for fast training; .001 is a starting point for such a search"
 
 
 def _figure_1(
@@ -113,13 +113,13 @@ def _figure_1(
 
 CIFAR_ROWS = (
     _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _LR),
-    _figure_1("cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh, too, follows pool1, which it commutes with"),
+    _figure_1("cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh follows pool1; the order makes no difference"),
     _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _LR),
     _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _LR),
     Variant(
         name="cifar_18pct",
         family="cifar",
-        meaning="three convolutions with within-map norms, on whole images",
+        meaning="three convolutions with response norms within each map, trained on whole images",
         source="K1 example-layers/layers-18pct.cfg, layer-params-18pct.cfg",
         expects="18 % error",
         spec=NET_18,
@@ -132,12 +132,12 @@ CIFAR_ROWS = (
             ("groups", (FAST_BIASES, ParamGroup(layer="dense", weight_decay_factor=250.0))),  # .004 and 1
         ),
         published=("cuda_convnet.18pct",),
-        readings=("the file gives no last epoch: 10 are added after the second drop at 130",),
+        readings=("the file gives no last epoch: training ends 10 epochs after the second drop at 130",),
     ),
     Variant(
         name="cifar_13pct",
         family="cifar",
-        meaning="two convolutions and two locally connected layers, without norms",
+        meaning="two convolutions and two locally connected layers, without response norms",
         source="K1 example-layers/layers-conv-local-13pct.cfg",
         expects="13 % error",
         spec=NET_13,
@@ -145,47 +145,50 @@ CIFAR_ROWS = (
         recipe="cifar_2012",
         published=("paper.cifar_no_lrn",),
         readings=(
-            "S labels the same net 12 % (layer-params-conv-local-12pct.cfg); its weights' learning rate ended at 1e-5",
-            "nine or ten views: K1 has ten since a2a6af8, S and K2 have nine; the paper doesn't say",
+            "S calls the same net the 12 % net (layer-params-conv-local-12pct.cfg); there the weights' learning rate "
+            "ended at 1e-5",
+            "the paper doesn't give the number of views: K1 has ten since a2a6af8, S and K2 have nine",
         ),
     ),
     Variant(
         name="cifar_13pct_lrn",
         family="cifar",
-        meaning="as cifar_13pct with two response norms of 5 maps before the pools, and nothing else",
+        meaning="cifar_13pct with two response norms of 5 maps before the pools",
         source="K1 @ 3878e8f example-layers/layers-conv-local-11pct.cfg",
-        expects="lower error than cifar_13pct: the paper's 13 to 11 %, from response normalisation alone",
+        expects="lower error than cifar_13pct: the paper reports 11 % with and 13 % without response normalisation",
         spec=NET_13.after("relu1", _norm("norm1", size=5)).after("relu2", _norm("norm2", size=5)),
         geometries=("cifar",),
         recipe="cifar_2012",
         published=("paper.cifar_lrn",),
-        readings=("the norms of the first revision of the 11 % file, which differs from the 13 % net in them alone",),
+        readings=("norms of the first revision of the 11 % file, whose only difference from the 13 % net they are",),
     ),
     Variant(
         name="cifar_13pct_lrn9",
         family="cifar",
-        meaning="as cifar_13pct with the released net's norms of 9 maps, and nothing else",
+        meaning="cifar_13pct with the released net's response norms of 9 maps",
         source="K1 example-layers/layers-conv-local-11pct.cfg (its norms)",
-        expects="lower error than cifar_13pct; what cifar_11pct gains beyond this is local3 and decay",
+        expects="lower error than cifar_13pct; any further gain of cifar_11pct comes from local3 and weight decay",
         spec=NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2")),
         geometries=("cifar",),
         recipe="cifar_2012",
-        readings=("the released norms on the 13 % net: no file of 2012 has this net, it isolates the norms",),
+        readings=(
+            "the released norms on the 13 % net: no file of 2012 has this net; it isolates the effect of the norms",
+        ),
     ),
     Variant(
         name="cifar_11pct",
         family="cifar",
-        meaning="as cifar_13pct with two response norms, local3 of 64 maps and stronger decay of fc10",
+        meaning="cifar_13pct with two response norms, local3 of 64 maps and stronger weight decay of fc10",
         source="K1 example-layers/layers-conv-local-11pct.cfg",
-        expects="11 % error; the paper credits the norms alone with the two points",
+        expects="11 % error; the paper attributes the whole gain of two points to the norms",
         spec=NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2")).but(local3={"out": 64}),
         geometries=("cifar",),
         recipe="cifar_2012",
         recipe_changes=(("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),),  # .01
         published=("cuda_convnet.11pct",),
         readings=(
-            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net by two norms alone, 5 maps wide and "
-            "before the pools (cifar_13pct_lrn); this row is the released one, 9 maps wide",
+            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net only in two norms, 5 maps wide and "
+            "before the pools (cifar_13pct_lrn); this row is the released net, with norms 9 maps wide",
         ),
     ),
 )

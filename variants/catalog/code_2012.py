@@ -18,22 +18,23 @@ CODE = (
     .after("norm2", SpatialLRN(name="rnorm2", size=5, alpha=1e-3, beta=0.75, k=1.0))
 )
 
-DROPS_BY_HAND = "the log's own epochs of drops differ by a few; this row keeps run 145's"
+DROPS_BY_HAND = "this run's log drops the learning rate a few epochs earlier or later; this row uses run 145's epochs"
 
 
 CODE_ROWS = (
     Variant(
         name="code_2012",
         family="code_2012",
-        meaning="run 145, the paper's numbers: norm before ReLU in layer 1, a third norm, std .03 in conv3-5",
+        meaning="run 145, the paper's numbers: norm before ReLU in layer 1, third norm, std .03 in conv3-5",
         source="S layers-145.cfg, layer-params-145.cfg",
-        expects="the paper's errors of one net in table 2, which are this run's",
+        expects="the errors of one net in the paper's table 2, which are those of this run",
         spec=CODE,
         recipe="code_2012",
         published=("run_145",),
         readings=(
-            "ReLU follows pool1 and pool5, as in the file; it commutes with max pooling, but not with norm1",
-            "norms divide alpha by the window (layer.py:1183): 2e-5 a term across maps, 4e-5 a term within a map",
+            "ReLU follows pool1 and pool5, as in the file; its order matters with norm1, but not with max pooling",
+            "norms divide alpha by the window size (layer.py:1183): 2e-5 per term across maps, 4e-5 per term within "
+            "a map",
         ),
     ),
     Variant(
@@ -41,7 +42,7 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 145-half: one column, conv5 and dense layers at full width",
         source="S layers-145-half.cfg",
-        expects="the paper's gain from two GPUs",
+        expects="higher error than run 145: the paper's gain from two GPUs",
         spec=ungroup(CODE).but(conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}),
         recipe="code_2012",
         published=("run_145-half",),
@@ -52,7 +53,7 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 147: 2x2 pools, conv2 padded by 1 and conv5 by 0 to keep 13 and 6",
         source="S layers-147.cfg",
-        expects="the paper's gain from overlap",
+        expects="higher error than run 145: the paper's gain from overlapping pooling",
         spec=each(CODE, named(CODE, Pool), size=2).but(conv2={"padding": 1}, conv5={"padding": 0}),
         recipe="code_2012",
         recipe_changes=(
@@ -62,8 +63,10 @@ CODE_ROWS = (
         ),
         published=("run_147",),
         readings=(
-            "the log never slows conv1 and freezes it at 79; colour noise isn't mentioned, so it stays on to the end",
-            "the biases' learning rate ended at .002, not .02; it dropped after epoch 23, and the log doesn't say when",
+            "the log never lowers conv1's learning rate, and freezes conv1 at epoch 79; it doesn't mention colour "
+            "noise, "
+            "which therefore stays on to the end",
+            "the biases' learning rate ended at .002, not .02; it dropped at an unknown epoch after 23",
         ),
     ),
     Variant(
@@ -71,7 +74,7 @@ CODE_ROWS = (
         family="code_2012",
         meaning="run 148: none of the three norms",
         source="S layers-148.cfg",
-        expects="the paper's gain from normalisation",
+        expects="higher error than run 145: the paper's gain from response normalisation",
         spec=CODE.without("norm1", "norm2", "rnorm2"),
         recipe="code_2012",
         published=("run_148",),
@@ -80,9 +83,9 @@ CODE_ROWS = (
     Variant(
         name="code_2012_no_crosstalk",
         family="code_2012",
-        meaning="run 150: columns meet in fc8 only; conv2 320 kernels, fc6 2 x 4096 units",
+        meaning="run 150: the columns are connected in fc8 only; conv2 has 320 kernels, fc6 2 x 4096 units",
         source="S layers-150.cfg",
-        expects="higher error: columns need to exchange what they see; not in the paper",
+        expects="higher error, since the columns don't exchange features; not in the paper",
         spec=CODE.but(
             conv2={"out": 320}, conv3={"groups": 2}, fc6={"out": 8192, "groups": 2}, fc7={"out": 4096, "groups": 2}
         ),
@@ -93,9 +96,9 @@ CODE_ROWS = (
     Variant(
         name="code_2012_norm1_only",
         family="code_2012",
-        meaning="run 167: only layer 1 is normalised, and the learning rate falls in four equal stages",
+        meaning="run 167: response norm in layer 1 only, and the learning rate falls in four equal stages",
         source="S layer-params-167.cfg",
-        expects="no loss: of the three norms only the first matters; not in the paper",
+        expects="the same error as run 145, so only the first of the three norms matters; not in the paper",
         spec=CODE.without("norm2", "rnorm2"),
         recipe="code_2012_dexp",
         published=("run_167",),

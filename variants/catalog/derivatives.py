@@ -11,7 +11,7 @@ from variants.catalog.row import Variant
 from variants.layers import LRN, AdaptivePool, BatchNorm, Init, Pool
 from variants.spec import AlexNetSpec
 
-BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")  # whose biases start at 1 in the paper
+BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")  # layers whose biases start at 1 in the paper
 
 _FROM_227 = replace(PAPER, input_size=227).but(conv1={"rule": "floor"})
 
@@ -51,18 +51,18 @@ DERIVATIVE_ROWS = (
     Variant(
         name="caffe_alexnet",
         family="derivative",
-        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, norm with k = 1 across both columns",
+        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, response norm with k = 1 across both columns",
         source="CF models/bvlc_alexnet/train_val.prototxt",
-        expects="nearly the error of run 145 on the centre crop",
+        expects="about the error of run 145 on the centre crop",
         spec=CAFFE_ALEXNET,
         recipe="caffe",
         published=("caffe.alexnet",),
-        readings=("Caffe groups convolutions but not norms, so its norms read maps of both columns",),
+        readings=("Caffe has groups in convolutions but not in norms, so its norms read the maps of both columns",),
     ),
     Variant(
         name="caffenet",
         family="derivative",
-        meaning="Caffe's reference CaffeNet: as caffe_alexnet, pools before norms, biases of 1",
+        meaning="Caffe's reference CaffeNet: caffe_alexnet with pools before norms and biases of 1",
         source="CF models/bvlc_reference_caffenet/train_val.prototxt",
         expects="the same error as caffe_alexnet, with smaller maps to normalise",
         spec=with_init(CAFFE_ALEXNET, BIASED, bias=1.0).move("norm1", after="pool1").move("norm2", after="pool2"),
@@ -78,7 +78,9 @@ DERIVATIVE_ROWS = (
         spec=ONE_WEIRD_TRICK,
         recipe="torchvision",
         published=("torchvision.alexnet",),
-        readings=("torchvision's widths, order and start; the net of arXiv 1404.5997 itself is owt_2014",),
+        readings=(
+            "torchvision's widths, layer order and initialisation; the net of arXiv 1404.5997 itself is owt_2014",
+        ),
     ),
     Variant(
         name="owt_2014",
@@ -101,7 +103,7 @@ DERIVATIVE_ROWS = (
         spec=_batch_normalised(),
         recipe="cvgj",
         published=("cvjena.alexnet_bn",),
-        readings=("only the data's batch norm has scale and shift; the others leave them out",),
+        readings=("only the batch norm on the data has scale and shift; the other ones have neither",),
     ),
     Variant(
         name="cnn_f",
@@ -114,21 +116,21 @@ DERIVATIVE_ROWS = (
         ),
         published=("matconvnet.vgg_f",),
         readings=(
-            "conv1 gives 54 positions by the floor rule; pools by the ceil rule bring them to 27, 13 and 6",
-            "trained by the paper's recipe here; start values and biases are our choice",
+            "conv1 gives 54 positions by the floor rule; pools by the ceil rule give 27, 13 and 6",
+            "trained by the paper's recipe here; the initial weights and biases are our choice",
         ),
     ),
     Variant(
         name="zfnet",
         family="derivative",
-        meaning="Zeiler and Fergus' net: 7x7 stem with stride 2, conv2 with stride 2, no columns, pools before norms",
+        meaning="Zeiler and Fergus' net: 7x7 conv1 with stride 2, conv2 with stride 2, no columns, pools before norms",
         source="ZF fig. 3, sec. 3; table 3 (our model)",
-        expects="lower error: a finer stem keeps more of the image",
+        expects="lower error: smaller kernels and strides in conv1 keep more detail of the image",
         spec=ZFNET,
         published=("zf.zfnet",),
         readings=(
-            "the stem is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); norm constants are the paper's",
-            "trained by the paper's recipe here; theirs had ten fixed crops and clipped kernels of large norm",
+            "conv1 is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); the norms have the paper's constants",
+            "trained by the paper's recipe here; their recipe had ten fixed crops and rescaled kernels of large norm",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Edits of a network's description that several rows share: the same change on several layers. No torch."""
+"""Helpers for the catalogue: functions that change several layers of a spec in the same way. No torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def each(spec: AlexNetSpec, names: tuple[str, ...], **fields: Any) -> AlexNetSpe
 
 
 def with_init(spec: AlexNetSpec, names: tuple[str, ...], **fields: Any) -> AlexNetSpec:
-    """The same change of the start values on several layers: `with_init(PAPER, ("conv3",), std=0.03)`."""
+    """The same change of the initialisation on several layers: `with_init(PAPER, ("conv3",), std=0.03)`."""
     return spec.but(**{name: {"init": replace(_start(spec.layer(name)), **fields)} for name in names})
 
 
 def _start(layer: Layer) -> Init:
-    assert isinstance(layer, WITH_WEIGHTS)  # the catalogue's own mistake, not a user's
+    assert isinstance(layer, WITH_WEIGHTS)  # fails only for a mistake in the catalogue
     return layer.init
 
 
 def ungroup(spec: AlexNetSpec) -> AlexNetSpec:
-    """Every kernel reads every map, and response normalisation sees all of them."""
+    """The net without groups: every kernel reads every map, and response normalisation works across all maps."""
     return each(spec, named(spec, (Conv, Dense, LRN)), groups=1)

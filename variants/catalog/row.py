@@ -1,4 +1,4 @@
-"""A row of the catalogue as a value: name, network, recipe, sources, published measurements. No torch."""
+"""`Variant`: one row of the catalogue, with name, network, recipe, sources and published measurements. No torch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CITATIONS = {
 
 @value
 class Variant:
-    """One row: a name, a network and recipe that differ from a base, the claim it tests, where that is written.
+    """One row: a name, a network and a recipe that differ from a base, the claim that it tests, and the source.
 
-    spec: the net at full size (CIFAR nets: at their own). geometries: the sizes it exists in (see geometry.py).
-    recipe: name of the recipe it was published with (variants/recipes); recipe_changes: (dotted field, value) pairs on
-    top of any recipe.
-    published: ids of the measurements that it is judged by, the one that `list` shows first. Their numbers are in
+    spec: the net at full size (CIFAR nets: at their only size). geometries: the sizes it exists in (see geometry.py).
+    recipe: name of the recipe it was published with (variants/recipes). recipe_changes: (dotted field, value) pairs
+    that this row changes in every recipe.
+    published: ids of the measurements that it is compared with; `list` shows the first. Their numbers are in
     harness/published/data and nowhere else.
-    readings: what the sources leave open and what was chosen.
+    readings: our choices where the sources leave something open, one sentence each.
     """
 
     name: str

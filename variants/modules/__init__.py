@@ -1,1 +1,1 @@
-"""The networks as torch modules, built from their specs: alexnet.py first."""
+"""The networks as torch modules, built from their specs. Read alexnet.py first."""

@@ -1,4 +1,4 @@
-"""AlexNet as a torch module, built layer by layer from a spec; parameters carry the spec's names (`conv1.weight`)."""
+"""AlexNet as a torch module, built layer by layer from a spec. Parameters have the spec's names (`conv1.weight`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ParameterType = Literal["weight", "bias"]
 
 
 class AlexNet(nn.Module):
-    """The network of a spec, uninitialised: `build` makes a usable one.
+    """The network of a spec without initial weights; `build` returns an initialised one.
 
-    A layer's output is the spec's (N, channels, height, width), or (N, units) from the first dense layer on.
+    Layers return (N, channels, height, width) as in the spec, and (N, units) from the first dense layer on.
     """
 
     def __init__(self, spec: AlexNetSpec) -> None:
@@ -35,7 +35,7 @@ class AlexNet(nn.Module):
         return self._score(self._features(x))
 
     def forward_with_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the box head's (N, 4): x, y, width, height as shares of the image. Needs `spec.box`."""
+        """As `forward`, with the box head's (N, 4): x, y, width, height as fractions of the image. Needs `spec.box`."""
         features = self._features(x)
         assert self.spec.box is not None
         return self._score(features), self.get_submodule(self.spec.box.name)(features)
@@ -43,7 +43,7 @@ class AlexNet(nn.Module):
     def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
         """(layer name, layer kind, "weight" or "bias") of a parameter such as `conv1.weight`.
 
-        The scale of a batch normalisation is its weight; one inside an inception counts as `batch_norm`, too.
+        The scale of a batch normalisation is its weight. Batch norm in an inception block has the kind `batch_norm`.
         """
         path, _, leaf = parameter.rpartition(".")
         name = path.partition(".")[0]
@@ -67,10 +67,10 @@ class AlexNet(nn.Module):
 def build(
     spec: AlexNetSpec, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
 ) -> AlexNet:
-    """A network with fresh weights on `device` (the CPU where None; "meta" makes shapes only).
+    """A network with initial weights on `device` (None is the CPU; "meta" allocates no memory).
 
     Weights are drawn on the CPU in the layers' order, so equal generator states give equal bits on every device.
-    Without a generator torch's global one is used.
+    Without a generator, torch's global one is used.
     """
     with torch.device("meta"):
         net = AlexNet(spec)
@@ -82,7 +82,7 @@ def build(
 
 
 def layer_module(row: LayerRow, before: str) -> nn.Module:
-    """The module of one row, uninitialised; `before` is the kind of the layer that feeds it."""
+    """The module of one row, without initial weights. `before` is the kind of the layer before it."""
     match row.layer:
         case layers.Conv() as layer:
             return blocks.convolution(layer, row.input)
@@ -110,7 +110,7 @@ def layer_module(row: LayerRow, before: str) -> nn.Module:
 
 def _activation(layer: layers.Activation, before: str) -> nn.Module:
     if layer.function == "relu":
-        # In place only after layers whose backward pass does not read their own output.
+        # In place only after layers whose backward pass does not need their output.
         return nn.ReLU(inplace=before in ("conv", "local", "dense", "batch_norm"))
     return nn.Tanh()
 

@@ -1,6 +1,6 @@
-"""The layers of variants/layers.py as torch modules, wherever torch's own differ in a rule of 2012 or don't exist.
+"""Torch modules for the layers of variants/layers.py that torch lacks or implements by another rule than in 2012.
 
-A `shape` is (channels, height, width) of one input. Nothing here is initialised: alexnet.py does that.
+A `shape` is (channels, height, width) of one input. Weights are not initialised here; alexnet.py does that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from variants.layers import Shape
 
 
 class Conv(nn.Conv2d):
-    """A convolution by the spec's output rule, with its identity skip where it has one."""
+    """A convolution with the spec's output rule and, if the layer is residual, its identity connection."""
 
     def __init__(self, layer: layers.Conv, shape: Shape) -> None:
         super().__init__(
@@ -24,13 +24,13 @@ class Conv(nn.Conv2d):
         self.residual = layer.residual
 
     def forward(self, x: Tensor) -> Tensor:
-        # torch.jit knows no super(): this is what nn.Conv2d.forward calls
+        # torch.jit does not support super(), so this calls what nn.Conv2d.forward calls
         made: Tensor = self._conv_forward(_padded(x, self.past_edge), self.weight, self.bias)
         return made.add_(x) if self.residual else made
 
 
 class SeparableConv(nn.Module):
-    """One k x k kernel per map and a 1x1 convolution, in either order; the bias belongs to the second of the two."""
+    """One k x k kernel per map and a 1x1 convolution, in either order. Only the second one has a bias."""
 
     def __init__(self, layer: layers.Conv, shape: Shape) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class SeparableConv(nn.Module):
 
 
 def convolution(layer: layers.Conv, shape: Shape) -> Conv | SeparableConv:
-    """The module of a convolution, factored where the layer says so."""
+    """The module of a convolution: separable or ordinary, as the layer says."""
     return (Conv if layer.separable == "no" else SeparableConv)(layer, shape)
 
 
 def past_edge(layer: layers.Conv, shape: Shape) -> tuple[int, int, int, int]:
-    """Zeros that `layer` reads at (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and "ceil"."""
+    """Zero padding of `layer` as (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and "ceil"."""
     _, height, width = shape
     _, rows, columns = layer.output(shape)
     reach = [(count - 1) * layer.stride + layer.kernel - 2 * layer.padding for count in (columns, rows)]
@@ -67,9 +67,9 @@ def _padded(x: Tensor, edges: tuple[int, int, int, int]) -> Tensor:
 
 
 class Local(nn.Module):
-    """A convolution with its own kernels and biases at every position; `layers-conv-local-13pct.cfg` of 2012.
+    """A convolution with different kernels and biases at every position, as in `layers-conv-local-13pct.cfg` (2012).
 
-    weight: (positions, out, channels * kernel^2), positions row by row; bias: (out, rows, columns).
+    weight: (positions, out, channels * kernel^2), with positions in row-major order. bias: (out, rows, columns).
     """
 
     def __init__(self, layer: layers.Local, shape: Shape) -> None:
@@ -96,9 +96,9 @@ class Dense(nn.Linear):
 
 
 class GroupedDense(nn.Module):
-    """A fully connected layer whose `groups` columns each see their own share of the inputs.
+    """A fully connected layer in `groups` columns, each of which reads its own part of the inputs.
 
-    weight: (out, inputs / groups), bias: (out,), columns one after another.
+    weight: (out, inputs / groups). bias: (out,). The columns follow each other in both.
     """
 
     def __init__(self, layer: layers.Dense, inputs: int) -> None:
@@ -115,7 +115,7 @@ class GroupedDense(nn.Module):
 
 
 class Inception(nn.Module):
-    """Branches of convolution, batch normalisation or bias, ReLU and 3x3/1 max pooling, concatenated (article, 43)."""
+    """Concatenated branches of convolution, batch norm or bias, ReLU and 3x3/1 max pooling (article's claim 43)."""
 
     def __init__(self, layer: layers.Inception, shape: Shape) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fresh weights as each layer's Init says: the paper's N(0, 0.01) with constant biases, and the later schemes."""
+"""Initialisation of weights by each layer's Init: the paper's N(0, 0.01) with constant biases, and later schemes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def initialise(net: AlexNet, generator: torch.Generator | None) -> None:
-    """Draw every weight from `generator` in the layers' order; layers that differ in none of their Init draw alike."""
+    """Draw every weight from `generator`, layer by layer in order. Equal generator states give equal weights."""
     for row in net.spec.rows:
         for module in net.get_submodule(row.layer.name).modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -49,5 +49,5 @@ def _uniform(tensor: Tensor, bound: float, generator: torch.Generator | None) ->
 
 
 def _fan_in(module: nn.Module, weight: Tensor) -> int:
-    """The inputs of one unit."""
+    """The number of inputs of one unit."""
     return weight.shape[2] if isinstance(module, blocks.Local) else weight[0].numel()

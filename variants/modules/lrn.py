@@ -1,11 +1,11 @@
-"""Response normalisations of 2012, exact and several times faster than torch's: across maps, and within each map.
+"""The local response normalisations of 2012, across maps and within each map, several times faster than torch's.
 
-Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that ends at the border. The backward pass is
-written out, so that only x is kept for it, and both passes go through the batch in pieces that stay in the cache. On
-the CPU, with channels last, compiled kernels do each pass at once (lrn_kernels.py), where numba is installed.
+Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cut at the border. The backward pass is
+written by hand, so that only x is saved for it. Both passes process the batch in pieces that fit the cache. On the CPU
+with channels_last memory format, compiled kernels do each pass at once if numba is installed (lrn_kernels.py).
 
-`response_norm` and `spatial_response_norm` are one node each for torch.fx. torch.jit can't hold a written-out backward
-pass: a scripted net computes the same operations plainly and leaves the gradient to autograd.
+`response_norm` and `spatial_response_norm` are one node each for torch.fx. torch.jit does not support a custom backward
+pass: a scripted net computes the same operations in torch and uses autograd.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from torch.nn import functional as F
 from variants import layers
 from variants.modules import lrn_kernels
 
-# Of 256 KiB to 16 MiB this was fastest on a CPU with 512 KiB of L2 a core: 3x one piece at 96 maps of 55x55, batch 32.
+# The fastest size from 256 KiB to 16 MiB on a CPU with 512 KiB of L2 cache per core: 3 times as fast as one piece for
+# 96 maps of 55x55 at batch size 32.
 PIECE_BYTES = 2**21
-WIDEST_BAND = 48  # maps; with channels last, a product with a banded matrix beats shifted adds up to here
+WIDEST_BAND = (
+    48  # maps; up to this number, with channels_last, a product with a banded matrix is faster than shifted additions
+)
 WindowSum: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class ResponseNorm(nn.Module):
-    """Normalises (N, C, ...) across `size` adjacent maps, each of `groups` column halves on its own; paper sec. 3.3."""
+    """Normalises (N, C, ...) across `size` adjacent maps, separately in each of `groups` columns; paper sec. 3.3."""
 
     def __init__(self, layer: layers.LRN) -> None:
         super().__init__()
@@ -116,7 +119,7 @@ class _Normalise(torch.autograd.Function):
 
 
 class _NormaliseInOnePass(torch.autograd.Function):
-    """The same by compiled kernels, for what lrn_kernels.usable accepts."""
+    """The same function with compiled kernels, for inputs that lrn_kernels.usable accepts."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
@@ -137,7 +140,7 @@ def _normalise_plainly(x: Tensor, summed: Tensor, scale: float, beta: float, k: 
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The batch in pieces of about PIECE_BYTES of the first tensor; all at once where it isn't on the CPU."""
+    """The batch in pieces of about PIECE_BYTES of the first tensor; in one piece if it isn't on the CPU."""
     first = tensors[0]
     image_bytes = first.element_size() * first.shape[1:].numel()
     images = max(1, PIECE_BYTES // image_bytes) if first.device.type == "cpu" else max(1, len(first))
@@ -145,11 +148,11 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x  # torch.jit knows no `in` for tuples
+    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x  # torch.jit does not support `in` for tuples
 
 
 def _negative_power(base: Tensor, beta: float) -> Tensor:
-    """base^-beta; the paper's 0.75 by two roots, 5x cheaper than pow and as exact."""
+    """base^-beta. For the paper's 0.75 two square roots are 5 times as fast as pow, and as exact."""
     if beta == 0.75:
         root = base.rsqrt()
         if is_scripting():  # autograd needs the factor that the next line overwrites
@@ -159,7 +162,7 @@ def _negative_power(base: Tensor, beta: float) -> Tensor:
 
 
 def _across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
-    """A sum over each map of (N, C, ...) and its neighbours within its group, the faster way for the layout of x."""
+    """The sum over each map of (N, C, ...) and its neighbours in its group, by the faster method for x's layout."""
     if _channels_last(x) and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu":
         at = torch.arange(x.shape[1], device=x.device)
         group = at * groups // x.shape[1]
@@ -173,7 +176,7 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _by_band(band: Tensor, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):  # which would take this product of float32 tensors in bfloat16
+    with torch.autocast("cpu", enabled=False):  # autocast would compute this float32 product in bfloat16
         return (x.movedim(1, -1) @ band).movedim(-1, 1)
 
 
@@ -187,7 +190,7 @@ def _by_shifts(size: int, groups: int, x: Tensor) -> Tensor:
 
 
 def _by_pads(size: int, groups: int, x: Tensor) -> Tensor:
-    """The sum of _by_shifts, in the same order, without changing anything in place."""
+    """The same sum as _by_shifts, in the same order, without in-place operations."""
     done: list[Tensor] = []
     for part in x.chunk(groups, 1):
         total = part
@@ -199,5 +202,5 @@ def _by_pads(size: int, groups: int, x: Tensor) -> Tensor:
 
 
 def _within_map(size: int, x: Tensor) -> Tensor:
-    """Sum over the size x size pixels around each pixel of (N, C, H, W), zeros beyond the border."""
+    """The sum over the size x size pixels around each pixel of (N, C, H, W), with zeros beyond the border."""
     return F.avg_pool2d(x, size, stride=1, padding=size // 2, divisor_override=1)

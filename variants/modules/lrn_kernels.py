@@ -1,8 +1,9 @@
-"""Response normalisation across maps on the CPU in one pass over the image, compiled by numba; optional.
+"""CPU kernels for response normalisation across maps, compiled by numba; optional.
 
-torch needs about ten passes over a tensor that doesn't fit the cache. With channels last, the maps of a pixel lie side
-by side, so a window over maps is a sum of shifted neighbours; masks leave out those in another pixel or column.
-No fused multiply-add is allowed, so the bits are the same on every processor and for every number of threads.
+torch needs about ten passes over a tensor that doesn't fit the cache; these kernels need one. With channels_last, the
+maps of a pixel are adjacent in memory, so a window over maps is a sum of shifted neighbours. Masks leave out neighbours
+that belong to another pixel or column. Fused multiply-add is not allowed, so the bits are the same on every processor
+and for every number of threads.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float32]
-BLOCK = 256  # floats that are worked on at a time, about; they stay in the first-level cache
-LEAST_TO_SPLIT = 1 << 18  # floats; smaller tensors are done before a second thread has started
+BLOCK = 256  # about how many floats are processed at a time; they stay in the L1 cache
+LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second thread has started
 
 
 @cache
 def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None:
     """The compiled (forward, backward) for a window, or None where numba is not installed; kept in numba's cache."""
     try:
-        numba: Any = import_module("numba")  # slow to import, and not everybody has it
+        numba: Any = import_module("numba")  # slow to import, and optional
     except ImportError:
         return None
     types = numba.types
@@ -42,7 +43,7 @@ def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None
         options = {"nogil": True, "error_model": "numpy"}
         try:
             made: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep machine code in can be written
+        except RuntimeError:  # numba found no writable folder for its cache
             made = numba.njit(signature, **options)(function)
         return made
 
@@ -51,7 +52,7 @@ def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None
 
 
 def usable(x: Tensor, size: int, beta: float) -> bool:
-    """Whether the kernels do this: float32 on the CPU, channels last, the paper's exponent 0.75."""
+    """Whether the kernels support this input: float32 on the CPU, channels_last, the paper's exponent 0.75."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -75,7 +76,7 @@ def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor
 
 
 def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
-    """The gradient by x, for the gradient `grad` by what `forward` gave."""
+    """The gradient with respect to x, given the gradient `grad` with respect to the output of `forward`."""
     made = torch.empty_like(x)
     masks, both = _masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
@@ -87,7 +88,7 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
 
 @cache
 def _masks(maps: int, size: int, groups: int) -> Floats:
-    """(size - 1, B): 1 where the map at a distance of -size//2 .. size//2 (not 0) is of the same pixel and group."""
+    """(size - 1, B): 1 where the map at distance -size//2 .. size//2 (not 0) belongs to the same pixel and group."""
     at = np.arange(maps)
     reach = [distance for distance in range(-(size // 2), size // 2 + 1) if distance]
     pixels = max(1, BLOCK // maps)
@@ -100,7 +101,7 @@ def _masks(maps: int, size: int, groups: int) -> Floats:
 
 
 def _in_parts(masks: Floats, work: Callable[..., None], *tensors: Tensor) -> None:
-    """Do `work` on the tensors' memory, in as many threads as torch uses; each part begins with a whole pixel."""
+    """Run `work` on the tensors' memory in as many threads as torch uses. Each part starts at a whole pixel."""
     flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
     threads, length, block = torch.get_num_threads(), len(flat[0]), masks.shape[1]
     if threads == 1 or length < LEAST_TO_SPLIT:
@@ -117,7 +118,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _written(half: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The two loops for a window of 2 * half + 1 maps; numba unrolls the window, since `half` is a constant to it."""
+    """The two loops for a window of 2 * half + 1 maps; numba unrolls the window, since `half` is a compile-time
+    constant.
+    """
 
     def forward(x: Floats, masks: Floats, scale: np.float32, k: np.float32, out: Floats) -> None:
         block = masks.shape[1]

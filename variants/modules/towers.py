@@ -1,7 +1,7 @@
-"""Two AlexNet towers on two devices: the same weights and function as alexnet.py, only the placement differs.
+"""Model parallelism as in the paper: the two columns of a net on two devices, with alexnet.py's weights and outputs.
 
-Each tower holds one column's kernels and reads the other column's maps only where the paper's GPUs did: into layers
-with groups=1 (conv3 and the dense ones; sec. 3.2 and 3.5). The classifier sits on the first device.
+Each tower holds one column's kernels. It reads the other column's maps only where the paper's GPUs did: before layers
+with groups=1 (conv3 and the dense layers; sec. 3.2 and 3.5). The classifier is on the first device.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError
 
 Devices = tuple[torch.device | str, torch.device | str]
-PER_MAP = (Activation, AdaptivePool, BatchNorm, Dropout, Pool, SpatialLRN)  # a column's maps need no others
+PER_MAP = (Activation, AdaptivePool, BatchNorm, Dropout, Pool, SpatialLRN)  # work on each map separately
 
 
 class Towers(nn.Module):
-    """A spec's net as two towers, uninitialised: `split` makes one that works.
+    """A spec's net as two towers without initial weights; `split` returns a usable one.
 
-    `state_dict` and `load_state_dict` are those of alexnet.py, one name a layer with both columns' kernels.
-    Raises SpecError for a net whose layers don't fall into two columns.
+    `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in one tensor.
+    Raises SpecError for a net whose layers can't be divided into two columns.
     """
 
     def __init__(self, spec: AlexNetSpec, devices: Devices) -> None:
@@ -43,10 +43,10 @@ class Towers(nn.Module):
         self.register_load_state_dict_pre_hook(_part_columns)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
-        """As AlexNet's: images on any device to class scores (N, classes) on the first."""
+        """As AlexNet.forward: images on any device -> class scores (N, classes) on the first device."""
         columns = [x.to(device) for device in self.devices]
         for at, crosses in enumerate(self.crosses):
-            if crosses and at:  # the first layer reads the image, which both have
+            if crosses and at:  # both devices have the image, which the first layer reads
                 columns = [_gather(columns, device) for device in self.devices]
             columns = [self._tower(side)[at](maps) for side, maps in enumerate(columns)]
         scores: Tensor = self.get_submodule("heads")[0](_gather(columns, self.devices[0]))  # type: ignore[index]
@@ -59,7 +59,7 @@ class Towers(nn.Module):
 
 
 def split(net: AlexNet, devices: Devices) -> Towers:
-    """The net with its weights of now, placed as two towers; ("cpu", "cpu") and one GPU twice are fine."""
+    """The net with its present weights as two towers; the two devices may be the same one."""
     with torch.device("meta"):
         towers = Towers(net.spec, devices).to(next(net.parameters()).dtype)
     for name, device in (("tower0", devices[0]), ("tower1", devices[1]), ("heads", devices[0])):
@@ -69,7 +69,7 @@ def split(net: AlexNet, devices: Devices) -> Towers:
 
 
 def _column(row: LayerRow) -> LayerRow:
-    """One column's half of a row: half the kernels, and half the inputs unless the layer reads both columns."""
+    """One column's half of a row: half of the kernels, and half of the inputs unless the layer reads both columns."""
     layer = row.layer
     match layer:
         case Conv(separable="no", residual=False, groups=1 | 2) | Dense(groups=1 | 2) if layer.out % 2 == 0:
@@ -80,7 +80,7 @@ def _column(row: LayerRow) -> LayerRow:
         case _ if isinstance(layer, PER_MAP) and row.input[0] % 2 == 0:
             return replace(row, input=_half(row.input))
     raise SpecError(
-        f"{layer.name}: kind={layer.kind} does not fall into two columns; use groups=2, or groups=1 with an even "
+        f"{layer.name}: kind={layer.kind} can't be divided into two columns; use groups=2, or groups=1 with an even "
         f"number of kernels, on convolutions and dense layers, and groups=2 on response normalisation"
     )
 

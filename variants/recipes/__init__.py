@@ -1,4 +1,4 @@
-"""How each AlexNet was trained: recipe.py has the values that a recipe is made of, rows.py the recipes by name."""
+"""Training recipes: recipe.py defines the type Recipe and its parts, rows.py the recipes by name."""
 
 from __future__ import annotations
 

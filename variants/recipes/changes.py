@@ -1,4 +1,4 @@
-"""A recipe with some of its fields replaced, addressed by dotted names such as `augmentation.colour_std`. No torch."""
+"""`apply`: replaces fields of a recipe by dotted names such as `augmentation.colour_std`. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipe: how a network is trained and evaluated, as a frozen value. No torch. The named ones are in rows.py."""
+"""`Recipe`: how a network is trained and evaluated, as a frozen value. rows.py has the named ones. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Precision: TypeAlias = Literal["fp32", "tf32", "bf16"]
 
 @value
 class FixedDrops:
-    """Multiply the learning rate by `factor` at the start of each epoch listed (0-based, fractions allowed)."""
+    """Multiply the learning rate by `factor` at the start of each listed epoch (0-based, fractions allowed)."""
 
     kind: Literal["fixed_drops"] = "fixed_drops"
     at_epochs: tuple[float, ...]
@@ -21,7 +21,9 @@ class FixedDrops:
 
 @value
 class Plateau:
-    """Multiply by `factor` when held-out top-1 error has not improved for `patience` epochs, `drops` times at most."""
+    """Multiply by `factor` when validation top-1 error has not improved for `patience` epochs, at most `drops`
+    times.
+    """
 
     kind: Literal["plateau"] = "plateau"
     patience: int
@@ -49,7 +51,7 @@ class ExpSteps:
 
 @value
 class Linear:
-    """Falls linearly from the learning rate to zero over the run (Caffe's "poly" with power 1)."""
+    """A linear decrease from the learning rate to zero over the run (Caffe's "poly" with power 1)."""
 
     kind: Literal["linear"] = "linear"
 
@@ -59,7 +61,7 @@ Schedule: TypeAlias = FixedDrops | Plateau | EverySteps | ExpSteps | Linear
 
 @value
 class ParamGroup:
-    """Learning rate and weight decay of one type of parameter. The first group that matches holds; None matches all.
+    """Learning rate and weight decay of one type of parameter. The first group that matches applies; None matches all.
 
     layer: a layer's kind ("conv", "local", "dense", "batch_norm", "inception") or a layer's name ("fc10").
     schedule: replaces the recipe's schedule for these parameters.
@@ -74,9 +76,9 @@ class ParamGroup:
 
 @value
 class LateChange:
-    """From epoch `at_epoch` on: one layer's learning rate (0 freezes it), and whether colour noise is still drawn.
+    """A change from epoch `at_epoch` on: one layer's learning rate (0 freezes it), or colour noise switched off.
 
-    layer, parameter: which parameters get it; None is all of them. Of several changes the last listed holds.
+    layer, parameter: the parameters it applies to; None is all. If several changes apply, the last in the list counts.
     """
 
     at_epoch: float
@@ -88,13 +90,14 @@ class LateChange:
 
 @value
 class Augmentation:
-    """What the training images go through. Every draw is a function of (seed, epoch, image), never of workers.
+    """Augmentation of training images. Random numbers depend on (seed, epoch, image), never on the number of workers.
 
-    images_per_draw: this many consecutive images share one crop and mirror draw (32 in the 2012 code, 1 in the paper).
+    images_per_draw: this many consecutive images have the same random crop and flip (32 in the 2012 code, 1 in the
+    paper).
     colour_std: PCA colour noise, N(0, colour_std) times `colour_scale` (paper sec. 4.1: eigenvalue; code: its root).
-    divide_by: while colour noise is drawn, the noisy image is divided by this, in training only. The 2012 code has 1
-    plus the noise's scale, 1.1, and does both or neither (convdata_jpeg.py:155).
-    rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; off for every 2012 net.
+    divide_by: in training, an image with colour noise is divided by this. The 2012 code divides by 1.1 (1 plus the
+    noise's scale) whenever it adds noise (convdata_jpeg.py:155).
+    rotate_degrees, scale: uniform in +-degrees and in [low, high] of the net's input side; no 2012 net has them.
     """
 
     crop: Literal["random", "centre"] = "random"
@@ -109,10 +112,10 @@ class Augmentation:
 
 @value
 class Pixels:
-    """Input range and centring. The paper: 0-255 minus the training set's mean image.
+    """Normalisation of the input. The paper: 0-255 minus the training set's mean image.
 
-    Both are on the 0-255 scale. Three numbers, for red, green and blue, are a recipe's own constants; the other values
-    take what was measured on the training set.
+    Both fields are on the 0-255 scale. Three numbers (red, green, blue) are constants of the recipe; the other values
+    mean statistics of the training set.
     """
 
     mean: Literal["image", "channel", "none"] | tuple[float, float, float] = "image"
@@ -121,7 +124,7 @@ class Pixels:
 
 @value
 class Loss:
-    """Multinomial logistic loss, optionally with one of three readings of "label smoothing" (article, A13)."""
+    """Cross entropy, optionally with one of three interpretations of "label smoothing" (article, A13)."""
 
     smoothing: float = 0.0
     reading: Literal["uniform", "target_drop", "scaled_one_hot"] = "uniform"
@@ -132,8 +135,8 @@ class Loss:
 class Evaluation:
     """Protocols of the final evaluation.
 
-    "ten_view": mean softmax of 5 crops, mirrored too. "nine_view": 3 x 3 crops, as S and K2 test on CIFAR-10; K1 has
-    ten views since a2a6af8 (convdata.py:66).
+    "ten_view": mean softmax of 5 crops and their mirror images. "nine_view": 3 x 3 crops, as S and K2 use on CIFAR-10;
+    K1 has ten views since a2a6af8 (convdata.py:66).
     """
 
     protocols: tuple[Literal["centre", "mirror", "ten_view", "nine_view"], ...] = ("centre", "mirror", "ten_view")
@@ -144,8 +147,8 @@ class Evaluation:
 
 @value
 class Recipe:
-    """How to train. `batch_size` is global, over all devices. Learning rates and decays are absolute unless named
-    factor. late_changes: what changes at an epoch besides the schedule."""
+    """How to train. batch_size: over all devices. Learning rates and weight decays are absolute, except in fields
+    named factor. late_changes: what changes at an epoch besides the schedule."""
 
     name: str
     batch_size: int = 128
@@ -180,7 +183,7 @@ class Recipe:
 
 @value
 class RecipeRow:
-    """A recipe with what is known of it. expected_error and expected_cost are sentences for readers.
+    """A recipe with its description and source. expected_error and expected_cost are text for readers.
 
     geometry: the size of the nets that it trains (variants/geometry.py).
     """

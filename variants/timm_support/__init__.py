@@ -1,1 +1,1 @@
-"""What timm asks of a model: the adapter, its default_cfg, and where it cuts a net in two."""
+"""timm's model interface: the adapter, its default_cfg, and how a net is divided into features and head."""

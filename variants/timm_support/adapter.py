@@ -1,12 +1,12 @@
-"""A spec's net behind the interface that timm expects of a model; the layers, and so the mathematics, are build's own.
+"""`TimmAlexNet`: a spec's net with timm's model interface. The layers are those of modules/alexnet.py.
 
-timm cuts a net in two. `forward_features` ends with the last map (pool5's in the paper's net); the head is the dense
-layers, with the dropout and the adaptive pooling that feed them. `num_features` counts the channels of that map,
-`head_hidden_size` the inputs of the classifier, as in timm's own VGG.
+timm divides a net into features and head. `forward_features` returns the last map (pool5's in the paper's net); the
+head consists of the dense layers and the dropout and adaptive pooling before them. `num_features` is the number of
+channels of that map, `head_hidden_size` the number of inputs of the classifier, as in timm's VGG.
 """
 
-# No `from __future__ import annotations` here: torch.fx copies annotations into the code it writes, and torch.jit
-# can't read them there as strings.
+# No `from __future__ import annotations` here: torch.fx copies annotations into the code it generates, and torch.jit
+# does not understand them as strings.
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,25 +35,25 @@ from variants.timm_support.parts import (
 
 register_notrace_module(BatchNormModule)  # one node for timm's tracer, as torch's own batch normalisation is
 
-UNPOOLED = ""  # timm's word for "no pooling and no classifier: give the maps"
+UNPOOLED = ""  # timm's value for no pooling and no classifier: the output is the last map
 
 
 class TimmAlexNet(nn.Module):
     """The net of `cfg`, a catalogue row's spec, as a timm model. Parameters have the names of the spec-built net.
 
     num_classes: 0 leaves the classifier out; the output is then (N, head_hidden_size).
-    in_chans, img_size: other inputs than the row's; dense layers over the flattened map grow and shrink with img_size.
-    global_pool: None is what the row does. "" (with num_classes=0) leaves the head out: the output is the last map.
-    "avg" is accepted where the row averages over the map. Another pooling is another net, so it raises ValueError.
-    drop_rate: above 0 it replaces the row's own rate in every dropout layer. 0, which timm's scripts pass when the
-    user says nothing, leaves the row's rate as it is; the net without dropout is the row no_dropout.
-    box: keep the box head, where the row has one (see `forward_with_box`). It is left out otherwise, because a loss on
+    in_chans, img_size: channels and side of the input; img_size changes the size of dense layers over a flattened map.
+    global_pool: None is the row's pooling. "" (with num_classes=0) leaves the head out: the output is the last map.
+    "avg" is accepted if the row averages over the map. Any other value raises ValueError.
+    drop_rate: above 0 it replaces the row's dropout probability in every dropout layer. 0, which timm's scripts pass
+    by default, keeps the row's probability; use the row no_dropout for a net without dropout.
+    box: keep the row's box head, if it has one (see `forward_with_box`). By default it is left out, because a loss on
     the classes alone gives it no gradient.
-    device, dtype: where weights end; they are drawn on the CPU in float32, as `build` does.
+    device, dtype: of the weights. They are drawn on the CPU in float32, as `build` does.
     """
 
-    # torch.jit takes two nets with the same layers in another order for one and reuses its code, unless a constant of
-    # theirs differs.
+    # torch.jit reuses the code of one net for another that has the same layers in another order, unless a constant
+    # differs.
     __constants__ = ("order", "head_at", "classifier_at")
 
     def __init__(
@@ -87,10 +87,10 @@ class TimmAlexNet(nn.Module):
         if global_pool is not None or classes == 0:
             self.reset_classifier(classes, global_pool)
         if not weights_fit_any_channels(self.spec.layers[0]):
-            self._traits = {"first_conv": None}  # timm must not stretch the first layer's weights to other channels
+            self._traits = {"first_conv": None}  # timm must not adapt the first layer's weights to other channels
 
     def _describe(self) -> None:
-        """Set what follows from the spec's layers."""
+        """Set the attributes that follow from the spec's layers."""
         layers = self.spec.layers
         self.order = " ".join(layer.name for layer in layers)
         self.head_at = head_start(layers)
@@ -118,7 +118,7 @@ class TimmAlexNet(nn.Module):
         return x
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """From the last map to the scores; with `pre_logits` to the classifier's inputs, (N, head_hidden_size)."""
+        """From the last map to the scores, or with `pre_logits` to the classifier's inputs, (N, head_hidden_size)."""
         for at, layer in enumerate(self.children()):
             if at >= self.head_at and at < self.classifier_at:
                 x = layer(x)
@@ -148,8 +148,8 @@ class TimmAlexNet(nn.Module):
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """(the last map, the maps of `feature_info`), or only the latter.
 
-        indices: all maps where None, the last n, or those listed; they come in the net's order. stop_early: compute
-        no layer beyond the last map asked for. norm: no effect, as there is no final normalisation.
+        indices: None for all maps, n for the last n, or a list; maps are returned in the net's order. stop_early:
+        compute no layer after the last requested map. norm: no effect, as there is no final normalisation.
         """
         assert output_fmt == "NCHW", "the output format must be NCHW"
         take, last = feature_take_indices(len(self.taps), indices)
@@ -172,13 +172,14 @@ class TimmAlexNet(nn.Module):
         return x, made
 
     def get_classifier(self) -> nn.Module:
-        """The last layer (fc8 in the paper's net); an identity where there is none."""
+        """The last layer (fc8 in the paper's net); an identity if the net has no classifier."""
         return self.get_submodule(self.spec.layers[-1].name)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh classifier, drawn as the row says; 0 for none. global_pool: as in the constructor; None keeps it.
+        """Replace the classifier by one with new initial weights; 0 removes it. global_pool: as in the constructor.
 
-        A classifier after global_pool="" brings the hidden dense layers back, drawn afresh too.
+        global_pool=None keeps the present value. A classifier after global_pool="" brings back the hidden dense layers,
+        with new initial weights.
         """
         if global_pool == UNPOOLED and num_classes > 0:
             raise ValueError('global_pool="" leaves no head for classes; use num_classes=0 with it, or leave it out')
@@ -204,9 +205,9 @@ class TimmAlexNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the maps of `indices` don't need; the head goes as soon as a layer before it does.
+        """Remove layers that the maps of `indices` don't need. If any layer is removed, so is the head.
 
-        A later `reset_classifier(n)` puts a classifier on the last map that is left.
+        A later `reset_classifier(n)` adds a classifier after the last remaining map.
         """
         take, last = feature_take_indices(len(self.taps), indices)
         end, layers = self.taps[last] + 1, self.spec.layers
@@ -221,23 +222,23 @@ class TimmAlexNet(nn.Module):
         return list(take)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the convolutional part, layer by layer, in the backward pass; the outputs' bits stay.
+        """Recompute the convolutional part in the backward pass, layer by layer. Outputs stay bit-identical.
 
-        As in every timm model, batch normalisation then updates its running averages twice a step.
+        As in every timm model, batch normalisation then updates its running averages twice per step.
         """
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[int, ...]]:
-        """Which group a parameter is in, from the image to the scores: one for each layer with weights.
+        """A function from parameter name to group number, in the net's order: one group per layer with weights.
 
-        A batch normalisation is in the group of the layer before it. coarse: one group for the last convolutions that
-        see one size of map, one for the hidden dense layers and one for the classifier.
+        Batch normalisation belongs to the group of the layer before it. coarse: one group for all convolutions with
+        the same map size, one for the hidden dense layers and one for the classifier.
         """
         groups = layer_groups(self.spec, coarse)
         return lambda name: (groups[name.partition(".")[0]],)
 
     def _leave_head(self) -> None:
-        """Give the last map itself; the head's layers are gone, the box head with them."""
+        """Remove the head, including the box head, so that the output is the last map."""
         self.unpooled, self.global_pool, self.head_hidden_size = True, UNPOOLED, self.num_features
         if self.spec.box is not None:
             delattr(self, self.spec.box.name)
@@ -249,7 +250,7 @@ class TimmAlexNet(nn.Module):
         return x
 
     def _fresh(self, start: int) -> dict[str, nn.Module | None]:
-        """The layers from position `start` on with fresh weights, like this net's in device, type and mode."""
+        """The layers from position `start` on with new initial weights, on this net's device, in its dtype and mode."""
         channels, side, _ = self.spec.rows[start - 1].output
         tail = AlexNetSpec(input_size=side, input_channels=channels, layers=self.spec.layers[start:])
         like = next(self.parameters())
@@ -281,6 +282,6 @@ def _inputs(shape: Shape) -> int:
 
 
 def _leave_out(prefix: str, module: nn.Module, state: dict[str, Any], before: str, *_: Any) -> None:
-    """Ignore a head that this net was built without when a whole net's weights are loaded."""
+    """Ignore the weights of a head that this net does not have."""
     for key in [key for key in state if key.startswith(before + prefix)]:
         del state[key]

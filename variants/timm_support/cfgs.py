@@ -1,13 +1,13 @@
-"""What timm wants to know of a row before it builds the net: input, pixels, and the names of two layers.
+"""timm's pretrained_cfg for each row: input size, normalisation, and the names of the first layer and classifier.
 
-A row has no weights, so there is no address, tag, licence or origin of any. Pixels follow from the row's recipe:
+A row has no pretrained weights, so it has no URL, tag or licence. The normalisation follows from the row's recipe:
 
-* Most recipes feed 0-255 minus the training set's mean image. timm divides by 255, subtracts one mean a channel and
-  divides by one standard deviation a channel. mean = channel means, std = 1/255 gives 0-255 minus the channel means:
-  the right scale, and the mean image only up to its differences from place to place.
-* Recipes that feed raw pixels have mean = 0, std = 1/255; torchvision's has its own constants.
+* Most recipes use 0-255 minus the training set's mean image. timm divides by 255, subtracts one mean per channel and
+  divides by one standard deviation per channel. mean = channel means and std = 1/255 give 0-255 minus the channel
+  means. This has the right scale, but subtracts the mean colour instead of the mean image.
+* Recipes with raw pixels have mean = 0, std = 1/255; torchvision's recipe has its own constants.
 
-A picture is resized bilinearly so that its short side is the recipe's store_size, and the centre is cut out.
+An image is resized bilinearly so that its short side is the recipe's store_size, and then centre-cropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from variants.timm_support.parts import last_map
 
 Channels = tuple[float, float, float]
 
-# As shares of 255. timm and torchvision state both for ILSVRC-2012's training images.
+# As fractions of 255. timm and torchvision state both for ILSVRC-2012's training images.
 IMAGENET: tuple[Channels, Channels] = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 # CIFAR-10's 50,000 training images: github.com/kuangliu/pytorch-cifar main.py has this mean; a copy of the data that
 # was re-encoded as JPEG has .4913, .4821, .4465. No recipe divides by a deviation of CIFAR-10's.
@@ -55,7 +55,7 @@ def default_cfg(row: Variant) -> dict[str, Any]:
 
 
 def normalisation(pixels: Pixels, mean: Channels, std: Channels | None) -> tuple[Channels, Channels]:
-    """timm's (mean, std), as shares of 255, for what a recipe feeds; the arguments are the training set's own."""
+    """timm's (mean, std), as fractions of 255, for a recipe's input; the arguments are of the training set."""
     if isinstance(pixels.mean, tuple):
         mean = _share(pixels.mean)
     elif pixels.mean == "none":
@@ -63,22 +63,22 @@ def normalisation(pixels: Pixels, mean: Channels, std: Channels | None) -> tuple
     if isinstance(pixels.divide_by_std, tuple):
         return mean, _share(pixels.divide_by_std)
     if pixels.divide_by_std:
-        assert std is not None  # a row's own mistake: its data has no deviation here
+        assert std is not None  # fails only for a mistake in the catalogue
         return mean, std
     return mean, (1 / 255, 1 / 255, 1 / 255)
 
 
 def _share(grey_levels: Channels) -> Channels:
-    """Of 255; rounded, since .485 * 255 / 255 is not .485 to the last bit."""
+    """As fractions of 255, rounded, since .485 * 255 / 255 is not exactly .485."""
     red, green, blue = (round(level / 255, 9) for level in grey_levels)
     return red, green, blue
 
 
 def has_fixed_size(spec: AlexNetSpec) -> bool:
-    """Whether the layers' shapes hold for one input size only.
+    """Whether the layers fit one input size only.
 
-    They hold for others where an adaptive pooling feeds the dense layers, no layer has weights for each position and
-    no convolution is padded for its size by the "ceil" rule.
+    They fit other sizes if adaptive pooling precedes the dense layers, no layer is locally connected, and no
+    convolution has extra padding by the "ceil" rule.
     """
     adaptive = any(isinstance(layer, AdaptivePool) for layer in spec.layers)
     bound = any(isinstance(layer, Local) or (isinstance(layer, Conv) and layer.rule == "ceil") for layer in spec.layers)

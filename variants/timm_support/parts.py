@@ -1,6 +1,6 @@
-"""Where timm's interface cuts a spec's net: maps and head, the maps to be had, groups of parameters. No torch.
+"""How timm's interface divides a spec's net: features and head, feature_info, parameter groups. No torch.
 
-The head is the dense layers, with the dropout and the adaptive pooling that feed them; all before it gives maps.
+The head consists of the dense layers and the dropout and adaptive pooling before them; the rest are features.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def head_start(layers: tuple[Layer, ...]) -> int:
 
 
 def last_map(spec: AlexNetSpec) -> Shape:
-    """Shape of what the head reads."""
+    """Shape of the head's input."""
     return spec.rows[head_start(spec.layers) - 1].output
 
 
 def feature_info(spec: AlexNetSpec) -> list[dict[str, Any]]:
-    """timm's description of the maps to be had: the last layer at each size of map, the head excluded.
+    """timm's feature_info: the last layer of each map size, without the head.
 
     num_chs: channels. reduction: product of the strides so far. module: the layer. at: its position.
     """
@@ -44,7 +44,7 @@ def feature_info(spec: AlexNetSpec) -> list[dict[str, Any]]:
 
 
 def parts(spec: AlexNetSpec) -> list[range]:
-    """Positions of the layers before the head; each part begins with a layer with weights, or after a listed map."""
+    """Positions of the layers before the head, in parts that begin with a layer with weights or after a listed map."""
     head = head_start(spec.layers)
     starts = [at for at, layer in enumerate(spec.layers[:head]) if isinstance(layer, WITH_MAPS)][1:]
     ends = sorted({0, *starts, *(info["at"] + 1 for info in feature_info(spec)), head})
@@ -52,7 +52,7 @@ def parts(spec: AlexNetSpec) -> list[range]:
 
 
 def layer_groups(spec: AlexNetSpec, coarse: bool) -> dict[str, int]:
-    """A group's number for each layer; those without weights go with the layer before them."""
+    """The number of each layer's group. A layer without weights is in the group of the layer before it."""
     starts = [at for at, layer in enumerate(spec.layers) if isinstance(layer, (*WITH_MAPS, Dense))][1:]
     if coarse:
         dense = [at for at, layer in enumerate(spec.layers) if isinstance(layer, Dense)]
@@ -69,5 +69,5 @@ def averages(layers: tuple[Layer, ...]) -> bool:
 
 
 def weights_fit_any_channels(first: Layer) -> bool:
-    """Whether more input channels only make each kernel of the first layer deeper."""
+    """Whether other input channels change only the depth of the first layer's kernels."""
     return isinstance(first, Conv) and first.separable == "no"

@@ -1,1 +1,1 @@
-"""Crops, mirror images, colour noise and boxes: which ones are drawn, and the arithmetic on the images."""
+"""Augmentation: random crops, flips and colour noise, and the boxes that go with them."""

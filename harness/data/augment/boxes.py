@@ -1,4 +1,4 @@
-"""Bounding boxes as arithmetic: where a box is after its image was resized, cropped, rotated or mirrored.
+"""Bounding boxes: computes a box after its image was resized, cropped, rotated or mirrored.
 
 A box is x, y, width, height as fractions of its image, x and y of the upper left corner.
 """
@@ -34,7 +34,7 @@ def mirror_boxes(boxes: Boxes, flips: NDArray[np.bool_]) -> Boxes:
 
 
 def boxes_in_crops(boxes: Boxes, crops: AffineCrops) -> Boxes:
-    """The boxes as fractions of their crops: the upright hull of the rotated corners, clipped to the crop."""
+    """The boxes as fractions of their crops: the axis-aligned hull of the rotated corners, clipped to the crop."""
     left, top, width, height = (boxes[:, k].astype(np.float64) for k in range(4))
     xs = np.stack([left, left + width, left, left + width]) - crops.x
     ys = np.stack([top, top, top + height, top + height]) - crops.y

@@ -1,9 +1,9 @@
-"""Every random draw of the loaders as a pure function of (seed, epoch, image, stream): no generator, no state.
+"""Counter-based random numbers: every draw of the loaders is a pure function of (seed, epoch, image, stream).
 
-A counter hash (two rounds of SplitMix64's finaliser, Steele et al. 2014) instead of a generator, so that a draw can't
-depend on who makes it, in what order, or on how many workers: FFCV's threads, torchvision's processes and a test get
-the same bits. Integer draws are the same on every machine; normals to the last bit on one machine, and to 1e-15 across.
-Streams keep draws of different kinds independent.
+They come from a hash (two rounds of SplitMix64's finaliser, Steele et al. 2014) instead of a generator with state. So a
+draw doesn't depend on the order of calls or the number of workers: FFCV's threads, torchvision's processes and tests
+get the same bits. Integers are the same on every machine; normal numbers are bit-identical on one machine, and differ
+by at most 1e-15 between machines. Different kinds of draws use different streams, so that they are independent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bits: TypeAlias = NDArray[np.uint64]
 
-# Streams: one number a kind of draw. Draws of a kind with several values per image use (stream, 0), (stream, 1), ...
+# Streams: one number per kind of draw. Kinds with several values per image use (stream, 0), (stream, 1), ...
 ORDER, CROP_Y, CROP_X, FLIP, COLOUR, ROTATE, SCALE, SHIFT = range(8)
 
 MASK = (1 << 64) - 1
@@ -34,7 +34,7 @@ def stream_base(seed: int, epoch: int, stream: int, draw: int = 0) -> int:
 
 
 def hash_keys(base: int, keys: ArrayLike) -> Bits:
-    """64 random bits a key: uint64, shape of `keys`. Keys are image indices, 0 or above."""
+    """64 random bits per key: uint64, shape of `keys`. Keys are image indices, 0 or above."""
     counters = np.asarray(keys).astype(np.uint64) * np.uint64(GOLDEN)
     return _mix(_mix(counters + np.uint64(base)) ^ np.uint64(base))
 
@@ -48,10 +48,10 @@ def epoch_order(seed: int, epoch: int, n: int) -> Ints:
 
 
 def draw_keys(indices: ArrayLike, images_per_draw: int) -> Ints:
-    """The key each image of one batch draws with: every `images_per_draw` ones in a row use the first one's index.
+    """The key of each image of a batch: `images_per_draw` consecutive images use the first one's index.
 
-    The count restarts with the batch, as in the 2012 code, whose batch (128) is a multiple of it (32); where it isn't,
-    the batch's last group is the shorter one. With images_per_draw=1 keys are the indices. Shape (N,), int64.
+    Groups start anew in each batch, as in the 2012 code, whose batch size (128) is a multiple of the group size (32).
+    If it isn't, the last group of a batch is smaller. With images_per_draw=1 keys are the indices. Shape (N,), int64.
     """
     batch = np.asarray(indices, dtype=np.int64)
     places = np.arange(len(batch))
@@ -67,7 +67,7 @@ def draw_offsets(seed: int, epoch: int, keys: ArrayLike, spare: int) -> tuple[In
 
 
 def draw_flips(seed: int, epoch: int, keys: ArrayLike) -> NDArray[np.bool_]:
-    """Whether each image is mirrored: a fair coin."""
+    """Whether each image is mirrored, with probability 1/2."""
     flips: NDArray[np.bool_] = hash_keys(stream_base(seed, epoch, FLIP), keys) >> np.uint64(63) == 1
     return flips
 

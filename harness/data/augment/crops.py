@@ -1,6 +1,6 @@
-"""Random crops and mirror images as numbers: which part of each stored image an epoch uses, for every loader.
+"""Random crops and flips, for every loader: which part of each stored image an epoch uses.
 
-A draw is a function of (seed, epoch, image), never of workers, so that loaders and machines agree bit for bit.
+A draw is a function of (seed, epoch, image), so that all loaders and machines give the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.data.base import CropRule, Crops
 def draw_crops(rule: CropRule, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Crops:
     """The crops of one batch in its order; side: of the stored images, in pixels.
 
-    A centre crop of an odd margin leaves the larger part below and right.
+    If the margin of a centre crop is odd, the larger part is below and right.
     """
     keys = draw_keys(indices, rule.images_per_draw)
     spare = side - (rule.size or side)
@@ -28,7 +28,7 @@ def draw_crops(rule: CropRule, side: int, *, seed: int, epoch: int, indices: NDA
 
 
 def crop_image(image: NDArray[np.uint8], y: int, x: int, flip: bool, size: int | None) -> NDArray[np.uint8]:
-    """One stored image (R, R, 3) to its crop (3, S, S), contiguous; cropped first and mirrored after."""
+    """The crop (3, S, S) of one stored image (R, R, 3), contiguous; it is cropped first and then mirrored."""
     size = size or image.shape[0]
     crop = image[y : y + size, x : x + size]
     if flip:

@@ -2,8 +2,8 @@
 
 The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): crop and mirror, minus the mean,
 plus colour noise, divided by `divide_by`. Their mean is the central crop of the mean image, the same for every crop
-and never mirrored; the paper says only "subtracting the mean activity over the training set from each pixel" (sec. 2),
-so this reading serves both. `divide_by_std` comes last.
+and never mirrored. The paper says only "subtracting the mean activity over the training set from each pixel" (sec. 2),
+which is compatible with it. `divide_by_std` comes last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.errors import UsageError
 from variants.recipes.recipe import Recipe
 
 Protocol: TypeAlias = Literal["centre", "mirror", "ten_view", "nine_view"]
-CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # where ten_view holds the views of "centre" and "mirror"
+CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # indices of the views "centre" and "mirror" in ten_view
 
 
 def warps(recipe: Recipe) -> bool:
@@ -47,7 +47,7 @@ def crop_positions(side: int, size: int, protocol: Protocol) -> list[tuple[int, 
     """The views of a stored image as (top, left, mirrored), in the order of torchvision's TenCrop.
 
     That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored image, so that
-    view 5 is the mirrored upper right. An odd spare leaves the centre's larger margin below and right, in both.
+    view 5 is the mirrored upper right. If the margin is odd, the centre's larger margin is below and right, in both.
     nine_view: a 3 x 3 grid of positions, row by row, unmirrored (CIFARDataProvider of S and K2).
     """
     spare, middle = side - size, (side - size) // 2
@@ -87,7 +87,7 @@ class ImageTransform:
     def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
         """The boxes as fractions of what `train` gives for this batch, float32 (N, 4).
 
-        The batch brings its crops: the loader drew them.
+        The batch has its crops, which the loader drew.
         """
         assert batch.boxes is not None, "the data set has no boxes"
         assert batch.crops is not None, "the loader leaves out its crops"
@@ -115,7 +115,7 @@ class ImageTransform:
             yield (view.flip(-1) if flip else view).float().sub_(self._centre).div_(self._std)
 
     def colour_noise(self, batch: Batch, epoch: int) -> NDArray[np.float32]:
-        """What PCA colour noise adds to each image's channels, (N, 3), 0-255 scale: a draw for each image."""
+        """PCA colour noise of each image, (N, 3), on the 0-255 scale, to be added to its channels."""
         draws = draw_normals(self.seed, epoch, batch.indices.numpy(), 3)
         return (draws @ self._axes.T).astype(np.float32)
 
@@ -147,7 +147,7 @@ class ImageTransform:
 
 
 def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:
-    """What is divided by at the end, (3, 1, 1): the recipe's own constants, the training set's, or 1."""
+    """The final divisor, (3, 1, 1): the recipe's constants, the training set's standard deviations, or 1."""
     wanted = recipe.pixels.divide_by_std
     if isinstance(wanted, tuple):
         return np.array(wanted, dtype=np.float32).reshape(3, 1, 1)
@@ -155,7 +155,7 @@ def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32]:
-    """What is subtracted: (3, S, S), the mean image's central crop, or (3, 1, 1)."""
+    """The mean to subtract: (3, S, S), the mean image's central crop, or (3, 1, 1)."""
     if size > prepared.spec.store_size:
         raise UsageError(
             f"the network takes {size}x{size} pixels but {prepared.spec.name} is stored at {prepared.spec.store_size}; "

@@ -1,1 +1,1 @@
-"""FFCV: writing .beton files and loading them. Only FFCV's reader and its pipeline thread are used."""
+"""FFCV: writes and loads .beton files. Only FFCV's reader and its pipeline thread are used."""

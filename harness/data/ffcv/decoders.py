@@ -1,4 +1,4 @@
-"""FFCV decoders of ours: from a batch's indices straight to tensors, drawn by the counter hash, owned by the batch."""
+"""Our FFCV decoders: read and crop the images of a batch into new tensors, with draws by counter_rng.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Cropped = tuple[torch.Tensor, Crops]
 
 
 class Decoder(Operation):  # type: ignore[misc]
-    """An FFCV decoder that allocates what it delivers, instead of asking for a slot in FFCV's ring."""
+    """An FFCV decoder that allocates its output, instead of using FFCV's ring buffer."""
 
     def declare_state_and_memory(self, state: Any) -> tuple[Any, None]:
         return replace(state, shape=()), None
@@ -76,7 +76,7 @@ class CroppedImages(Decoder):
     def _decode(self, indices: Ints, table: NDArray[Any], storage: Any) -> Cropped:
         side = int(table["width"][0])
         size = self._rule.size or side
-        # Pinned where CUDA runs already: asking for it elsewhere would make a context on a GPU nobody uses.
+        # Pinned only if CUDA is initialised: otherwise pinning would make a context on an unused GPU.
         pinned = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         images = torch.empty((len(indices), 3, size, size), dtype=torch.uint8, pin_memory=pinned)
         crops = draw_crops(self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices)
@@ -84,7 +84,7 @@ class CroppedImages(Decoder):
         crop = pages.crop_jpeg if table["mode"][0] == IMAGE_MODES["jpg"] else pages.crop_raw
         starts = table["data_ptr"][indices].astype(np.int64)
         parts = _parts(len(indices), self._workers)
-        # One part stays in FFCV's thread; handing it over would only cost.
+        # One part is done in FFCV's thread, since another thread would not be faster.
         mapped = map if len(parts) == 1 else self._pool.map
         list(mapped(lambda part: crop(starts[part], side, crops[part], images.numpy()[part]), parts))
         return images, crops
@@ -94,16 +94,19 @@ class _Pages:
     """The file's bytes, with the table of where each stored image is and how long it is."""
 
     def __init__(self, path: Path, pages: NDArray[np.uint8], pointers: NDArray[np.uint64], sizes: Any) -> None:
-        if path.exists() and path.stat().st_size < len(pages):  # reading on would end the process (SIGBUS)
+        if path.exists() and path.stat().st_size < len(pages):  # reading beyond the end would kill the process (SIGBUS)
             raise OSError("the file was cut short while it was read")
         self._path, self._pages, self._pointers, self._sizes = path, np.asarray(pages), pointers, sizes
 
     def crop_raw(self, starts: Ints, side: int, crops: Crops, out: NDArray[np.uint8]) -> None:
-        """Of images stored raw."""
+        """The decoder of images stored raw."""
         crop_planes(self._pages, starts, side, crops.ys, crops.xs, crops.flips, out)
 
     def crop_jpeg(self, starts: Ints, side: int, crops: Crops, out: NDArray[np.uint8]) -> None:
-        """Of images stored as JPEG, decoded whole: a crop in the file would follow 16-pixel blocks."""
+        """The decoder of images stored as JPEG.
+
+        It decodes the whole image, since partial decoding has 16-pixel blocks.
+        """
         decoded = np.empty((len(starts), side, side, 3), dtype=np.uint8)
         lengths = self._sizes[np.searchsorted(self._pointers, starts.astype(np.uint64))].astype(np.int64)
         for start, length, image in zip(starts, lengths, decoded, strict=True):

@@ -1,9 +1,9 @@
-"""FFCV imported without what importing it does to a process: the one door through which the harness uses it.
+"""Imports FFCV without its side effects. All other modules get FFCV from here.
 
-Stock FFCV 1.0.2, on import, sets torch's threads to 1, and every loader sets them again: here they stay training's.
-It compiles a numba dictionary (4 CPU seconds): under DISABLE_JIT that is a plain dict. Our pipelines are numpy and one
-compiled kernel (ffcv_ops.py), so FFCV's own just-in-time compiler is off, and with it its noise on stderr. It makes
-CUDA streams for stages on the GPU: we have none there.
+FFCV 1.0.2 sets torch's number of threads to 1 when it is imported and in every loader; here the number stays unchanged.
+It compiles a numba dictionary (4 CPU seconds); with DISABLE_JIT that is a plain dict. Our pipelines use numpy and one
+compiled kernel (ops.py), so FFCV's just-in-time compiler and its messages on stderr are switched off. FFCV makes CUDA
+streams for stages on the GPU, which we don't use.
 """
 
 from __future__ import annotations

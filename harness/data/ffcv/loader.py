@@ -1,9 +1,9 @@
-"""The default loader: FFCV's reader and pipeline thread, with our order, draws and crops, made safe to depend on.
+"""The default loader: FFCV's reader and pipeline thread, with our order, draws and crops.
 
-Importing this imports ffcv; `harness.setup.ffcv.status()` says beforehand whether that works. What stock FFCV 1.0.2
-does otherwise, and what is done here: augmentations seeded per image instead of per thread; each batch a tensor of its
-own instead of a view of a ring; an exception, a death or a hang of the pipeline raises instead of blocking for ever;
-leaving an epoch early ends its thread; torch's threads and the process's stderr stay untouched (library.py).
+This imports ffcv; `harness.setup.ffcv.status()` says whether that works. Differences to FFCV 1.0.2: augmentations are
+seeded per image instead of per thread; each batch is a new tensor instead of a view of a ring buffer; if the pipeline
+fails, dies or hangs, an exception is raised instead of waiting forever; leaving an epoch early ends its thread; torch's
+threads and the process's stderr are not changed (library.py).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FfcvLoader:
         )
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
-        """One epoch at a time: the one before must be left first."""
+        """Only one epoch can be open at a time; the previous one must be left first."""
         return self._epoch(epoch)
 
     @contextmanager

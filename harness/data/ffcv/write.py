@@ -1,7 +1,7 @@
-"""Writing .beton files (FFCV's format, version 2) that any FFCV reads, and checking that one is whole.
+"""Writes .beton files (FFCV's format, version 2), which every FFCV can read, and checks that a file is complete.
 
-The worker processes make the images; this process alone lays them out, in order. So the same images give the same
-bytes whatever the workers, and a worker that dies is an error: stock FFCV's writer waits for it for ever.
+Worker processes make the images; only this process writes them, in order. So the same images give the same bytes with
+any number of workers. A worker that dies is an error, while FFCV's writer would wait for it forever.
 """
 
 from __future__ import annotations

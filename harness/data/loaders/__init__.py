@@ -1,1 +1,1 @@
-"""The loaders behind one interface: FFCV where it works, image files, and images made in memory."""
+"""The loaders, with a common interface: FFCV, image files, and images made in memory."""

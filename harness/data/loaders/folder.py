@@ -1,4 +1,4 @@
-"""The loader that needs nothing but torch and PIL: image files, decoded anew each epoch by worker processes.
+"""The folder loader, which needs only torch and PIL: worker processes decode the image files in every epoch.
 
 It takes the same order, crops and mirrors as the FFCV loader, so raw batches of the two are equal bit for bit.
 """
@@ -39,7 +39,7 @@ class BatchPlan:
 
 
 class Files(Dataset[Batch | str]):
-    """A plan in, its batch out; a file that fails comes back as a sentence, which any process can carry."""
+    """Makes the batch of a plan. An error is returned as a sentence, since some exceptions can't be pickled."""
 
     def __init__(self, root: Path, listing: Listing, side: int, size: int | None) -> None:
         self._root, self._listing, self._side, self._size = root, listing, side, size

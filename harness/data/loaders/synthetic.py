@@ -1,7 +1,7 @@
-"""Images that need no files: coloured discs on noise, made from a seed. For tests and for timing without a data set.
+"""Synthetic images, coloured discs on noise, made from a seed. For tests and for timing without a data set.
 
-The class is the disc's hue; its position, size and the noise are the image's own. All integer arithmetic, so the bytes
-are the same on every machine. A small network learns it within a hundred steps.
+The class is the disc's hue; position, size and noise differ between images. All arithmetic is in integers, so the bytes
+are the same on every machine. A small network learns the classes within a hundred steps.
 """
 
 from __future__ import annotations

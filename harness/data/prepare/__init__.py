@@ -1,1 +1,1 @@
-"""Preparing a data set once: check every image, measure the training set, write what the loader reads."""
+"""Preparation of a data set, done once: checks every image, computes statistics, writes the files for the loader."""

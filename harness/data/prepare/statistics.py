@@ -59,7 +59,7 @@ class Moments:
         covariance = self._products / pixels - np.outer(channel, channel)
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = values[::-1], vectors[:, ::-1]
-        values = np.where(values > 1e-9 * values[0], values, 0.0)  # grey images: rounding must not count as colour
+        values = np.where(values > 1e-9 * values[0], values, 0.0)  # for grey images these are rounding errors
         signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(3)])
         return Statistics(
             mean=mean.transpose(2, 0, 1).astype(np.float32),

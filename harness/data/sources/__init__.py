@@ -63,13 +63,13 @@ def _given(path: Path | None) -> Path:
 _ROWS = (
     DataSource(
         name="fashion_mnist",
-        description="70,000 garments in 10 classes, grey 28x28 shown as three channels; fetched on its own",
+        description="70,000 garments in 10 classes, grey 28x28 shown as three channels; downloaded automatically",
         classes=10,
         open=_fashion_mnist,
     ),
     DataSource(
         name="cifar10",
-        description="60,000 photos in 10 classes, 32x32; fetched, or --path to its batches or class folders",
+        description="60,000 photos in 10 classes, 32x32; downloaded, or --path to its batches or class folders",
         classes=10,
         open=_cifar10,
     ),

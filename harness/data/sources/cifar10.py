@@ -33,7 +33,7 @@ def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
 
 
 def _class_folder_contents(names: list[str]) -> str:
-    """What class folders hold. JPEG loses pixels, so errors on such images are not errors on CIFAR-10."""
+    """The contents of class folders. JPEG changes the pixels, so errors on such images are not errors on CIFAR-10."""
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
         return "CIFAR-10, JPEG re-encoded"
     return "CIFAR-10 in class folders"

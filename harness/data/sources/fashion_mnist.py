@@ -1,7 +1,7 @@
-"""Fashion-MNIST, the data set that comes by itself: from Debian's package without root, or torchvision's download.
+"""Fashion-MNIST, which is downloaded automatically: from Debian's package without root, or by torchvision.
 
 70,000 grey images of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT licence).
-Debian compressed the files anew, so what is checked is the sum of the bytes inside.
+Debian has compressed the files again, so the checksums are those of the unpacked bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The images of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside Annotations/CLS-LOC/{train,val}.
 
-About 544,000 training and all 50,000 validation images have them. A network here gives one box, so a image's box
-is its first annotated object of its class; that is the reading, and the challenge's own measure allows any of them.
+About 544,000 training and all 50,000 validation images have them. A network here predicts one box, so we use the
+first annotated object of the image's class; the challenge accepts a prediction that matches any of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The classes of validation images that are not in class folders, from the files that publishers give instead.
+"""Reads the classes of validation images that are not in class folders from the files published with them.
 
 ILSVRC-2012's val archive unpacks to 50,000 images in one folder. Their classes are in Kaggle's LOC_val_solution.csv, in
 the XML files of Annotations/CLS-LOC/val, and in the development kit. Tiny-ImageNet has val_annotations.txt.

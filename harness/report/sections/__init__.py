@@ -1,4 +1,4 @@
-"""The sections of the report, in order. To add one: write `section(report)` in a file beside these, add a line here."""
+"""The sections of the report, in order. To add one, write `section(report)` in a file here and add it to the list."""
 
 from __future__ import annotations
 

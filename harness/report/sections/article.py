@@ -1,4 +1,4 @@
-"""The statements of a later article about the network: what it says, what the sources say, which variant builds it."""
+"""The section on an article's statements about AlexNet: verdict, evidence, and the variant that tests each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "
 
 
 def section(report: ReportData) -> Section:
-    """One row a statement, in the article's order."""
+    """One row per statement, in the article's order."""
     counts = Counter(claim.verdict for claim in report.article)
     ran = {name for setting in report.evidence.settings for name in setting.runs}
     numbers = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])

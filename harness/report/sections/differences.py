@@ -1,4 +1,4 @@
-"""Each difference to the base, paired by seed, beside the published one, with the verdict."""
+"""The section on differences to the base: measured (paired by seed), published, and the verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report.stats import MOST_SEEDS
 from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 from harness.tables import Column, Table
 
-DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "none seen"}
+DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "undetermined"}
 
 NOTE = (
     "Over seeds: the mean of the differences between runs of the same seed, ± half of its 95 % interval. Over images: "
@@ -26,7 +26,7 @@ NOTE = (
 
 
 def section(report: ReportData) -> Section:
-    """A table for top-1 and one for top-5 a setting, and below them why these runs can't decide a claim."""
+    """Two tables per setting, for top-1 and top-5, and below them why these runs can't decide a claim."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         tables = [_table(report.differences(place, metric), setting, metric) for metric in METRICS]
@@ -35,13 +35,14 @@ def section(report: ReportData) -> Section:
         blocks += _obstacles(report, place)
     bases = list(dict.fromkeys(setting.base for setting in settings))
     title = f"Differences to {' or '.join(bases) or PAPER_NET}, and what is published"
-    return Section(title=title, blocks=tuple(blocks) or (Paragraph(text="No two variants share a seed yet."),))
+    return Section(title=title, blocks=tuple(blocks) or (Paragraph(text="No two variants have a common seed yet."),))
 
 
 def _table(differences: pd.DataFrame, setting: Setting, metric: Metric) -> Table:
     label = METRICS[metric][0]
     return Table(
-        caption=f"Differences of {label} error in percentage points, to {setting.base} unless named; plus is worse.",
+        caption=f"Differences of {label} error in percentage points, to {setting.base} unless another base is named. "
+        "Plus is a higher error.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Pairs", align="right"),
@@ -74,7 +75,7 @@ def _seeds_needed(row: Any) -> str:
 
 
 def _obstacles(report: ReportData, place: int) -> Sequence[Block]:
-    """Each obstacle once, with the variants that it holds for."""
+    """Each obstacle once, with the variants that it applies to."""
     rows = pd.concat([report.differences(place, metric) for metric in METRICS])
     rows = rows[["variant", "obstacles"]].explode("obstacles").dropna().drop_duplicates()
     if rows.empty:

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 error per variant with mean, interval and number of seeds: a table a protocol, a plot a setting."""
+"""The section on errors: a table per protocol with mean, interval and number of seeds, and a plot per setting."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ PROTOCOLS = {
 }
 
 NOTE = (
-    "After ±: half of the 95 % interval of the mean over seeds (Student's t). One seed has no interval, and none is "
-    "printed. Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on as many "
+    "After ±: half of the 95 % interval of the mean over seeds (Student's t); with one seed there is none. "
+    "Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on as many "
     "other images of the same source; it says nothing about other seeds."
 )
-LOCALISATION = (
-    "Localisation error: the fraction of images with a wrong first answer or a box that overlaps by IoU < 0.5."
-)
+LOCALISATION = "Localisation error: the fraction of images with a wrong top-1 answer or a box with IoU < 0.5."
 
 
 def section(report: ReportData) -> Section:
-    """Tables of all protocols, each on its own; the plot shows the centre crop."""
+    """A table for each protocol; the plot shows the centre crop."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         tables = [error_table(report.comparisons, place, setting, protocol) for protocol in setting.protocols]
@@ -43,7 +41,7 @@ def section(report: ReportData) -> Section:
 
 
 def error_table(comparisons: pd.DataFrame, place: int, setting: Setting, protocol: str) -> Table:
-    """One row a variant, in the catalogue's order; a column for boxes where a network predicts some."""
+    """One row per variant, in the catalogue's order; a column for boxes if a network predicts them."""
     top1, top5, located = (
         {row.variant: row for row in rows_of(errors_in(comparisons, place, protocol, metric))}
         for metric in ("top1_error", "top5_error", "localisation_error")

@@ -1,4 +1,4 @@
-"""The methods: what the images are, what the numbers mean, how a verdict is reached."""
+"""The section on methods: the images, the meaning of the numbers, the rule for verdicts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ALWAYS = (
 
 
 def section(report: ReportData) -> Section:
-    """First what these images and nets are, then what holds for every report."""
+    """First the images and nets of this report, then what is the same in every report."""
     keys = [setting.key for setting in report.evidence.settings]
     images = _descriptions(report.evidence.settings, report.descriptions)
     small = any(key.data.classes < 1000 for key in keys)

@@ -1,4 +1,4 @@
-"""The paper's claims, one by one: what was claimed, what these runs measured, and what is needed to decide."""
+"""The section on the paper's claims: each claim, what these runs measured, and what is needed to decide it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.tables import Column, Table
 
 
 def section(report: ReportData) -> Section:
-    """The paper's table of claims, then every other published difference that no run bears on."""
+    """A table of the paper's claims, then all other published differences that no run tests."""
     blocks: list[Block] = [_table(report)] if report.paper else []
     if report.judgements:
         text = f"Published differences in the catalogue, of all families: {verdict_counts(report.judgements)}."
@@ -27,8 +27,8 @@ def section(report: ReportData) -> Section:
 
 def _table(report: ReportData) -> Table:
     return Table(
-        caption="The paper's claims. The verdict is about the claim as printed, on the images it was made on; what was "
-        "measured here may be on others.",
+        caption="The paper's claims. The verdict is about the claim as printed, on its original images. The column "
+        '"Measured here" may be about other images.',
         columns=(
             Column(heading="Sec."),
             Column(heading="Claim", share=1),
@@ -39,14 +39,14 @@ def _table(report: ReportData) -> Table:
         rows=tuple((claim.section, claim.statement, *_settled(report, claim), claim.needs) for claim in report.paper),
         notes=(
             "Measured here: differences in points over seeds, as in the section on differences; counts are taken from "
-            "the layer table, without a run. Claims whose measure the records don't hold (iterations to converge, say) "
-            "are listed as not run.",
+            "the layer table, without a run. Claims about quantities that records don't have (such as iterations to "
+            "converge) are listed as not run.",
         ),
     )
 
 
 def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
-    """What was measured, and the verdict: of several tests, the one shared by all or inconclusive."""
+    """What was measured, and the verdict. If several tests disagree, the verdict is inconclusive."""
     if claim.decided_by == "outside":
         return NONE, "not run"
     if claim.decided_by == "arithmetic":
@@ -62,7 +62,7 @@ def _shared(verdicts: set[Verdict]) -> str:
 
 
 def _difference(judgement: Judgement) -> str | None:
-    """A difference; the error of one net on other images says nothing beside the paper's."""
+    """The measured difference; an error on other images is not shown, since it can't be compared with the paper's."""
     if judgement.comparison is None or judgement.claim.versus is None:
         return None
     return f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
@@ -91,15 +91,16 @@ def _metric(test: ClaimTest) -> Metric | None:
 
 
 def _not_run(claims: Sequence[Claim]) -> Table:
-    """One row a pair of variants and source, top-1 and top-5 side by side."""
+    """One row per pair of variants and source, with top-1 and top-5 side by side."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for claim in claims:
         recipes = " / ".join(dict.fromkeys((claim.recipe, claim.versus_recipe)))
         where = (claim.variant, str(claim.versus), recipes, claim.data, claim.protocol or NONE, claim.source)
         rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
-        caption="Published differences of error in points that no seed of these runs bears on. Recipes: one for both "
-        "sides, or the variant's and the other's.",
+        caption="Published differences of error, in points, that these runs do not test. Recipes: one for both "
+        "sides, or "
+        "that of the variant and that of the other side.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Against"),

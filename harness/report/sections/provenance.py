@@ -1,4 +1,4 @@
-"""Where every number comes from: records with their digests and checksums, versions, commits, and runs set aside."""
+"""The section on provenance: records with digests and checksums, software versions, commits, and runs set aside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.tables import Column, Table
 
 
 def section(report: ReportData) -> Section:
-    """Tables of runs set aside, of versions and of records; last, how to check them."""
+    """Tables of runs set aside, of versions and of records, and the commands that check them."""
     own = report.evidence.own
     check = ("python -m harness verify", f"python -m harness verify-report reports/{report.evidence.study}")
     blocks = (
@@ -31,13 +31,15 @@ def section(report: ReportData) -> Section:
 def _set_aside(report: ReportData) -> tuple[Block, ...]:
     aside = report.evidence.set_aside
     if not aside:
-        return (Paragraph(text="Every sealed run is in the numbers: none failed, was interrupted or was repeated."),)
+        return (
+            Paragraph(text="Every sealed run is used in the numbers: none failed, was interrupted or was repeated."),
+        )
     rows = tuple(
         (item.record.spec.variant, str(item.record.spec.seed), item.reason, item.record.run_id) for item in aside
     )
     return (
         Table(
-            caption=f"{count(len(aside), 'run')} set aside: sealed, but in no number above.",
+            caption=f"{count(len(aside), 'run')} set aside: sealed, but not used in any number above.",
             columns=(
                 Column(heading="Variant"),
                 Column(heading="Seed", align="right"),

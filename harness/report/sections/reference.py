@@ -1,4 +1,4 @@
-"""The records that came with the clone, beside yours: for orientation, never pooled with yours."""
+"""The section on reference records, which came with the clone. They are never pooled with the user's records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.tables import Table
 
 
 def section(report: ReportData) -> Section:
-    """The reference's own error tables, one a setting, under its own heading."""
+    """Error tables of the reference records, one per setting."""
     settings, blocks = report.evidence.reference, list[Block]()
     if settings:
         text = (
@@ -27,4 +27,4 @@ def section(report: ReportData) -> Section:
 
 
 def _labelled(table: Table) -> Table:
-    return Table(caption=f"Reference, not yours. {table.caption}", columns=table.columns, rows=table.rows)
+    return Table(caption=f"Reference records, not yours. {table.caption}", columns=table.columns, rows=table.rows)

@@ -1,4 +1,4 @@
-"""What was run on what: images, budget, machine and loader of every setting, in one table each."""
+"""The section on the set-up: images, training length, machine and loader of every setting, in one table each."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.tables import Column, Table
 
 
 def section(report: ReportData) -> Section:
-    """One table a setting; a plain sentence where nothing finished yet."""
+    """One table per setting, or a sentence if no run has finished yet."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks:
         blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
-    return Section(title="What was run on what", blocks=tuple(blocks))
+    return Section(title="Set-up of the runs", blocks=tuple(blocks))
 
 
 def _table(setting: Setting) -> Table:
     return Table(
-        caption="One setting: only runs that share all of this are compared with each other.",
+        caption="One setting. Only runs with equal settings are compared with each other.",
         columns=(Column(heading="What"), Column(heading="In this report", share=1)),
         rows=tuple(_rows(setting)),
     )
@@ -44,7 +44,7 @@ def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
 
 
 def machine(record: RunRecord) -> str:
-    """The devices that computed, in words."""
+    """The devices of the run, as text."""
     cpu = record.env.cpu
     cores = f"{cpu.model}, {count(cpu.cores_usable, 'usable core')}"
     if record.spec.device == "cpu":

@@ -1,4 +1,4 @@
-"""Training speed and what limited it: speeds within one bench key, utilisation over time, and published speeds."""
+"""The section on training speed: speeds per bench key, what limited them, utilisation, and published speeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOADER_LIMITS, LOADER_IS_FAST = 0.5, 0.1  # waiting for data, as a fraction of t
 
 
 def section(report: ReportData) -> Section:
-    """A table a bench key, the plots of each setting, and published speeds."""
+    """A table per bench key, the plots of each setting, and published speeds."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         speeds = report.speeds[report.speeds["setting"] == place]
@@ -45,7 +45,7 @@ def _timed(runs: pd.DataFrame, place: int) -> pd.DataFrame:
 
 def _table(key: str, speeds: pd.DataFrame, runs: pd.DataFrame) -> Table:
     return Table(
-        caption="Training speed of runs of one bench key, which may be compared with each other.",
+        caption="Training speed of runs with one bench key; these may be compared with each other.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Runs", align="right"),
@@ -91,7 +91,7 @@ def _known(held: float) -> float | None:
 
 
 def _why_missing(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Why a column is empty, as the records say it."""
+    """The reasons for empty columns, from the records."""
     fields = {"gpu_utilisation": "GPU kernel running", "gpu_energy_j": "J/image", "cpu_utilisation": "CPU cores"}
     reasons = [
         f"{label}: {missing[field]}"
@@ -103,7 +103,7 @@ def _why_missing(runs: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> tuple[Figure, ...]:
-    """Of the runs that share the commonest key: runs of other keys may not be compared with them."""
+    """The plot for the most frequent bench key; runs with other keys can't be compared with these."""
     if speeds.empty:
         return ()
     alike = timed[timed["bench_key"] == speeds["bench_key"].iloc[0]]
@@ -118,7 +118,7 @@ def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> t
 
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
-    """The GPU where there is one, else the CPU; the lowest seed of each variant."""
+    """The plot of GPU (or else CPU) utilisation, for the lowest seed of each variant."""
     readings = telemetry_table(next(iter(setting.runs[name].values())) for name in setting.first(MOST_TRACES))
     if readings.empty:
         return ()
@@ -132,7 +132,7 @@ def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
             file=f"utilisation-{place}.svg",
             caption=f"{what}, from start to end of a variant's run with the lowest seed, {MOST_TRACES} variants at "
             "most.",
-            alt="Utilisation over the time of the run, a line a variant.",
+            alt="Utilisation over the time of the run, a line per variant.",
             content=figures.utilisation(shown.assign(percent=100 * shown["value"]), what),
         ),
     )
@@ -143,7 +143,7 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="Published speeds, for scale. Different things were timed, so only orders of magnitude compare.",
+            caption="Published speeds. Different things were timed, so only orders of magnitude can be compared.",
             columns=(
                 Column(heading="Year"),
                 Column(heading="Machine"),

@@ -1,4 +1,4 @@
-"""How training went: loss and validation error over the images seen, and the first layer's kernels at the end."""
+"""The section on training: curves of loss and validation error, and the first layer's kernels after training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_KERNELS = 6  # half a page
 
 
 def section(report: ReportData) -> Section:
-    """Two figures a setting."""
+    """Two figures per setting."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_curves(setting, place), *_kernels(setting, place)])
@@ -33,9 +33,9 @@ def _curves(setting: Setting, place: int) -> Figure:
     course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",
-        caption="Left: training log loss, augmented images, dropout on. Right: top-1 error on the validation images, "
+        caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the validation images, "
         f"{protocol}. Each line is the mean over a variant's seeds{_of(setting, MOST_CURVES)}.",
-        alt="Training log loss and validation error over the number of images seen, a line a variant.",
+        alt="Training log loss and validation error over the number of images seen, a line per variant.",
         content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
 
@@ -46,7 +46,7 @@ def _shown(setting: Setting) -> Iterator[RunRecord]:
 
 
 def _of(setting: Setting, most: int) -> str:
-    """Says that a plot shows some of the variants only."""
+    """The end of a caption if the plot shows only some of the variants."""
     return f"; {most} of {len(setting.runs)} variants" if len(setting.runs) > most else ""
 
 
@@ -57,7 +57,7 @@ def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
         return ()
     figure = Figure(
         file=f"kernels-{place}.png",
-        caption="Kernels of conv1 after training, lowest seed, each stretched to its own range. A net in two columns "
+        caption="Kernels of conv1 after training, lowest seed, each scaled to its own range. A net in two columns "
         "is shown column by column, as in the paper's figure 3" + _of(setting, MOST_KERNELS) + ".",
         alt="Tiles of the first layer's kernels for " + ", ".join(kernels),
         content=figures.filters(
@@ -74,5 +74,5 @@ def _drawable(kernels: NDArray[Any]) -> bool:
 
 
 def columns_of(net: AlexNetSpec) -> int:
-    """2 for a net in two columns: conv1 reads the image whole, so the groups of the later convolutions decide."""
+    """2 for a net in two columns. conv1 reads the whole image, so the groups of later convolutions decide."""
     return 2 if any(isinstance(layer, Conv) and layer.groups == 2 for layer in net.layers) else 1

@@ -143,7 +143,8 @@ def execute(
         if unsaved is None:
             checkpoints.remove()
     if unsaved is not None:
-        raise RecordError(f"the run is sealed in {path}, but {unsaved}; they are in {checkpoints.folder}")
+        kept = f"; its last checkpoint is kept in {checkpoints.folder}" if checkpoints.files() else ""
+        raise RecordError(f"the run is sealed in {path}, but {unsaved}{kept}")
     return RunRecord.load(path)
 
 

@@ -91,7 +91,7 @@ class Store:
             self._open.mkdir(parents=True, exist_ok=True)
         with self._guard(), writing(self.root):
             (self._open / TRIAL).mkdir(exist_ok=True)
-            os.rename(self._open / TRIAL, self.root / TRIAL)  # noqa: PTH104  # the call that seals a record
+            (self._open / TRIAL).replace(self.root / TRIAL)  # rename(2), as sealing does
             (self.root / TRIAL).rmdir()
 
     @contextmanager

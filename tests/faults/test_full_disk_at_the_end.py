@@ -32,7 +32,7 @@ def test_weights_that_found_no_room_stay_in_the_checkpoint_until_they_are_writte
     (record,) = Store(Path("results")).records()
     folder = Path("results") / FOLDER / record.spec.digest
     assert "No space left on device" in said.error
-    assert said.error.endswith(f"they are in {folder}")
+    assert said.error.endswith(f"its last checkpoint is kept in {folder}")
     assert record.summary.status == "ok"
     assert list(folder.glob("*.safetensors"))
 

@@ -172,7 +172,7 @@ def test_a_results_folder_to_which_nothing_can_be_renamed_is_refused_before_trai
     def rename(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "replace", rename)
     with pytest.raises(RecordError, match=r"can't write .*; free some disk space, or use a results folder"):
         Store(tmp_path).make()
 

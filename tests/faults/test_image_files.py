@@ -178,7 +178,7 @@ def whole(name: str) -> bytes:
 WHOLE = {name: whole(name) for name in FORMATS}
 
 
-@pytest.mark.filterwarnings("default")  # PIL warns of some damage
+@pytest.mark.filterwarnings("ignore")  # PIL warns of some damage
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(FORMATS),

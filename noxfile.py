@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """The readers of files from outside with 10,000 random cases each; arguments after -- go to pytest."""
     install(session, "tests")
-    python(session, "-m", "pytest", "--hypothesis-profile=fuzz", "-k", "whatever_stands_in", *session.posargs)
+    python(session, "-m", "pytest", "--hypothesis-profile=fuzz", "-m", "fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -22,7 +22,9 @@ from variants.plugins import register
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s
 
+settings.register_profile("suite", max_examples=200, deadline=None)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)  # nox -s fuzz
+settings.load_profile("suite")  # pytest --hypothesis-profile has the last word
 
 register()  # the tests of all rows are tests of rows that installed packages add, too
 

@@ -179,7 +179,8 @@ WHOLE = {name: whole(name) for name in FORMATS}
 
 
 @pytest.mark.filterwarnings("ignore")  # PIL warns of some damage
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(FORMATS),
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=6),

@@ -331,7 +331,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
 @given(place=st.floats(0, 1, exclude_max=True), new=st.binary(min_size=1, max_size=4), kept=st.floats(0, 1))
 def test_a_manifest_with_damaged_bytes_is_remade(written: Path, place: float, new: bytes, kept: float) -> None:
     file = written / "manifest.json"
@@ -352,7 +352,8 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), number=st.sampled_from([1, 2, 3]))
 def test_a_manifest_of_other_values_is_read_or_remade_and_nothing_else(
     written: Path, data: st.DataObject, number: int

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_run import ENV, IMAGES, RIGHT, SPEC, STEPS, summary_of, write_run
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import RecordError
@@ -24,7 +24,6 @@ from harness.records.store import Store
 from harness.records.tables import curves_table, runs_table, telemetry_table
 from harness.records.verify import load_verified, verify
 
-EXAMPLES = max(200, settings.default.max_examples)  # more by: nox -s fuzz
 JSON = ("spec.json", "env.json", "summary.json", "probes.json")
 LINES = ("events.jsonl", "telemetry.jsonl")
 
@@ -187,7 +186,7 @@ def spoil(data: st.DataObject, record: Path) -> None:
         path.write_bytes(content[:at] + data.draw(st.binary(max_size=8)) + content[at + data.draw(st.integers(0, 8)) :])
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@pytest.mark.fuzz
 @given(data=st.data(), sealed_again=st.booleans())
 def test_whatever_stands_in_a_record_is_read_or_refused_in_a_sentence(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, sealed_again: bool

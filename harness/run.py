@@ -24,8 +24,8 @@ from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.machine.allocator import keep_freed_memory
-from harness.machine.env import describe, usable_cores
-from harness.placement import LoaderName, Placement
+from harness.machine.collect_env import describe
+from harness.placement import Placement
 from harness.precision import float32_precision
 from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
@@ -43,19 +43,6 @@ from variants.weights import WeightsError, load_weights, save_weights
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
 CHECKPOINT_S = 600.0
-
-
-def placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
-    """The placement from the command line's options. Raises UsageError for a device that can't be used."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"no device '{device}'; use cpu, cuda, cuda:1 and so on, or auto")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
-    return Placement(device=device, threads=threads or usable_cores(), workers=workers, loader=loader)
 
 
 def execute(

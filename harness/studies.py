@@ -10,7 +10,7 @@ from typing import Any
 from harness.data.prepare.job import open_prepared
 from harness.errors import unknown
 from harness.events import Event
-from harness.machine.env import machine_id
+from harness.machine.collect_env import machine_id
 from harness.placement import Placement
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, prepare_for

@@ -56,21 +56,21 @@ class Work(Protocol):
     def __call__(self, task: Any, listen: Callable[[Event], None]) -> None: ...
 
 
-Environment = Mapping[str, str]
+Variables = Mapping[str, str]  # environment variables of a worker
 
 
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    environment: Environment
+    environment: Variables
     task: int | None = None
 
 
 def run_all(
     tasks: Sequence[Any],
     work: Work,
-    environments: Sequence[Environment],
+    environments: Sequence[Variables],
     may_start: Callable[[int], bool] = lambda task: True,
 ) -> Generator[News, None, None]:
     """Run the tasks in order, with one worker for each environment. `may_start` is called before each task.
@@ -98,7 +98,7 @@ def run_all(
         _stop_workers(pool)
 
 
-def _start_worker(work: Work, environment: Environment) -> _Worker:
+def _start_worker(work: Work, environment: Variables) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work_until_closed, args=(theirs, work), daemon=False)
@@ -109,7 +109,7 @@ def _start_worker(work: Work, environment: Environment) -> _Worker:
 
 
 @contextmanager
-def _variables(environment: Environment) -> Iterator[None]:
+def _variables(environment: Variables) -> Iterator[None]:
     """Set variables of this process within the block; processes started in it inherit them."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)

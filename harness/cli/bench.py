@@ -30,7 +30,7 @@ def step(
     recipe: RecipeName = "mini",
     data: Data = "synthetic",
     path: DataPath = None,
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     device: Device = "auto",
     threads: Threads = None,
     windows: Windows = 7,
@@ -65,7 +65,7 @@ def loader(
     recipe: RecipeName = "mini",
     data: Data = "fashion_mnist",
     path: DataPath = None,
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     loader: Loader = "auto",
     workers: Workers = 1,
     windows: Windows = 7,
@@ -95,7 +95,7 @@ def pipeline(
     recipe: RecipeName = "mini",
     data: Data = "fashion_mnist",
     path: DataPath = None,
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     device: Device = "auto",
     loader: Loader = "auto",
     threads: Threads = None,
@@ -124,7 +124,7 @@ def _open(
     recipe: str,
     data: str,
     path: Path | None,
-    settings: list[str],
+    settings: list[str] | None,
     device: str,
     threads: int | None,
     workers: int,
@@ -134,12 +134,12 @@ def _open(
     import torch
 
     from harness.cli.loading import load
+    from harness.devices import run_placement
     from harness.resolve import RunRequest, check_request, run_spec
-    from harness.run import placement
 
-    request = RunRequest(variant, recipe, data, 0, path, overrides=tuple(settings))
+    request = RunRequest(variant, recipe, data, 0, path, overrides=tuple(settings or ()))
     check_request(request)
-    where = placement(device, threads, workers, loader)
+    where = run_placement(device, threads, workers, loader)
     torch.set_num_threads(where.threads)
     prepared = load(request, loader)
     return run_spec(request, prepared, where.device), prepared, where

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
-from harness.errors import RunFailed, UsageError
-from harness.machine.env import usable_cores
-from harness.machine.gpus import visible_gpus
-from harness.machine.hardware import memory_limit_mib
-from harness.placement import LoaderName, Placement
+from harness.errors import RunFailed
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.report.text import count
 from harness.resolve import RunRequest, check_request, run_spec, study_requests
-from harness.run import placement
 from harness.serialization import to_json
 from harness.spec import RunSpec
 from harness.studies import Budget, Study, Task, missing, own_records, work
-from harness.workers import Ended, Environment, Happened, News, run_all
+from harness.workers import Ended, Happened, News, Variables, run_all
 
 
 def run_study(
@@ -31,7 +26,7 @@ def run_study(
     request: RunRequest,
     limit_s: float,
     where: Placement,
-    environments: Sequence[Environment],
+    environments: Sequence[Variables],
     results: Path,
     out: Path,
     checkpoint_s: float,
@@ -78,33 +73,8 @@ def _listed(failed: int, listed: int) -> str:
     return f"the report lists {listed} of them; no record of the others is sealed"
 
 
-def study_placement(
-    device: str, jobs: int | None, loader: LoaderName, gpus: Sequence[str] | None = None, *, run_mib: int
-) -> tuple[Placement, Sequence[Environment]]:
-    """How each run of a study computes, and the environment of each worker: one for each run at a time.
-
-    Each worker sees one GPU only ("cuda" and "auto": all visible GPUs are used; "cuda:1": that one), so that this
-    process and the other workers use no memory on it. jobs: runs at a time on each GPU, or on the CPU; None: one per
-    GPU, and on the CPU as many as cores and memory allow. gpus: UUIDs of the GPUs, for tests.
-    run_mib: memory of the largest run (harness.memory).
-    """
-    gpus = visible_gpus() if gpus is None else gpus
-    kind, _, index = device.partition(":")
-    if kind in ("cuda", "auto") and gpus:
-        chosen = gpus if not index else gpus[int(index) : int(index) + 1] if index.isdecimal() else []
-        if not chosen:
-            raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
-        environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
-        workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run launches GPU kernels
-        where = Placement(device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1)
-        return where, environments
-    where = placement(device, None, 1, loader)
-    jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // run_mib))
-    return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs), [{} for _ in range(jobs)]
-
-
 def _run(
-    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Environment], limit_s: float
+    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Variables], limit_s: float
 ) -> dict[int, str]:
     """Run what fits into the time limit. Returns one sentence for each run that failed, by its place in `todo`."""
     budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))

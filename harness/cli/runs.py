@@ -28,7 +28,7 @@ SkipBad = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads per run.")]
 Set = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
 ]
 Minutes = Annotated[
@@ -46,7 +46,7 @@ def run(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of initial weights, image order, crops, noise and dropout.")
     ] = 0,
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -67,14 +67,15 @@ def run(
     """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it."""
     from harness.cli.loading import load
     from harness.cli.progress import board
+    from harness.devices import run_placement
     from harness.records.store import Store
     from harness.resolve import RunRequest, check_request, run_spec
-    from harness.run import execute, placement, weights_place
+    from harness.run import execute, weights_place
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
     request = RunRequest(variant, recipe, data, seed, path, *stored)
     check_request(request)
-    where = placement(device, threads, workers, loader)
+    where = run_placement(device, threads, workers, loader)
     if save_weights is not None:
         weights_place(save_weights)
         if save_weights.suffix != ".safetensors":
@@ -116,7 +117,7 @@ def reproduce(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe instead of the study's.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set instead of the study's.")] = None,
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -135,7 +136,8 @@ def reproduce(
 ) -> None:
     """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120 --seeds 10."""
 
-    from harness.cli.reproduce import run_study, study_placement
+    from harness.cli.reproduce import run_study
+    from harness.devices import study_placement
     from harness.memory import largest_run_mib
     from harness.resolve import RunRequest, study_requests
     from harness.studies import study_named
@@ -144,7 +146,7 @@ def reproduce(
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
@@ -156,7 +158,7 @@ def evaluate(
     weights: Annotated[Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")],
     recipe: Annotated[str, typer.Option(help="Recipe that gives geometry, normalisation and protocols.")] = "mini",
     data: Data = "fashion_mnist",
-    set_: Set = [],  # noqa: B006  # typer reads it, nobody writes
+    set_: Set = None,
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
@@ -171,14 +173,15 @@ def evaluate(
     """Evaluate trained weights from a file under the recipe's protocols, in one pass."""
     from harness.cli.loading import load
     from harness.cli.progress import counting
+    from harness.devices import run_placement
     from harness.resolve import RunRequest, check_request, run_spec
-    from harness.run import evaluate_weights, placement
+    from harness.run import evaluate_weights
     from harness.serialization import to_plain
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_), format_, jpeg_quality)
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
     request = RunRequest(variant, recipe, data, 0, path, *stored)
     check_request(request)
-    where = placement(device, threads, 1, loader)
+    where = run_placement(device, threads, 1, loader)
     prepared = load(request, loader)
     with counting() as progress:
         results = evaluate_weights(run_spec(request, prepared, where.device), prepared, weights, where, progress)

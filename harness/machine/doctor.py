@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.machine.env import version
+from harness.machine.collect_env import version
 from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder

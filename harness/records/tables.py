@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.events import Evaluated, StepsDone
-from harness.machine.env import bench_key
+from harness.machine.collect_env import bench_key
 from harness.records.record import RunRecord
 from harness.serialization import to_plain
 

@@ -15,8 +15,8 @@ import pytest
 from fake_run import ENV, SPEC
 
 from harness.errors import RecordError
-from harness.machine import env, hardware
-from harness.machine.env import VARIABLES, bench_key, describe, machine_id, used_gpus
+from harness.machine import collect_env, hardware
+from harness.machine.collect_env import VARIABLES, bench_key, describe, machine_id, used_gpus
 from harness.machine.environment import TorchSettings, UsedGpu
 from harness.machine.git_state import source
 from harness.placement import Placement
@@ -43,7 +43,7 @@ def test_an_id_that_is_none_or_can_not_be_kept_is_one_sentence(tmp_path: Path) -
 def test_nothing_private_is_recorded(tmp_path: Path) -> None:
     found = describe(tmp_path, Placement(), cache=tmp_path)
     text = to_json(replace(found, source=None))  # a diff holds what its author wrote
-    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(env.__file__).parents[2])}
+    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(collect_env.__file__).parents[2])}
     assert not [word for word in private if len(word) > 3 and word in text]
     user = getpass.getuser()
     assert user == "root" or f'"{user}"' not in text
@@ -72,7 +72,7 @@ def test_the_environment_is_the_same_value_after_json(tmp_path: Path) -> None:
 
 
 def test_the_source_of_this_project_is_recorded_with_its_commit(tmp_path: Path) -> None:
-    root = Path(env.__file__).parents[2]
+    root = Path(collect_env.__file__).parents[2]
     if not (root / ".git").exists():
         pytest.skip("the tests run outside of a git work tree")
     found = describe(tmp_path, Placement(), cache=tmp_path).source
@@ -115,7 +115,7 @@ def test_usable_cores_are_those_of_the_affinity() -> None:
         [sys.executable, "-c", "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
          "from harness.machine.hardware import usable_cores; print(usable_cores())"],
         capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(env.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(collect_env.__file__).parents[2])},
     )  # fmt: skip
     assert told.stdout == "1\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli.reproduce import study_placement
+from harness.devices import study_placement
 from harness.memory import largest_run_mib, run_mib
 from harness.resolve import RunRequest, study_requests
 from variants.catalog import CATALOG
@@ -31,7 +31,7 @@ def test_of_several_runs_the_largest_counts() -> None:
 
 
 def test_fewer_runs_go_on_at_a_time_where_each_needs_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.cli.reproduce.usable_cores", lambda: 8)
-    monkeypatch.setattr("harness.cli.reproduce.memory_limit_mib", lambda: 12000)
+    monkeypatch.setattr("harness.devices.usable_cores", lambda: 8)
+    monkeypatch.setattr("harness.devices.memory_limit_mib", lambda: 12000)
     concurrent = [study_placement("cpu", None, "auto", [], run_mib=mib)[0].concurrent for mib in (1500, 4000, 13000)]
     assert concurrent == [8, 3, 1]

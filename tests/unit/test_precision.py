@@ -13,7 +13,7 @@ import torch
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
 from harness.events import Event, StepsDone
-from harness.machine.env import bench_key
+from harness.machine.collect_env import bench_key
 from harness.precision import autocast, float32_precision
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, run_spec

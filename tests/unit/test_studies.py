@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.reproduce import _listed
 from harness.errors import UsageError
-from harness.machine.env import describe, machine_id
+from harness.machine.collect_env import describe, machine_id
 from harness.placement import Placement
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store

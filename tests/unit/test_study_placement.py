@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli.reproduce import study_placement
+from harness.devices import study_placement
 from harness.errors import UsageError
 
 GPUS = ["GPU-a", "GPU-b", "GPU-c"]

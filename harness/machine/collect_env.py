@@ -19,13 +19,12 @@ from typing import Any
 from harness.errors import RecordError
 from harness.machine.environment import Environment, TorchSettings, UsedGpu
 from harness.machine.git_state import source
-from harness.machine.hardware import cpu, disk_free_mib, gpus, usable_cores
+from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.placement import Placement
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
 from harness.version import __version__
 
-__all__ = ["bench_key", "describe", "machine_id", "usable_cores"]
 CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
 PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",

@@ -1,0 +1,52 @@
+"""Which device, threads and workers a run gets, and how a study shares a machine between its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from harness.errors import UsageError
+from harness.machine.gpus import visible_gpus
+from harness.machine.hardware import memory_limit_mib, usable_cores
+from harness.placement import LoaderName, Placement
+from harness.workers import Variables
+
+
+def run_placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
+    """The placement from the command line's options. Raises UsageError for a device that can't be used."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"no device '{device}'; use cpu, cuda, cuda:1 and so on, or auto")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
+    return Placement(device=device, threads=threads or usable_cores(), workers=workers, loader=loader)
+
+
+def study_placement(
+    device: str, jobs: int | None, loader: LoaderName, gpus: Sequence[str] | None = None, *, run_mib: int
+) -> tuple[Placement, Sequence[Variables]]:
+    """How each run of a study computes, and the environment of each worker: one for each run at a time.
+
+    Each worker sees one GPU only ("cuda" and "auto": all visible GPUs are used; "cuda:1": that one), so that this
+    process and the other workers use no memory on it. jobs: runs at a time on each GPU, or on the CPU; None: one per
+    GPU, and on the CPU as many as cores and memory allow. gpus: UUIDs of the GPUs, for tests.
+    run_mib: memory of the largest run (harness.memory).
+    """
+    gpus = visible_gpus() if gpus is None else gpus
+    kind, _, index = device.partition(":")
+    if kind in ("cuda", "auto") and gpus:
+        chosen = gpus if not index else gpus[int(index) : int(index) + 1] if index.isdecimal() else []
+        if not chosen:
+            raise UsageError(f"there is no device '{device}'; cuda:0 to cuda:{len(gpus) - 1} are visible")
+        environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
+        workers = max(1, usable_cores() // len(environments) - 1)  # one core of each run launches GPU kernels
+        where = Placement(device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1)
+        return where, environments
+    where = run_placement(device, None, 1, loader)
+    jobs = jobs or max(1, min(usable_cores(), memory_limit_mib() // run_mib))
+    return replace(where, threads=max(1, usable_cores() // jobs), concurrent=jobs), [{} for _ in range(jobs)]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from harness.data.prepare.manifest import folder_lock
 from harness.files import (
     LockHeldError,
     atomic_file,
@@ -55,18 +58,19 @@ def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "lock")
 
 
-def test_a_waiting_lock_takes_its_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", [locked, folder_lock])
+def test_a_waiting_lock_takes_its_turn(tmp_path: Path, lock: Callable[[Path], AbstractContextManager[None]]) -> None:
     order: list[str] = []
     first_in, go_on = threading.Event(), threading.Event()
 
     def first() -> None:
-        with locked(tmp_path / "lock"):
+        with lock(tmp_path / "x"):
             first_in.set()
             go_on.wait(5)
             order.append("first")
 
     def second() -> None:
-        with locked(tmp_path / "lock"):
+        with lock(tmp_path / "x"):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]

@@ -84,10 +84,34 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a running process holds the lock. If none does, this takes it for a moment."""
+@contextmanager
+def not_locked_by_others(path: Path) -> Iterator[None]:
+    """Keep others from taking the lock `path` during the block, after waiting for its holder. This writes nothing.
+
+    A lock file that is missing is not made, and then nothing is waited for.
+    """
     try:
-        os.close(take_lock(path, wait=False))
-    except LockHeldError:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a running process holds the lock. This writes nothing; OSError where the file can't be read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(handle)
     return False

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import RecordError
+
 
 def pages(
     check: Annotated[
@@ -51,5 +53,8 @@ def _readme(root: Path) -> str:
     from harness.report.markdown import BEGIN, END, readme_table
 
     text = (root / "README.md").read_text()
-    table = readme_table(build("reproduce", Store(root / "results").reference("reproduce")))
+    found = Store(root / "results").verified_reference("reproduce")
+    if found.refused:
+        raise RecordError(f"the table needs all records, but {found.refused[0].run_id}: {found.refused[0].reason}")
+    table = readme_table(build("reproduce", found.records))
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda found: table, text, flags=re.DOTALL)

@@ -6,19 +6,19 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import AlreadyRunning, RecordError
-from harness.files import LockHeldError, is_locked, take_lock
+from harness.files import LockHeldError, is_locked, locked, not_locked_by_others, take_lock
 from harness.machine.environment import Environment
 from harness.records.files import writing
 from harness.records.record import RUN_ID, RunRecord
 from harness.records.schema import Refused
 from harness.records.sweep import GUARD, sweep
-from harness.records.verify import ALWAYS, changed, load_verified, verify
+from harness.records.verify import load_verified, verify
 from harness.records.writer import Writer
 from harness.signals import Terminated, terminable
 from harness.spec import RunSpec
@@ -98,12 +98,10 @@ class Store:
     def _guard(self) -> Iterator[None]:
         """Wait for the lock under which runs begin; it is held for moments only."""
         path = self._open / GUARD
-        with writing(path):
-            handle = take_lock(path, wait=True)
-        try:
+        with ExitStack() as held:
+            with writing(path):
+                held.enter_context(locked(path))
             yield
-        finally:
-            os.close(handle)
 
     def _begin(
         self, spec: RunSpec, env: Environment, clock: Callable[[], float], now: Callable[[], datetime]
@@ -135,8 +133,8 @@ class Store:
         return self.root / ".open"
 
     def living(self) -> dict[str, Path]:
-        """The runs that are going on in some process: digest -> folder."""
-        with self._guard():
+        """The runs that are going on in some process: digest -> folder. This writes nothing."""
+        with not_locked_by_others(self._open / GUARD):
             locks = [path for path in self._open.glob("*.lock") if path.name != GUARD]
             held = [path.stem for path in locks if is_locked(path)]
         found: dict[str, Path] = {}
@@ -161,10 +159,6 @@ class Store:
         """The same of reference/<study>/, or of all studies there."""
         return _verified(self.reference_folders(study))
 
-    def reference(self, study: str | None = None) -> list[RunRecord]:
-        """The records under reference/<study>/, of one study or of all."""
-        return [RunRecord.load(path) for path in self.reference_folders(study)]
-
     def reference_folders(self, study: str | None = None) -> list[Path]:
         home = self.root / "reference"
         studies = [home / study] if study else sorted(path for path in home.glob("*") if path.is_dir())
@@ -175,21 +169,12 @@ class Store:
         return [*record_folders(self.root), *self.reference_folders()]
 
     def finished(self, machine_id: str) -> set[str]:
-        """The digests of the runs that ended ok on that machine; one that can't be read or was changed doesn't.
+        """The digests of the runs that ended ok on that machine, of the records that a report would count.
 
         They are computed from the specs, since a folder's name has the digest of the schema version that wrote it.
         """
-        found = set()
-        for path in record_folders(self.root):
-            try:
-                record = RunRecord.load(path)
-                if changed(path, ALWAYS):
-                    continue
-            except RecordError:
-                continue
-            if record.env.machine_id == machine_id and record.summary.status == "ok":
-                found.add(record.spec.digest)
-        return found
+        own = [record for record in self.verified().records if record.env.machine_id == machine_id]
+        return {record.spec.digest for record in own if record.summary.status == "ok"}
 
 
 def _take(path: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,23 +24,12 @@ def verify(path: Path) -> list[str]:
         return [str(error)]
 
 
-def changed(path: Path, names: Collection[str]) -> list[str]:
-    """The problems of some files of a record, by checksum alone. Raises RecordError where they can't be read."""
-    sums = _sums(path)
-    return [
-        f"{name} is missing" if not (path / name).exists() else f"{name} has changed since it was sealed"
-        for name in names
-        if name not in sums or not (path / name).is_file() or sha256_of(path / name) != sums[name]
-    ]
-
-
 def load_verified(path: Path) -> RunRecord:
-    """A record whose numbers may count: unchanged since it was sealed, and everything that a report reads is whole.
+    """A record whose numbers may count: unchanged since it was sealed, and all but its samples can be read.
 
-    The samples (telemetry.jsonl) are left out: they may be large, and no report reads them. Raises RecordError.
+    The samples (telemetry.jsonl) may be large; their checksum is enough here. Raises RecordError.
     """
-    problems = _files(path, _sums(path), unread=("telemetry.jsonl",))
-    if problems:
+    if problems := _files(path, _sums(path)):
         raise RecordError("; ".join(problems))
     record = RunRecord.load(path)
     record.timeline()
@@ -58,7 +47,7 @@ def _sums(path: Path) -> dict[str, str]:
     return parse_sums(read_whole(path / SUMS, TEXT_LIMIT).decode("utf-8", "replace"))
 
 
-def _files(path: Path, sums: dict[str, str], unread: Collection[str] = ()) -> list[str]:
+def _files(path: Path, sums: dict[str, str]) -> list[str]:
     problems = []
     there = {item.name: item for item in path.iterdir() if item.name != SUMS}
     for name in sorted(sums.keys() | there.keys() | set(ALWAYS)):
@@ -68,7 +57,7 @@ def _files(path: Path, sums: dict[str, str], unread: Collection[str] = ()) -> li
             problems.append(f"{name} is not a plain file")
         elif name not in sums:
             problems.append(f"{name} was not there when the record was sealed")
-        elif name not in unread and sha256_of(there[name]) != sums[name]:
+        elif sha256_of(there[name]) != sums[name]:
             problems.append(f"{name} has changed since it was sealed (its checksum differs)")
     return problems
 

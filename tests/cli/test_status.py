@@ -52,6 +52,18 @@ def test_a_run_is_listed_while_it_goes_on_and_after_it_stopped(going_on: Any, tm
     assert f"{stopped.step:,}" in said.out
 
 
+def test_status_writes_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    home = results / ".open"
+    home.mkdir(parents=True)
+    (home / "guard.lock").touch()
+    stale = home / f"{'a' * 64}.lock"
+    stale.write_text("1")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in home.iterdir()}
+    assert unfinished(results) == []
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in home.iterdir()} == before
+
+
 def test_nothing_unfinished_is_said_in_a_sentence(call: Any, tmp_path: Path) -> None:
     said = call("status", "--results", tmp_path)
     assert said.out.startswith("no run is going on under ")

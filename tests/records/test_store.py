@@ -167,9 +167,9 @@ def test_reference_records_are_read_apart_and_never_count_as_own(tmp_path: Path)
     home.mkdir(parents=True)
     path.rename(home / path.name)
     assert store.records() == []
-    assert [record.run_id for record in store.reference("reproduce")] == [path.name]
-    assert store.reference("another") == []
-    assert len(store.reference()) == 1
+    assert [record.run_id for record in store.verified_reference("reproduce").records] == [path.name]
+    assert store.verified_reference("another").records == []
+    assert len(store.verified_reference().records) == 1
     assert store.finished(MACHINE) == set()
     assert store.folders() == [home / path.name]
 

@@ -34,4 +34,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def model(finished: Study) -> ReportModel:
     """The report on the finished study."""
     store = Store(finished.root)
-    return build("reproduce", store.records(), store.reference())
+    return build("reproduce", store.records(), store.verified_reference().records)

@@ -41,7 +41,7 @@ def comparison(differences: list[float], images: Interval | None = None) -> Comp
 
 def evidence(study: Study) -> Evidence:
     store = Store(study.root)
-    return gather("test", store.records(), store.reference(), list(CATALOG))
+    return gather("test", store.records(), store.verified_reference().records, list(CATALOG))
 
 
 def test_an_interval_inside_the_band_reproduces_one_outside_contradicts_and_one_across_decides_nothing():

@@ -64,7 +64,7 @@ def test_runs_set_aside_are_in_no_setting_and_have_a_reason(finished: Study):
 
 def test_a_report_reads_each_file_of_a_record_once(finished: Study, monkeypatch: pytest.MonkeyPatch):
     store = Store(finished.root)
-    own, reference = store.records(), store.reference()
+    own, reference = store.records(), store.verified_reference().records
     reads: Counter[Path] = Counter()
     original = files.open_plain
 

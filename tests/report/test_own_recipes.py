@@ -29,7 +29,7 @@ def own(study: Study, variant: str, seed: int, recipe: Recipe | None = None) -> 
 
 def settings(study: Study) -> tuple[Setting, ...]:
     store = Store(study.root)
-    return gather("test", store.records(), store.reference(), list(CATALOG)).settings
+    return gather("test", store.records(), store.verified_reference().records, list(CATALOG)).settings
 
 
 def test_runs_of_one_recipe_meet_an_obstacle_where_each_side_was_published_with_its_own(study: Study):

@@ -36,7 +36,7 @@ from harness.report.build import build
 from harness.report.render import render
 from pathlib import Path
 store = Store(Path(sys.argv[1]))
-files = render(build("reproduce", store.records()[::-1], store.reference()))
+files = render(build("reproduce", store.records()[::-1], store.verified_reference().records))
 print(json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in files.items()}))
 """
 NASTY = (
@@ -165,6 +165,17 @@ def test_an_edited_record_is_left_out_of_the_report_with_its_reason(study: Study
     assert str(tmp_path) not in text
     assert check_report(tmp_path, store) == []
     assert edited.spec.digest not in store.finished(edited.env.machine_id)
+
+
+@pytest.mark.parametrize("name", ["telemetry.jsonl", "conv1.npy", "events.jsonl"])
+def test_a_record_of_which_any_file_changed_is_neither_reported_nor_counted_as_finished(study: Study, name: str):
+    whole, damaged = (study.run(study.spec("grouped_2gpu", seed), 0.16) for seed in range(2))
+    file = damaged.path / name
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes() + b" ")
+    store = Store(study.root)
+    assert [record.run_id for record in store.verified().records] == [whole.run_id]
+    assert store.finished(whole.env.machine_id) == {whole.spec.digest}
 
 
 def test_one_bad_record_hides_no_other(study: Study):

@@ -82,7 +82,7 @@ def test_the_findings_name_significant_differences_and_failed_runs(model: Report
 
 def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(finished: Study, model: ReportModel):
     store = Store(finished.root)
-    assert len(model.sources) == len(store.records()) + len(store.reference())
+    assert len(model.sources) == len(store.records()) + len(store.verified_reference().records)
     assert all(len(source.checksums) == 64 for source in model.sources)
     assert "the loss at step 12 is nan" in report_markdown(model)
 
@@ -235,8 +235,8 @@ def test_numbers_are_written_for_readers():
 
 
 def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
-    """non_overlapping_pool's +0.47 +- 0.20 rests on one pair's small spread; over all arms p = 0.62."""
-    records = Store(Path(__file__).parents[2] / "results").reference("reproduce")
+    """non_overlapping_pool's interval over seeds excludes zero, and rests on the small spread of three pairs."""
+    records = Store(Path(__file__).parents[2] / "results").verified_reference("reproduce").records
     found = " ".join(build("reproduce", records).findings)
     assert (
         "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found

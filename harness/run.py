@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import ImageTransform, train_crop
@@ -23,6 +22,7 @@ from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
+from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.machine.allocator import keep_freed_memory
 from harness.machine.collect_env import describe
@@ -39,7 +39,7 @@ from harness.signals import stop_requests
 from harness.spec import RunSpec
 from harness.train import TrainState, total_steps, train, validation_due
 from variants.modules.alexnet import AlexNet, build
-from variants.weights import WeightsError, load_weights, save_weights
+from variants.weights import WeightsError, load_weights
 
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
@@ -58,11 +58,15 @@ def execute(
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
-    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. checkpoint_s: the
-    time between two checkpoints. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a checkpoint.
+    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. One that was killed
+    after its final evaluation is only sealed. checkpoint_s: the time between two checkpoints. The first Ctrl-C, SIGTERM
+    or SIGHUP ends training with a whole step and a checkpoint.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
+    checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
+    if not fresh and (record := finished_before(spec, store, checkpoints, weights_to)) is not None:
+        return record
     _make_deterministic(spec.seed, where.threads)
     reset_peak_gpu_memory(device)
     with (
@@ -80,7 +84,6 @@ def execute(
         eval_loaders: dict[Split, Loader] = {"val": val_loader}
         if recipe.evaluation.training_error:
             eval_loaders = {"train": _evaluation_loader(spec, prepared, where, "train"), **eval_loaders}
-        checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
 
         def report(event: Event) -> None:
             writer.event(event)
@@ -104,7 +107,7 @@ def execute(
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
             stop.raise_if_asked()
-            unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can fail
+            unsaved = None if weights_to is None else write_weights(model, weights_to)  # before anything else can fail
             started_s = time.perf_counter()
             found = _final_evaluation(spec, model, val_loader, pixels, device)
             elapsed_s = time.perf_counter() - started_s
@@ -119,9 +122,7 @@ def execute(
         path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
         if unsaved is None:
             checkpoints.remove()
-    if unsaved is not None:
-        kept = f"; its last checkpoint is kept in {checkpoints.folder}" if checkpoints.files() else ""
-        raise RecordError(f"the run is sealed in {path}, but {unsaved}{kept}")
+    raise_unsaved(unsaved, path, checkpoints)
     return RunRecord.load(path)
 
 
@@ -203,17 +204,6 @@ def weights_place(path: Path) -> None:
     """Raise UsageError, before training, if the weights could not be written to `path` after it."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
-
-
-def _save(model: AlexNet, to: Path) -> str | None:
-    """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
-    try:
-        save_weights(model, to)
-    except (OSError, SafetensorError) as error:
-        unsaved = f"its weights can't be written to {to}: {error}"
-        print(unsaved, file=sys.stderr)
-        return unsaved
-    return None
 
 
 def first_kernels(model: AlexNet) -> np.ndarray:

@@ -19,7 +19,10 @@ def status(
     results: Annotated[Path, typer.Option(help="Where records are sealed.")] = Path("results"),
     watch: Annotated[bool, typer.Option("--watch", help="Update the list every 2 s, until Ctrl-C.")] = False,
 ) -> None:
-    """List running and stopped runs. A stopped run resumes if you repeat the command that started it."""
+    """List running and stopped runs. A stopped run resumes if you repeat the command that started it.
+
+    A sealed run is listed while its checkpoint is left; repeating its command removes it, and trains nothing.
+    """
     from rich.console import Console
     from rich.live import Live
 

@@ -3,6 +3,7 @@
 Skipped where FFCV can't be installed (not Linux, no compiler): the folder loader does the work then.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -271,3 +272,18 @@ def test_a_new_process_loads_silently_and_keeps_torchs_threads(beton):
         """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"{N} 3\n", "")
+
+
+def test_the_compiled_loop_is_kept_in_the_cache_folder_and_not_beside_the_code(tmp_path):
+    """numba reads the variable when it is imported, which must not be before it is set."""
+    environ = {name: text for name, text in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    code = "import harness.data.ffcv.loader, numba; print(numba.config.CACHE_DIR)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ | {"HARNESS_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{tmp_path / 'numba'}\n"
+    assert list((tmp_path / "numba").rglob("ops._crop_planes*"))

@@ -316,7 +316,7 @@ def _files_for_folder_loader(job: Job, name: Split, split: ImageDataset) -> str:
     side = job.settings.store_size
     if split.root is None:
         write_pngs(job.folder / name, split, side, f"writing {name} images", job.progress)
-    stored_listing(split, side).save(job.folder / f"{name}.jsonl")
+    stored_listing(split, name, job.progress).save(job.folder / f"{name}.jsonl")
     return name if split.root is None else str(split.root)
 
 

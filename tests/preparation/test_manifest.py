@@ -99,6 +99,14 @@ def test_what_a_later_version_prepared_is_not_written_over(ready: Callable[..., 
     assert file.read_text() == later
 
 
+@pytest.mark.parametrize("number", [0, -1, 2.5])
+def test_a_format_that_never_was_is_prepared_again(number: float, ready: Callable[..., Prepared]) -> None:
+    file = ready().folder / "manifest.json"
+    file.write_text(signed(json.loads(file.read_text()) | {"format": number}))
+    assert load_manifest(file.parent) is None
+    assert ready().manifest.format == 3
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder, for the fuzz tests below, which change its manifest only."""

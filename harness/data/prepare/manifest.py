@@ -249,6 +249,8 @@ def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
             f"the prepared data has format {plain['format']}, and this version reads up to {FORMAT}; "
             "update this program, or point HARNESS_CACHE to another folder"
         )
+    if plain["format"] != FORMAT:
+        raise ValueError(f"there never was a format {plain['format']}")
     return plain
 
 

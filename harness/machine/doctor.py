@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.errors import DataError
 from harness.machine.collect_env import version
 from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
@@ -122,9 +123,16 @@ def data() -> Finding:
     from harness.data.prepare.manifest import load_manifest
 
     homes = sorted((cache_folder() / "data").glob("fashion_mnist-*"))
-    ready = [home.name for home in homes if load_manifest(home) is not None]
+    ready, later = [], []
+    for home in homes:
+        try:
+            ready += [home.name] if load_manifest(home) is not None else []
+        except DataError as error:  # of a later version of this program
+            later.append(f"{home.name}: {error}")
     if ready:
-        return Finding("data", "ok", f"fashion_mnist is prepared ({', '.join(ready)})")
+        return Finding("data", "ok", "; ".join([f"fashion_mnist is prepared ({', '.join(ready)})", *later]))
+    if later:
+        return Finding("data", "missing", "; ".join(later), "export HARNESS_CACHE=FOLDER, or update this program")
     return Finding(
         "data", "absent", "fashion_mnist is not prepared; not needed: the first run downloads and prepares it", PREPARE
     )

@@ -165,7 +165,10 @@ def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str
     """The newest whole preparation of `name` with these settings."""
     folders = sorted(base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in folders:
-        manifest = load_manifest(file.parent)
+        try:
+            manifest = load_manifest(file.parent)
+        except DataError:  # of a later version; it hides no folder that this one can read
+            continue
         if manifest and manifest.settings == settings and loader in manifest.loaders:
             return _opened(file.parent, manifest)
     raise UsageError(

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from harness.data.ffcv.encode import Box, Item, encoded
 from harness.data.ffcv.library import IMAGE_MODES, FloatField, IntField, Reader, RGBImageField, layout
-from harness.data.prepare.manifest import StoreSettings
+from harness.data.prepare.manifest import StoreSettings, data_file
 from harness.data.progress import Progress, silent
-from harness.errors import DataError
-from harness.files import atomic_file
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
 PAGE = 1 << 23  # bytes; FFCV's own default. No image crosses a page.
@@ -46,16 +44,13 @@ def write_beton(
     jpeg, side = settings.store_format == "jpeg", settings.store_size
     quality = (settings.jpeg_quality or 90) if jpeg else None
     tables = _Tables(n, "jpg" if jpeg else "raw", side, boxes)
-    try:
-        with atomic_file(path) as file:
-            for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
-                file.seek(tables.place(index, len(pixels)))
-                file.write(pixels)
-                tables.describe(index, label, box)
-                progress(f"writing {path.name}", index + 1, n)
-            tables.save(file)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error.strerror or error}") from error
+    with data_file(path) as file:
+        for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
+            file.seek(tables.place(index, len(pixels)))
+            file.write(pixels)
+            tables.describe(index, label, box)
+            progress(f"writing {path.name}", index + 1, n)
+        tables.save(file)
 
 
 def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:

@@ -72,9 +72,8 @@ def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderS
     from harness.data.ffcv.loader import FfcvLoader  # imports ffcv, which not every machine has
 
     spec = prepared.spec
-    images = spec.train_images if split == "train" else spec.val_images
     settings = replace(settings, workers=max(1, settings.workers))
-    return FfcvLoader(folder / f"{split}.beton", settings, images=images, boxes=spec.boxes)
+    return FfcvLoader(folder / f"{split}.beton", settings, images=spec.images(split), boxes=spec.boxes)
 
 
 def _choose_for(prepared: Prepared, loader: LoaderName) -> LoaderChoice:

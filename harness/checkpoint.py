@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +108,7 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The checkpoints, oldest first."""
-        return sorted(self.folder.glob("[0-9]*.safetensors"))
+        return checkpoint_files(self.folder)
 
     def load(self, state: TrainState) -> Resumed | None:
         """Load the newest checkpoint into `state` and torch's generators; None if there is none.
@@ -141,19 +141,27 @@ class Checkpoints:
                 )
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and tensors of a checkpoint file. Raises RecordError if it is damaged or not a checkpoint."""
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in one run's folder, oldest first."""
+    return sorted(folder.glob("[0-9]*.safetensors"))
+
+
+def read(path: Path, names: Collection[str] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata and tensors of a checkpoint file: all, or those named. Others are not read from the disk.
+
+    Raises RecordError if it is damaged or not a checkpoint.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             plain = json.loads(file.metadata()["checkpoint"])
-            return plain, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            return plain, {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is not a complete checkpoint: {error}") from error
 
 
 def metadata(path: Path) -> tuple[dict[str, Any], list[Stamped]]:
     """The metadata of a checkpoint and the events so far. Raises RecordError."""
-    plain, tensors = read(path)
+    plain, tensors = read(path, names=("events",))
     return plain, _events(tensors)
 
 

@@ -23,6 +23,7 @@ from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
+from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.machine.allocator import keep_freed_memory
 from harness.machine.collect_env import describe
 from harness.placement import Placement
@@ -32,10 +33,10 @@ from harness.probes.summary import summarise
 from harness.probes.table import open_probes
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
+from harness.records.summary_fields import summary_fields, training_intervals
 from harness.records.writer import Writer
 from harness.signals import stop_requests
 from harness.spec import RunSpec
-from harness.summary import SummaryBuilder, peak_gpu_mib, reset_peak_gpu_memory
 from harness.train import TrainState, total_steps, train, validation_due
 from variants.modules.alexnet import AlexNet, build
 from variants.weights import WeightsError, load_weights, save_weights
@@ -75,7 +76,6 @@ def execute(
         model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
         model = model.to(memory_format=torch.channels_last)
         pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
-        summary = SummaryBuilder(spec, writer.elapsed)
         state, steps = TrainState.start(model, recipe), total_steps(recipe, loader)
         eval_loaders: dict[Split, Loader] = {"val": val_loader}
         if recipe.evaluation.training_error:
@@ -83,14 +83,13 @@ def execute(
         checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
 
         def report(event: Event) -> None:
-            for take in (writer.event, summary.event, listen):
-                take(event)
+            writer.event(event)
+            listen(event)
 
         if fresh:
             checkpoints.remove()
         elif (found_checkpoint := checkpoints.load(state)) is not None:
             writer.continue_from(found_checkpoint.past)
-            summary.continue_from([stamped.event for stamped in found_checkpoint.past])
             report(_resumed(found_checkpoint, loader))
         with Sampler(open_probes(where.device), writer.sample, writer.elapsed) as sampler:
             with (
@@ -114,19 +113,10 @@ def execute(
             writer.array("conv1", first_kernels(model))
             for name, results in found.items():
                 report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
-        watched = summarise(writer.telemetry(), summary.training)
+        watched = summarise(writer.telemetry(), training_intervals(writer.past))
         writer.probes(sampler.report() | watched["details"])
-        path = writer.seal(
-            summary.build(
-                run_id=writer.run_id,
-                started_utc=writer.started_utc,
-                finished_utc=writer.utc(),
-                results={name: results.result() for name, results in found.items()},
-                loader=loader.choice,
-                watched=watched,
-                peak_gpu_mib=peak_gpu_mib(device),
-            )
-        )
+        known = summary_fields(writer.past, watched, peak_gpu_mib(device))
+        path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
         if unsaved is None:
             checkpoints.remove()
     if unsaved is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.checkpoint import FOLDER, metadata
+from harness.checkpoint import FOLDER, checkpoint_files, metadata
 from harness.errors import RecordError
 from harness.events import Evaluated, StepsDone, TrainingStarted
 from harness.records.lines import read_lines
@@ -51,7 +51,7 @@ def _running(root: Path, digest: str, folder: Path) -> Unfinished:
     except RecordError:  # sealed in the meantime, or of another version
         past = []
     step, steps = _step(past), _steps(past)
-    files = sorted((root / FOLDER / digest).glob("[0-9]*.safetensors"))
+    files = checkpoint_files(root / FOLDER / digest)
     return Unfinished(
         name=folder.name,
         state="running",
@@ -64,7 +64,7 @@ def _running(root: Path, digest: str, folder: Path) -> Unfinished:
 
 
 def _stopped(folder: Path) -> Unfinished | None:
-    for path in sorted(folder.glob("[0-9]*.safetensors"), reverse=True):
+    for path in reversed(checkpoint_files(folder)):
         try:
             plain, past = metadata(path)
         except RecordError:

@@ -8,7 +8,7 @@ A package adds variants with an entry point in its pyproject.toml; the other gro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -25,12 +25,16 @@ def is_path(name: str) -> bool:
 
 
 def load(path: str) -> Any:
-    """The object at `package.module:NAME`. Raises SpecError where the module or the name does not exist."""
-    module, _, name = path.partition(":")
+    """The object at `package.module:NAME`. Raises SpecError if the module is missing or broken, or lacks the name."""
+    name_of_module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)
-    except ImportError as error:
+        module = import_module(name_of_module)
+    except ModuleNotFoundError as error:
         raise SpecError(f"'{path}' can't be imported: {error}; is its folder on PYTHONPATH?") from error
+    except Exception as error:  # another's module may raise anything
+        raise SpecError(f"'{path}' can't be imported: {type(error).__name__}: {error}") from error
+    try:
+        return getattr(module, name)
     except AttributeError as error:
         raise SpecError(f"'{path}' can't be found: {error}") from error
 
@@ -46,8 +50,16 @@ def register() -> None:
     from variants.recipes import RECIPES
     from variants.recipes.recipe import RecipeRow
 
-    RECIPES.update({row.recipe.name: row for row in added("recipes", RecipeRow)})
-    CATALOG.update({row.name: own(row) for row in added("variants", Variant)})
+    add_new(RECIPES, ((row.recipe.name, row) for row in added("recipes", RecipeRow)), "recipe")
+    add_new(CATALOG, ((row.name, own(row)) for row in added("variants", Variant)), "variant")
+
+
+def add_new(table: dict[str, Any], rows: Iterable[tuple[str, Any]], what: str) -> None:
+    """Add named rows to a table. Raises SpecError if a name is taken, by the project or by another package."""
+    for name, row in rows:
+        if name in table:
+            raise SpecError(f"{what} '{name}': there is a row of this name; choose another name")
+        table[name] = row
 
 
 def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 import torch
@@ -54,19 +55,21 @@ def measure_pipeline(spec: RunSpec, prepared: Prepared, where: Placement, window
 
 def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int) -> Callable[[], int]:
     transform = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, step.device)
-    loader, epoch = training_loader(spec, prepared, where), [0]
+    loader, epochs = training_loader(spec, prepared, where), count()
 
     def window() -> int:
-        taken = 0
+        """It leaves the step's own batch as it was: the window of the step alone comes next."""
+        taken, own = 0, (step.images, step.labels)
         while taken < images:
-            with loader.epoch(epoch[0]) as batches:
+            epoch = next(epochs)
+            with loader.epoch(epoch) as batches:
                 for batch in batches:
-                    step.images = transform.train(batch, epoch[0]).contiguous(memory_format=torch.channels_last)
+                    step.images = transform.train(batch, epoch).contiguous(memory_format=torch.channels_last)
                     step.labels = batch.labels.to(step.device)
                     taken += step()
                     if taken >= images:
                         break
-            epoch[0] += 1
+        step.images, step.labels = own
         return taken
 
     return window

@@ -60,6 +60,7 @@ class Step:
         self.images = images.to(device).contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(spec.net.classes, (shape[0],), generator=generator).to(device)
         self.parts: list[tuple[float, float, float]] = []  # seconds of forward, backward, update
+        self.steps = 1  # in a window
 
     def __call__(self) -> int:
         """One step, its parts timed; returns the number of images."""
@@ -79,8 +80,8 @@ class Step:
     def window(self) -> Callable[[], int]:
         """As many steps at a time as take about WINDOW_S."""
         self()
-        steps = max(1, round(WINDOW_S / max(sum(self.parts[-1]), 1e-9)))
-        return lambda: sum(self() for _ in range(steps))
+        self.steps = max(1, round(WINDOW_S / max(sum(self.parts[-1]), 1e-9)))
+        return lambda: sum(self() for _ in range(self.steps))
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -93,7 +94,7 @@ def measure_step(spec: RunSpec, device: torch.device, windows: int) -> StepResul
     step, product = Step(spec, device), _product(device)
     way = step.window()
     timings = interleaved({"step": way, "gemm": product}, windows)
-    forward_s, backward_s, update_s = (median(part) for part in zip(*step.parts[-windows:], strict=True))
+    forward_s, backward_s, update_s = (median(part) for part in zip(*step.parts[-windows * step.steps :], strict=True))
     return StepResult(
         timing=timings["step"],
         forward_ms=1000 * forward_s,

@@ -42,7 +42,7 @@ class Summary:
     train_s: Amount | None  # training steps only, evaluation and set-up excluded
     wait_s: Amount | None  # the part of train_s spent waiting for the loader
     images_per_second: Amount | None  # median over windows after the warm-up
-    warmup_steps: Count
+    warmup_steps: Count  # in the first window after each start of the run
     evaluation_s: Amount | None
     peak_rss_mib: Amount | None
     peak_gpu_mib: Amount | None

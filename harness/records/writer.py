@@ -33,7 +33,7 @@ from harness.records.files import (
 from harness.records.lines import LineWriter, read_lines
 from harness.records.private import private
 from harness.records.record import PLAIN_NAME, UTC_FORMAT, Stamped, bits_name, sealed_digest
-from harness.records.recovery import KILLED, summary_fields
+from harness.records.recovery import recovered_fields
 from harness.records.schema import ProtocolResult, Status, Summary
 from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
@@ -153,10 +153,14 @@ class Writer:
     def recovered(self, env: Environment, results: dict[str, ProtocolResult]) -> Summary:
         """The summary of a killed run that had these results (recovery.final_results); call it after `recover`."""
         try:
-            known = summary_fields(env, self.past, self.telemetry())
+            known = recovered_fields(env, self.past, self.telemetry())
         except RecordError:  # samples that can't be read are no reason to lose the result
-            known = summary_fields(env, self.past, ())
-        return self._summary_with("ok", None, KILLED, results=results, **known)
+            known = recovered_fields(env, self.past, ())
+        return self.finished(results, **known)
+
+    def finished(self, results: dict[str, ProtocolResult], **known: Any) -> Summary:
+        """The summary of a run that had these results, with the fields of summary_fields.summary_fields."""
+        return self._summary_with("ok", None, "no reason was given", results=results, **known)
 
     def _count(self, event: Event) -> None:
         if isinstance(event, StepsDone):

@@ -127,12 +127,16 @@ def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_
     ("variant", "sentence"),
     [
         ("rows:NARROW", "'rows:NARROW' can't be found: module 'rows' has no attribute 'NARROW'"),
+        ("half:WIDE", "'half:WIDE' can't be imported: SyntaxError: '(' was never closed"),
+        ("rough:WIDE", "'rough:WIDE' can't be imported: AttributeError: 'int' object has no attribute 'name'"),
         ("nothing:WIDE", "'nothing:WIDE' can't be imported: No module named 'nothing'"),
         ("rows:NUMBER", "'rows:NUMBER' is a int; a Variant is needed here"),
     ],
 )
 def test_a_wrong_path_is_refused_in_a_sentence(tmp_path: Path, variant: str, sentence: str) -> None:
     (tmp_path / "rows.py").write_text(MODULE)
+    (tmp_path / "half.py").write_text("WIDE = (")
+    (tmp_path / "rough.py").write_text("WIDE = (1).name")
     done = harness("run", "--variant", variant, path=tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {sentence}")
@@ -145,8 +149,18 @@ def test_a_broken_entry_point_is_named(package: Path, tmp_path: Path) -> None:
     assert "entry point long = mine:LONG can't be loaded: half written" in done.stderr
 
 
-def test_a_name_of_the_catalogue_is_refused(package: Path, tmp_path: Path) -> None:
-    (package / "mine.py").write_text(MODULE.replace("wide_conv1", "no_lrn"))
-    done = harness("list", path=package, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "taken", "command", "what"),
+    [
+        ("wide_conv1", "no_lrn", "list", "variant"),
+        ("mini_short", "mini", "list", "recipe"),
+        ("squares", "fashion_mnist", "data list", "data set"),
+    ],
+)
+def test_a_name_of_the_project_is_refused(
+    package: Path, tmp_path: Path, name: str, taken: str, command: str, what: str
+) -> None:
+    (package / "mine.py").write_text(MODULE.replace(f'"{name}"', f'"{taken}"'))
+    done = harness(*command.split(), path=package, cwd=tmp_path)
     assert done.returncode == 2
-    assert "variant 'no_lrn': the catalogue has a row of this name; choose another name" in done.stderr
+    assert f"{what} '{taken}': there is a row of this name; choose another name" in done.stderr

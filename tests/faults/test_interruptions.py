@@ -83,7 +83,7 @@ def leaves_nothing_behind() -> None:
     """No open record, no temporary file, and every record as it was sealed."""
     assert not [path for path in Path("results").glob(".open/*") if path.is_dir()]
     assert not [path for path in Path("cache").rglob("*") if path.suffix in (".tmp", ".partial")]
-    assert [verify(record.path) for record in Store(Path("results")).records() if verify(record.path)] == []
+    assert [problem for record in Store(Path("results")).records() for problem in verify(record.path)] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

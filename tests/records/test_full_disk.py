@@ -17,11 +17,13 @@ from fake_run import ENV, IMAGES, RIGHT, SPEC, STEPS, summary_of
 from harness.errors import RecordError
 from harness.events import Evaluated, Event, TrainingDone
 from harness.probes.base import Sample
+from harness.probes.summary import summarise
 from harness.records import files, lines
+from harness.records.record import Stamped
 from harness.records.recovery import KILLED
 from harness.records.store import Store, Writer
+from harness.records.summary_fields import summary_fields
 from harness.records.verify import load_verified, verify
-from harness.summary import SummaryBuilder
 
 ONE = replace(SPEC, recipe=replace(SPEC.recipe, evaluation=replace(SPEC.recipe.evaluation, protocols=("centre",))))
 LATER = replace(STEPS, last_step=4, images=9, elapsed_s=0.3)
@@ -75,18 +77,15 @@ def test_a_disk_that_is_full_while_sealing_leaves_a_result_for_the_next_run(
 
 
 def test_a_recovered_summary_has_the_numbers_of_the_one_that_was_lost(tmp_path: Path) -> None:
-    builder = SummaryBuilder(ONE, lambda: 1.0)
     events: tuple[Event, ...] = (STEPS, LATER, replace(LATER, last_step=6, images=7), DONE, FINAL)
-    for event in events:
-        builder.event(event)
-    missing: dict[str, str] = {}
-    rate, warmup_steps = builder._rate(missing)
+    past = [Stamped(t_s=1.0, event=event) for event in events]
+    lost = summary_fields(past, summarise([], []), peak_gpu_mib=None)
     killed_after(tmp_path, events)
     with Store(tmp_path).open(replace(ONE, seed=7), ENV):
         pass
     found = Store(tmp_path).records()[0].summary
-    assert (found.images_per_second, found.warmup_steps) == (rate, warmup_steps)
-    assert found.final_train_loss == builder._final_loss()
+    assert (found.images_per_second, found.warmup_steps) == (lost["images_per_second"], lost["warmup_steps"])
+    assert found.final_train_loss == lost["final_train_loss"]
 
 
 def killed_after(root: Path, events: tuple[Event, ...], right: bool = True) -> None:

@@ -221,11 +221,6 @@ def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_
     assert verify(sealed) == []
 
 
-def test_a_sealed_record_can_not_be_written_by_mistake(tmp_path: Path) -> None:
-    sealed = write_run(tmp_path)
-    assert [path.name for path in sealed.iterdir() if path.stat().st_mode & 0o222] == []
-
-
 def test_a_sigterm_that_python_drops_in_a_callback_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
     """Python prints and drops what is raised in a weak reference's callback, such as importlib's: the run went on."""
     thing = type("Thing", (), {})()

@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
+from harness.bench import pipeline
 from harness.bench.pipeline import PipelineResult
-from harness.bench.step import flop_per_image
+from harness.bench.step import Step, flop_per_image, measure_step
 from harness.bench.timing import Timing, interleaved
+from harness.data.base import Prepared
+from harness.placement import Placement
+from harness.resolve import RunRequest, prepare_for, run_spec
+from harness.spec import RunSpec
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
 
 
-def slept(images: int, seconds: float, log: list[str], name: str) -> Any:
-    def way() -> int:
-        log.append(name)
-        time.sleep(seconds)
-        return images
+class Clock:
+    """Time that passes only where a test says so: the load of the machine changes nothing."""
 
-    return way
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
-def test_ways_take_turns_and_the_slower_one_is_slower() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("harness.bench.timing.time", made)
+    return made
+
+
+def test_ways_take_turns_and_the_slower_one_is_slower(clock: Clock) -> None:
     log: list[str] = []
-    found = interleaved({"fast": slept(10, 0.002, log, "fast"), "slow": slept(10, 0.02, log, "slow")}, 5)
+
+    def taking(seconds: float, name: str) -> int:
+        log.append(name)
+        clock.now += seconds
+        return 10
+
+    found = interleaved({"fast": partial(taking, 0.002, "fast"), "slow": partial(taking, 0.02, "slow")}, 5)
     assert log[-10:] == ["fast", "slow"] * 5
     assert found["fast"].images_per_second > 2 * found["slow"].images_per_second
     assert found["slow"].lowest <= found["slow"].images_per_second <= found["slow"].highest
     assert found["slow"].windows == 5
 
 
-def test_the_warm_up_ends_when_all_ways_are_steady_and_no_slow_start_is_counted() -> None:
+def test_the_warm_up_ends_when_all_ways_are_steady_and_no_slow_start_is_counted(clock: Clock) -> None:
     lengths = iter([0.08, 0.04, *[0.01] * 20])
 
     def warming() -> int:
-        time.sleep(next(lengths))
+        clock.now += next(lengths)
         return 1
 
     assert interleaved({"warming": warming}, 5)["warming"].lowest > 1 / 0.03
@@ -76,3 +96,40 @@ def test_each_command_prints_one_json_object(call: Any, words: tuple[str, ...], 
     found = json.loads(said.out)
     assert keys <= set(found)
     assert (found["batch_size"], found["overrides"]) == (8, ["batch_size=8"])
+
+
+@pytest.fixture
+def measured() -> tuple[RunSpec, Prepared]:
+    request = RunRequest("no_lrn", "mini", "synthetic", 0, limits=(160, 8))
+    prepared = prepare_for(request, "folder")
+    return run_spec(request, prepared, "cpu"), prepared
+
+
+def test_both_together_leaves_the_batch_of_the_step_alone(measured: tuple[RunSpec, Prepared]) -> None:
+    """An epoch ends with a short batch; the step that is measured alone must not get it."""
+    spec, prepared = measured
+    step = Step(spec, torch.device("cpu"))
+    own = step.images
+    assert pipeline._both(spec, prepared, Placement(loader="folder"), step, 160)() == 160
+    assert step.images is own
+
+
+def test_the_parts_of_a_step_are_those_of_all_windows(
+    measured: tuple[RunSpec, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = measured
+
+    def windows(ways: dict[str, Callable[[], int]], number: int) -> dict[str, Timing]:
+        for _ in range(number):
+            ways["step"]()
+        return {"step": timing(1.0), "gemm": timing(1.0)}
+
+    def timed(self: Step) -> int:
+        self.parts.append((float(len(self.parts)), 0.0, 0.01))
+        return 1
+
+    monkeypatch.setattr("harness.bench.step.interleaved", windows)
+    monkeypatch.setattr("harness.bench.step.WINDOW_S", 0.1)
+    monkeypatch.setattr(Step, "__call__", timed)
+    found = measure_step(spec, torch.device("cpu"), 5)  # the first step, then 5 windows of 10
+    assert found.forward_ms == 1000 * 25.5

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import NET, recipe
+from tiny_training import NET, prepared, recipe
 
-from harness.data.base import LoaderChoice
-from harness.events import StepsDone, TrainingDone
+from harness.events import Evaluated, Event, RunResumed, StepsDone, TrainingDone
+from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
+from harness.placement import Placement
+from harness.records.record import RunRecord, Stamped
 from harness.records.schema import Summary
+from harness.records.store import Store
+from harness.records.summary_fields import summary_fields, training_intervals
+from harness.run import execute
 from harness.spec import DataSpec, RunSpec
-from harness.summary import SummaryBuilder, peak_gpu_mib, reset_peak_gpu_memory
+from harness.train import Window
+from variants.recipes.recipe import Evaluation
 
 DATA = DataSpec(name="synthetic", listing="0", classes=10, train_images=1, val_images=1, store_size=10)
 SPEC = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=recipe(), data=DATA, seed=0)
@@ -67,26 +76,28 @@ def test_a_run_on_the_cpu_asks_no_gpu(cuda: CudaMemory) -> None:
     assert peak_gpu_mib(torch.device("cpu")) is None
 
 
+FINAL = Evaluated(
+    step=0, epoch=1.0, protocol="centre", final=True, top1_error=0.5, top5_error=0.0, loss=0.6, images=1, elapsed_s=0.1
+)
+
+
+def window(number: int, elapsed_s: float) -> StepsDone:
+    """20 steps of 8 images; the losses are the number, which counts from 0."""
+    return StepsDone(
+        last_step=20 * (number + 1), epoch=0.1, losses=(float(number),) * 20, top1_error=0.5, lr=0.01, images=160,
+        elapsed_s=elapsed_s, wait_s=0.5,
+    )  # fmt: skip
+
+
 def built(windows: int, peak: float | None = None) -> Summary:
-    times = iter([10.0 + 2.0 * k for k in range(windows)])
-    builder = SummaryBuilder(SPEC, lambda: next(times))
-    for k in range(windows):
-        builder.event(
-            StepsDone(
-                last_step=20 * (k + 1), epoch=0.1, losses=tuple([float(k)] * 20), top1_error=0.5, lr=0.01,
-                images=160, elapsed_s=2.0 if k else 8.0, wait_s=0.5,
-            )
-        )  # fmt: skip
-    builder.event(TrainingDone(steps=20 * windows, images=160 * windows, elapsed_s=14.0, wait_s=2.0))
-    return builder.build(
-        run_id="run",
-        started_utc="2026-01-31T12:00:00Z",
-        finished_utc="2026-01-31T12:01:00Z",
-        results={},
-        loader=LoaderChoice(name="synthetic", reason="for a test"),
-        watched=NOTHING,
-        peak_gpu_mib=peak,
-    )
+    events: list[Event] = [window(k, 2.0 if k else 8.0) for k in range(windows)]
+    events += [TrainingDone(steps=20 * windows, images=160 * windows, elapsed_s=14.0, wait_s=2.0), FINAL]
+    past = [Stamped(t_s=10.0 + 2.0 * k, event=event) for k, event in enumerate(events)]
+    return Summary(
+        run_id="run", spec_digest=SPEC.digest, status="ok", status_reason=None, started_utc="2026-01-31T12:00:00Z",
+        finished_utc="2026-01-31T12:01:00Z", parameters=1, macs=1, results={}, loader="synthetic",
+        loader_reason="for a test", **summary_fields(past, NOTHING, peak),
+    )  # fmt: skip
 
 
 def test_the_first_window_is_warmup_and_the_rate_is_the_median_of_the_others() -> None:
@@ -107,3 +118,52 @@ def test_every_null_of_a_summary_has_its_reason() -> None:
     assert set(summary.missing) == {"images_per_second", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j"}
     assert built(4, peak=300.0).peak_gpu_mib == 300.0
     assert "peak_gpu_mib" not in built(4, peak=300.0).missing
+
+
+def test_training_counts_from_the_last_start_and_rounded_times_make_no_overlap() -> None:
+    resumed = RunResumed(step=20, epoch=0.1, run_id="run", paused_s=9.0)
+    timed = ((8.0, window(0, 8.0)), (8.1, resumed), (12.5, window(1, 4.0)), (14.5, window(2, 2.0004)), (15.0, FINAL))
+    past = [Stamped(t_s=t_s, event=event) for t_s, event in timed]
+    assert training_intervals(past) == [(8.5, 12.5), (12.5, 14.5)]
+    assert training_intervals(past[:1]) == [(0.0, 8.0)]
+    assert training_intervals(past[:2]) == []
+
+
+@pytest.fixture
+def torch_as_before() -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_of_a_run_resumed_twice_each_first_window_is_warmup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch_as_before: None
+) -> None:
+    """Four windows of four steps: one, one and two of them in three starts, each slow at first."""
+    rules = recipe(epochs=4.0, evaluation=Evaluation(protocols=("centre",), every_epochs=1.0))
+    spec = replace(SPEC, recipe=rules, data=replace(DATA, train_images=32, val_images=32))
+    real = Window.close
+
+    def start(stop_at: int) -> RunRecord:
+        """A run that stops in the window after `stop_at` steps; that window is not in the checkpoint."""
+        closed: list[int] = []
+
+        def close(self: Window, done: int, *more: Any) -> StepsDone:
+            closed.append(done)
+            return replace(real(self, done, *more), elapsed_s=8.0 if len(closed) == 1 else 0.5)
+
+        def listen(event: Event) -> None:
+            if isinstance(event, StepsDone) and event.last_step == stop_at + 4:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Window, "close", close)
+        return execute(spec, prepared(32), Store(tmp_path), Placement(), listen, checkpoint_s=0.0)
+
+    for stop_at in (4, 8):
+        with pytest.raises(KeyboardInterrupt):
+            start(stop_at)
+    record = start(16)
+    kinds = [type(event) for event in record.events() if isinstance(event, StepsDone | RunResumed)]
+    assert kinds == [StepsDone, RunResumed, StepsDone, RunResumed, StepsDone, StepsDone]
+    assert (record.summary.images_per_second, record.summary.warmup_steps) == (64.0, 12)

@@ -35,9 +35,10 @@ CATALOG: dict[str, Variant] = {row.name: row for _, rows in FAMILIES.values() fo
 
 
 def own(row: Variant) -> Variant:
-    """Add a row of another package, such as `package.module:NAME`. Raises SpecError if the name is taken."""
-    if CATALOG.get(row.name, row).family != "own" and row.name in CATALOG:
-        raise SpecError(f"variant '{row.name}': the catalogue has a row of this name; choose another name")
+    """A row of another package, such as `package.module:NAME`. Raises SpecError if the project has its name."""
+    known = CATALOG.get(row.name)
+    if known is not None and known.family != "own":
+        raise SpecError(f"variant '{row.name}': there is a row of this name; choose another name")
     return replace(row, family="own")
 
 

@@ -85,6 +85,7 @@ _READ_AS_13 = (
     "P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
     "figure 1 gives neither layers nor widths; the paper counts four layers in the 13 % net, without the classifier",
 )
+_NET_13_LRN9 = NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2"))
 _WHOLE_13 = replace(NET_13, input_size=32)  # no regularisation, so whole images
 _LR = "the paper tuned each net's learning rate for fast training; .001 is a starting point for such a search"
 
@@ -168,7 +169,7 @@ CIFAR_ROWS = (
         meaning="cifar_13pct with the released net's response norms of 9 maps",
         source="K1 example-layers/layers-conv-local-11pct.cfg (its norms)",
         expects="lower error than cifar_13pct; any further gain of cifar_11pct comes from local3 and weight decay",
-        spec=NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2")),
+        spec=_NET_13_LRN9,
         geometries=("cifar",),
         recipe="cifar_2012",
         readings=(
@@ -181,7 +182,7 @@ CIFAR_ROWS = (
         meaning="cifar_13pct with two response norms, local3 of 64 maps and stronger weight decay of fc10",
         source="K1 example-layers/layers-conv-local-11pct.cfg",
         expects="11 % error; the paper attributes the whole gain of two points to the norms",
-        spec=NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2")).but(local3={"out": 64}),
+        spec=_NET_13_LRN9.but(local3={"out": 64}),
         geometries=("cifar",),
         recipe="cifar_2012",
         recipe_changes=(("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),),  # .01

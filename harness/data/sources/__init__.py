@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.data.progress import Progress
 from harness.data.sources.base import DataSource, Splits
 from harness.errors import UsageError, unknown
-from variants.plugins import added
+from variants.plugins import add_new, added
 
 if TYPE_CHECKING:  # these load torch and pydantic, and a list of names should not
     from harness.data.base import Prepared
@@ -114,7 +114,9 @@ _ROWS = (
 @cache
 def sources() -> dict[str, DataSource]:
     """The data sets by name: the project's, then those that installed packages add. Raises SpecError."""
-    return {source.name: source for source in (*_ROWS, *added("data_sources", DataSource))}
+    found = {source.name: source for source in _ROWS}
+    add_new(found, ((source.name, source) for source in added("data_sources", DataSource)), "data set")
+    return found
 
 
 def source_named(name: str) -> DataSource:

@@ -1,0 +1,77 @@
+"""The fields of Summary that follow from a run's events and samples, of one that ended by itself or was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from harness.events import Evaluated, Event, RunResumed, StepsDone, TrainingDone
+from harness.probes.summary import Interval
+from harness.records.record import Stamped
+
+LAST_STEPS = 100  # the final training loss is the mean over these
+NO_GPU = "the run used no GPU"
+
+
+def summary_fields(
+    past: Sequence[Stamped], watched: dict[str, dict[str, Any]], peak_gpu_mib: float | None, no_peak: str = NO_GPU
+) -> dict[str, Any]:
+    """The fields, with the reason of each null in `missing`. Training must be done and the final evaluation, too.
+
+    watched: the result of probes.summary.summarise over `training_intervals`. no_peak: why peak_gpu_mib is null, if so.
+    """
+    events = [stamped.event for stamped in past]
+    done = next(event for event in reversed(events) if isinstance(event, TrainingDone))
+    evaluated = next(event for event in reversed(events) if isinstance(event, Evaluated) and event.final)
+    warmup, steady = _windows(events)
+    numbers = {
+        "steps": done.steps,
+        "images_seen": done.images,
+        "train_s": round(done.elapsed_s, 3),
+        "wait_s": round(done.wait_s, 3),
+        "evaluation_s": round(evaluated.elapsed_s, 3),  # one pass for all protocols
+        "final_train_loss": _final_loss(events),
+        "images_per_second": _rate(steady),
+        "warmup_steps": sum(len(window.losses) for window in warmup),
+        "peak_gpu_mib": peak_gpu_mib,
+        **watched["summary"],
+    }
+    reasons = {
+        "final_train_loss": "the record has no training step",
+        "images_per_second": "the run ended during the warm-up",
+        "peak_gpu_mib": no_peak,
+        **watched["missing"],
+    }
+    return {**numbers, "missing": {name: reasons[name] for name, number in numbers.items() if number is None}}
+
+
+def training_intervals(past: Sequence[Stamped]) -> list[Interval]:
+    """When training ran since the last start, on the samples' clock. A stopped run's samples are in its own record."""
+    starts = [place for place, stamped in enumerate(past) if isinstance(stamped.event, RunResumed)]
+    since = past[starts[-1] if starts else 0 :]
+    spans = [(one.t_s - one.event.elapsed_s, one.t_s) for one in since if isinstance(one.event, StepsDone)]
+    ends = [0.0, *(end for _, end in spans)]  # times are rounded: a window may seem to begin before the last one ended
+    return [(max(start, before), end) for before, (start, end) in zip(ends, spans, strict=False) if end > before]
+
+
+def _windows(events: Sequence[Event]) -> tuple[list[StepsDone], list[StepsDone]]:
+    """The windows of the warm-up, which are the first after each start, and the others."""
+    trained = [None, *(event for event in events if isinstance(event, StepsDone | RunResumed))]
+    warmup: list[StepsDone] = []
+    steady: list[StepsDone] = []
+    for before, window in pairwise(trained):
+        if isinstance(window, StepsDone):
+            (steady if isinstance(before, StepsDone) else warmup).append(window)
+    return warmup, steady
+
+
+def _rate(steady: Sequence[StepsDone]) -> float | None:
+    rates = [window.images / window.elapsed_s for window in steady if window.elapsed_s > 0]
+    return round(median(rates), 2) if rates else None
+
+
+def _final_loss(events: Sequence[Event]) -> float | None:
+    last = [loss for event in events if isinstance(event, StepsDone) for loss in event.losses][-LAST_STEPS:]
+    return sum(last) / len(last) if last else None

@@ -9,7 +9,7 @@ import torch
 
 from harness.errors import UsageError
 from harness.limits import memory_limit_mib, usable_cores
-from harness.machine.gpus import visible_gpus
+from harness.machine.hardware import visible_gpus
 from harness.placement import LoaderName, Placement
 from harness.workers import Variables
 

@@ -115,7 +115,7 @@ def loader() -> Finding:
     if works:
         return Finding("FFCV", "ok", said)
     plain = said.partition("; fix it with")[0]
-    return Finding("FFCV", "absent", f"{plain}; not needed: the torchvision folder loader is used instead", ffcv.FIX)
+    return Finding("FFCV", "absent", f"{plain}; not needed: the folder loader is used instead", ffcv.FIX)
 
 
 def data() -> Finding:
@@ -151,7 +151,9 @@ def writable(name: str, folder: Path, fix: str) -> Finding:
 
 def disk(folder: Path) -> Finding:
     """Whether there is enough disk space for the data and the records."""
-    free = disk_free_mib(folder) or 0
+    free = disk_free_mib(folder)
+    if free is None:
+        return Finding("disk", "absent", f"the free space on the disk of {folder} can't be read")
     detail = f"{free / 1024:.1f} GiB free on the disk of {folder}"
     if free < DISK_NEEDED_MIB:
         need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data set"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.limits import MIB, affinity_cores, cpu_quota, memory_limit_mib, read_or_nothing, usable_cores
 from harness.machine.environment import Cpu
 from harness.probes.base import Unavailable
-from harness.probes.devices import Gpu
+from harness.probes.gpus import Gpu
 from harness.probes.nvml import DriverVersions, connect
 
 
@@ -49,9 +51,24 @@ def gpus(
     return found, versions
 
 
+def visible_gpus(environ: Mapping[str, str] = os.environ, *, nvml: Any = None) -> list[str]:
+    """UUIDs of the GPUs that this process may use; empty if NVML finds none.
+
+    A process that uses CUDA for this would hold a context, and so memory, on every GPU until it ends.
+    nvml: a replacement of the module, for tests.
+    """
+    try:
+        probe = connect(environ, nvml=nvml)
+    except Unavailable:
+        return []
+    with probe:
+        return probe.readable_uuids()
+
+
 def disk_free_mib(folder: Path) -> int | None:
-    """Free space where the folder is or would be."""
-    for place in (folder, *folder.absolute().parents):
-        if place.is_dir():
-            return shutil.disk_usage(place).free // MIB
-    return None
+    """Free space where the folder is or would be; None where the system does not say."""
+    try:
+        place = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+        return shutil.disk_usage(place).free // MIB
+    except OSError:
+        return None

@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.data.base import Prepared
 from harness.data.loaders.factory import choose_loader
-from harness.data.names import Split
+from harness.data.names import JPEG_QUALITY, Split
 from harness.data.prepare.contents import names_below_root, newer_than, source_stamp
 from harness.data.prepare.export import StoredImage, stored_listing, write_pngs
 from harness.data.prepare.manifest import (
@@ -138,7 +138,7 @@ def _with_quality(settings: StoreSettings) -> StoreSettings:
         if settings.jpeg_quality is not None:
             raise UsageError("a JPEG quality goes with --format jpeg only; leave it out, or store as jpeg")
         return settings
-    return replace(settings, jpeg_quality=90 if settings.jpeg_quality is None else settings.jpeg_quality)
+    return replace(settings, jpeg_quality=JPEG_QUALITY if settings.jpeg_quality is None else settings.jpeg_quality)
 
 
 def _limited(splits: dict[Split, ImageDataset], limit: tuple[int, int] | None) -> dict[Split, ImageDataset]:

@@ -52,6 +52,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def soak(session: nox.Session) -> None:
+    """1,000 runs in a row, and 50 kills of one run: about 30 minutes; arguments after -- go to pytest."""
+    install(session, "tests")
+    python(session, "-m", "pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """ruff, formatting, mypy strict, the layers of import-linter."""
     install(session, "tests", "lint")

@@ -9,25 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from harness.records.learning_curve import SEARCH_SEED, diverged, order, reached
+from harness.records.learning_curve import diverged, order, reached
 from harness.records.record import RunRecord
 from harness.resolve import RunRequest
-from variants.values import value
+from harness.studies import SEARCH_SEED, LrSearch
 
 Lookup = Callable[[RunRequest], RunRecord | None]  # the finished record of a request, if there is one
-
-
-@value
-class LrSearch:
-    """The grid of one variant's learning rates, ascending, and how long its runs may take.
-
-    search_epochs: length of a run that searches. epochs: length of a later run; it is censored there.
-    """
-
-    variant: str
-    rates: tuple[float, ...]
-    search_epochs: float
-    epochs: float
 
 
 def search_request(request: RunRequest, search: LrSearch, rate: float) -> RunRequest:

@@ -10,8 +10,6 @@ from harness.events import Evaluated
 from harness.records.record import RunRecord
 from variants.values import value
 
-SEARCH_SEED = 1000  # runs with this seed choose a learning rate (harness/lr_search.py); no result counts them
-
 
 @value
 class Point:

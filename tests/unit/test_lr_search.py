@@ -10,11 +10,10 @@ import pytest
 from harness.data.loaders.synthetic import prepare_synthetic
 from harness.data.prepare.manifest import StoreSettings
 from harness.events import Evaluated, Event
-from harness.lr_search import LrSearch
-from harness.records.learning_curve import SEARCH_SEED, Point, crossing, reached, training_curve
+from harness.records.learning_curve import Point, crossing, reached, training_curve
 from harness.resolve import RunRequest
 from harness.spec import RunSpec
-from harness.studies import STUDIES
+from harness.studies import SEARCH_SEED, STUDIES, LrSearch
 from harness.study_runs import plan
 
 CHANCE = Point(epoch=0.0, error=0.9)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.report.answers import significant
 from harness.report.claims import verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, Setting
-from harness.report.frames import estimate_of, images_of, rows_of
+from harness.report.frames import estimate_of, rows_of
 from harness.report.learning_speed import LearningSpeed
 from harness.report.sections.setup import machine
-from harness.report.stats import CONFIDENCE
 from harness.report.text import (
     count,
     epochs_to,
@@ -107,7 +107,7 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     tested = frame[(frame["setting"] == 1) & frame["dunnett_p"].notna()]
     if tested.empty:
         return ()
-    rows = [row for row in rows_of(tested) if row.dunnett_p < 1 - CONFIDENCE and _excludes_zero(row)]
+    rows = [row for row in rows_of(tested) if significant(row)]
     test = f"(Dunnett's test, {count(len(tested), 'comparison')}, 5 % level for all together)"
     if not rows:
         return (f"No variant is significantly different from {base} in top-1 error {test}.",)
@@ -115,11 +115,6 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     named = [f"{row.variant} {points_with_interval(estimate_of(row))}" for row in rows[:MOST_NAMED]]
     more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
     return (f"Significantly different from {base} in top-1 error {test}, in points: {listed(named + more)}.",)
-
-
-def _excludes_zero(row: object) -> bool:
-    images = images_of(row)
-    return images is not None and images.excludes_zero
 
 
 def _undecided(report: ReportData) -> str:

@@ -15,6 +15,7 @@ from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
 from harness.report.model import Bullets, Paragraph, ReportModel, Section, Source
+from harness.report.overview import overview
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
@@ -42,6 +43,7 @@ def build(
         study=study,
         title=f"AlexNet, measured: the study {study}",
         findings=findings(report),
+        overview=overview(report),
         sections=tuple(
             section for section in (*(write(report) for write in writers), _left_out(refused)) if section.blocks
         ),

@@ -74,6 +74,25 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 
 
 @drawn
+def forest(points: Frame) -> Figure:
+    """One row per variant: the measured difference with its interval, and the published one above it.
+
+    points: columns variant, mean, seeds_low, seeds_high, published, in points; an unknown number is NaN.
+    """
+    figure, ax = _panel(1.0 + ROW_IN * len(points))
+    measured, published = sns.color_palette()[0], sns.color_palette()[3]
+    ax.axvline(0, color="0.3", lw=0.8)
+    rows: list[Any] = list(points.itertuples(index=False))
+    for place, row in enumerate(rows):
+        around = [[row.mean - row.seeds_low], [row.seeds_high - row.mean]]  # NaN draws nothing
+        ax.errorbar(row.mean, place + BELOW / 2, xerr=around, fmt="o", ms=5, capsize=3, color=measured)
+        ax.plot(row.published, place - BELOW / 2, "D", ms=5, mfc="white", mec=published, mew=1.4)
+    ax.set(xlabel="difference of top-1 error (points)", ylabel="", ylim=(len(points) - 0.5, -0.5))
+    ax.set_yticks(range(len(points)), list(points["variant"]))
+    return figure
+
+
+@drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
     """Training log loss and validation error over images seen, mean over seeds, with a colour and line style per
     variant.

@@ -122,7 +122,7 @@ def test_the_fraction_of_time_spent_waiting_shows_what_limits_training(wait: flo
 
 def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportModel):
     kinds = {figure.file.partition("-")[0] for figure in model.figures}
-    assert kinds == {"errors", "curves", "kernels", "throughput", "utilisation"}
+    assert kinds == {"differences.svg", "errors", "curves", "kernels", "throughput", "utilisation"}
     assert all(figure.alt and figure.content for figure in model.figures)
 
 
@@ -241,3 +241,11 @@ def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
     assert (
         "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found
     )
+
+
+def test_the_figure_on_the_first_page_has_a_row_for_each_difference(finished: Study, model: ReportModel):
+    assert model.overview is not None
+    assert model.figures[0] is model.overview
+    assert "grouped_2gpu" in model.overview.alt
+    one = [record for record in Store(finished.root).records() if record.spec.variant == "no_lrn"]
+    assert build("reproduce", one).overview is None

@@ -9,6 +9,7 @@ from harness.published.comparisons import compared_with
 from harness.published.history import history
 from harness.records.schema import Refused
 from harness.records.store import RunRecord
+from harness.report.checks import checks
 from harness.report.claims import claims_of, judge_over
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, gather
@@ -76,6 +77,7 @@ def report_data(
         descriptions=descriptions or {},
         epochs=epochs,
         judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
+        checks=checks(evidence.own),
         paper=paper_claims(),
         article=article(),
         history=history(),

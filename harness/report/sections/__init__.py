@@ -8,6 +8,7 @@ from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
+    checks,
     differences,
     errors,
     learning_speed,
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     errors.section,
     differences.section,
     training.section,
+    checks.section,
     speed.section,
     reference.section,
     paper.section,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from harness.records.schema import Refused
     from harness.records.store import RunRecord
+    from harness.report.model import ReportModel
     from harness.studies import Study
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
@@ -26,6 +27,7 @@ def report(
     reference: Annotated[
         bool, typer.Option("--reference", help="Report on the records that came with the clone instead of yours.")
     ] = False,
+    tables: Annotated[Path | None, typer.Option(help="Also write every table as CSV and LaTeX to this folder.")] = None,
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
@@ -33,15 +35,19 @@ def report(
 
     store, wanted = Store(results), study_named(study)
     beside = store.verified_reference(study)
+    own, refused = store.verified(), beside.refused
+    compared: list[RunRecord]
     if reference:
-        write(study, beside.records, (), out, beside.refused)
-        return
-    own = store.verified()
-    refused = (*own.refused, *beside.refused)
-    if wanted.long:  # records of any machine count
-        write(study, [*of_study(wanted, own.records), *beside.records], (), out, refused)
+        shown, compared = beside.records, []
+    elif wanted.long:  # records of any machine count
+        shown, compared = [*of_study(wanted, own.records), *beside.records], []
     else:
-        write(study, of_study(wanted, own.records), beside.records, out, refused)
+        shown, compared = of_study(wanted, own.records), beside.records
+    model = write(study, shown, compared, out, refused if reference else (*own.refused, *refused))
+    if tables is not None:
+        from harness.report.table_files import write_tables
+
+        typer.echo(f"{len(write_tables(model, tables))} files with tables in {tables}")
 
 
 def verify_report(
@@ -87,7 +93,7 @@ def write(
     reference: Sequence[RunRecord],
     out: Path,
     refused: Sequence[Refused] = (),
-) -> None:
+) -> ReportModel:
     """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
     from harness.report.build import build
     from harness.report.render import write_report
@@ -102,3 +108,4 @@ def write(
     for sentence in model.findings:
         typer.echo(f"* {sentence}")
     typer.echo(f"report: {paths[0]} and {paths[1]}")
+    return model

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.records.schema import Refused
-    from harness.records.store import RunRecord
+    from harness.records.store import RunRecord, Store
     from harness.report.model import ReportModel
     from harness.studies import Study
 
@@ -71,6 +71,37 @@ def verify_report(
         f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written again has the same "
         "bytes"
     )
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A record's folder, or the start of its name.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+    results: RESULTS = Path("results"),
+) -> None:
+    """Compare two sealed runs: spec, machine, losses step by step, errors and the images behind them."""
+    from rich.console import Console
+
+    from harness.cli.terminal import print_table
+    from harness.records.store import Store
+    from harness.records.verify import load_verified
+    from harness.report.compare_runs import compare_runs
+
+    store, console = Store(results), Console()
+    for table in compare_runs(*(load_verified(_folder(name, store)) for name in (first, second))):
+        print_table(console, table)
+
+
+def _folder(name: str, store: Store) -> Path:
+    """The folder of one record. Raises UsageError where none or several begin with `name`."""
+    from harness.errors import UsageError
+
+    if Path(name).is_dir():
+        return Path(name)
+    found = [path for path in store.folders() if path.name.startswith(name)]
+    if len(found) != 1:
+        how = "no record begins" if not found else f"{len(found)} records begin"
+        raise UsageError(f"{how} with '{name}' under {store.root}; give the whole name, or the folder")
+    return found[0]
 
 
 def of_study(study: Study, records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -193,9 +193,17 @@ def _panel(height_in: float) -> tuple[Figure, Axes]:
 
 
 def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
+    """A line per variant through the means, with a band from the lowest to the highest seed."""
     names = list(dict.fromkeys(data["variant"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
+    options = {
+        "hue": "variant",
+        "style": "variant",
+        "palette": colours,
+        "errorbar": ("pi", 100),
+        "linewidth": 1.1,
+        "err_kws": {"alpha": 0.12, "lw": 0},
+    }
     dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
     sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 

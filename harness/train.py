@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
-from harness.errors import RunFailed
+from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import training_loss
@@ -50,13 +50,15 @@ class Total:
 class TrainState:
     """Everything that training changes, except torch's random generators; checkpoint.py saves and loads it.
 
-    done: steps so far. lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
+    initial: sums over the weights before the first step, by name. done: steps so far.
+    lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
 
     model: AlexNet
     optimizer: torch.optim.Optimizer
     scheduler: LrScheduler
     lr: float
+    initial: dict[str, tuple[float, float]]
     done: int = 0
     finished: bool = False
     total: Total = field(default_factory=Total)
@@ -65,7 +67,12 @@ class TrainState:
     def start(cls, model: AlexNet, recipe: Recipe) -> TrainState:
         """The state before the first step."""
         optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
-        return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr)
+        return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr, weight_sums(model))
+
+    def unchanged(self) -> tuple[str, ...]:
+        """The names of the weights whose sums are those of before the first step."""
+        now = weight_sums(self.model)
+        return tuple(name for name, sums in self.initial.items() if now[name] == sums)
 
 
 def train(
@@ -138,7 +145,19 @@ def train(
                 if stopping and state.done < steps:
                     return
     done, total = state.done, state.total
-    yield TrainingDone(steps=done, images=total.images, elapsed_s=total.elapsed_s, wait_s=total.wait_s)
+    yield TrainingDone(
+        steps=done,
+        images=total.images,
+        elapsed_s=total.elapsed_s,
+        wait_s=total.wait_s,
+        unchanged=state.unchanged(),
+    )
+
+
+def weight_sums(model: torch.nn.Module) -> dict[str, tuple[float, float]]:
+    """The sum and the sum of squares of each trained tensor, by name."""
+    sums = {name: weight.detach().double() for name, weight in model.named_parameters()}
+    return {name: (float(weight.sum()), float(weight.square().sum())) for name, weight in sums.items()}
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:
@@ -147,8 +166,13 @@ def total_steps(recipe: Recipe, loader: Loader) -> int:
 
 
 def validation_due(done: int, steps: int, recipe: Recipe, loader: Loader) -> bool:
-    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows."""
+    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows.
+
+    The final evaluation does not include the training set, so a recipe with training_error validates at the end, too.
+    """
     every = max(1, round(recipe.evaluation.every_epochs * loader.batches))
+    if recipe.evaluation.training_error and done == steps:
+        return True
     return recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
 
 
@@ -163,6 +187,11 @@ def timed(batches: Iterator[Batch], clock: Clock) -> Iterator[tuple[Batch, float
     for batch in batches:
         yield batch, clock() - asked_s
         asked_s = clock()
+
+
+def shortest(losses: torch.Tensor) -> list[float]:
+    """Each float32 as the number with the fewest decimal digits that rounds to it; records need half the space."""
+    return [float(str(loss)) for loss in losses.cpu().numpy()]
 
 
 @dataclass
@@ -183,12 +212,12 @@ class Window:
 
     def close(self, done: int, steps: int, epoch: float, lr: float, clock: Clock) -> StepsDone:
         """The event of this window, which ends with step `done`. Raises RunFailed where a loss is not finite."""
-        losses = torch.stack(self.losses).tolist()  # waits for the device, so the clock below covers the work
+        losses = shortest(torch.stack(self.losses).float())  # waits for the device, so the clock covers the work
         wrong = int(torch.stack(self.wrong).sum())
         for step, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise RunFailed(
-                    f"the loss is {loss} at step {step} of {steps} (learning rate {lr:g}); "
+                    f"{NOT_FINITE} {loss} at step {step} of {steps} (learning rate {lr:g}); "
                     "it usually helps to lower the learning rate, change the initial biases or scale the pixels"
                 )
         return StepsDone(

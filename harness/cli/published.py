@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from harness.published.schema import ArticleClaim, Target
-    from harness.tables import Table
 
 VERDICTS = ("true", "false", "partly", "unclear")
 
@@ -75,35 +72,19 @@ def _print_json(rows: list[dict[str, Any]]) -> None:
 def _print_targets(variant: str | None, found: list[Target]) -> None:
     from rich.console import Console
 
+    from harness.cli.terminal import print_table
     from harness.published.load import remarks, sources
     from harness.published.tables import tables
 
     console = Console()
     for table in tables(found):
-        _print_table(console, table, with_variant=variant is None)
+        print_table(console, table, start=0 if variant is None else 1)
     for remark in remarks(variant):
         console.print(f"* {remark.text} ({remark.source}: {remark.section})", markup=False, highlight=False)
     if not found:
         console.print(f"Nothing is published for {variant}; see: python -m harness show {variant}", markup=False)
     for name in dict.fromkeys(target.source for target in found):
         console.print(f"{name}: {sources()[name].title} ({sources()[name].place})", markup=False, highlight=False)
-
-
-def _print_table(console: Console, table: Table, *, with_variant: bool) -> None:
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    start = 0 if with_variant else 1
-    grid = Grid(title=escape(table.caption), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[start:]:
-        numbers = column.align == "right"
-        grid.add_column(escape(column.heading), justify=column.align, no_wrap=numbers, overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(escape(cell) for cell in row[start:]))
-    console.print(grid)
-    for number, note in enumerate(table.notes, 1):
-        console.print(f"[{number}] {note}", markup=False, highlight=False)
-    console.print()
 
 
 def _print_article(found: list[ArticleClaim]) -> None:

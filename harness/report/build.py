@@ -9,12 +9,14 @@ from harness.published.comparisons import compared_with
 from harness.published.history import history
 from harness.records.schema import Refused
 from harness.records.store import RunRecord
+from harness.report.checks import checks
 from harness.report.claims import claims_of, judge_over
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
 from harness.report.model import Bullets, Paragraph, ReportModel, Section, Source
+from harness.report.overview import overview
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
@@ -42,6 +44,7 @@ def build(
         study=study,
         title=f"AlexNet, measured: the study {study}",
         findings=findings(report),
+        overview=overview(report),
         sections=tuple(
             section for section in (*(write(report) for write in writers), _left_out(refused)) if section.blocks
         ),
@@ -74,6 +77,7 @@ def report_data(
         descriptions=descriptions or {},
         epochs=epochs,
         judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
+        checks=checks(evidence.own),
         paper=paper_claims(),
         article=article(),
         history=history(),

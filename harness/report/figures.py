@@ -74,6 +74,25 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 
 
 @drawn
+def forest(points: Frame) -> Figure:
+    """One row per variant: the measured difference with its interval, and the published one above it.
+
+    points: columns variant, mean, seeds_low, seeds_high, published, in points; an unknown number is NaN.
+    """
+    figure, ax = _panel(1.0 + ROW_IN * len(points))
+    measured, published = sns.color_palette()[0], sns.color_palette()[3]
+    ax.axvline(0, color="0.3", lw=0.8)
+    rows: list[Any] = list(points.itertuples(index=False))
+    for place, row in enumerate(rows):
+        around = [[row.mean - row.seeds_low], [row.seeds_high - row.mean]]  # NaN draws nothing
+        ax.errorbar(row.mean, place + BELOW / 2, xerr=around, fmt="o", ms=5, capsize=3, color=measured)
+        ax.plot(row.published, place - BELOW / 2, "D", ms=5, mfc="white", mec=published, mew=1.4)
+    ax.set(xlabel="difference of top-1 error (points)", ylabel="", ylim=(len(points) - 0.5, -0.5))
+    ax.set_yticks(range(len(points)), list(points["variant"]))
+    return figure
+
+
+@drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
     """Training log loss and validation error over images seen, mean over seeds, with a colour and line style per
     variant.
@@ -87,6 +106,24 @@ def curves(losses: Frame, validation: Frame) -> Figure:
     axes[0].set(xlabel="images seen (thousand)", ylabel="training log loss")
     axes[1].set(xlabel="images seen (thousand)", ylabel="validation top-1 error (%)")
     _shared_legend(figure, axes)
+    return figure
+
+
+@drawn
+def training_errors(curves: Frame, threshold_percent: float) -> Figure:
+    """The training error over epochs, a thin line per run, as in the paper's figure 1.
+
+    curves: columns variant, run_id, epoch, error_percent. The first variant is solid, the second dashed.
+    """
+    figure, ax = _panel(3.2)
+    names = list(curves["variant"].unique())
+    for name, colour, style in zip(names, sns.color_palette(), ("-", "--", ":", "-."), strict=False):
+        for place, (_, run) in enumerate(curves[curves["variant"] == name].groupby("run_id", sort=True)):
+            label = name if place == 0 else None
+            ax.plot(run["epoch"], run["error_percent"], style, color=colour, lw=1.0, alpha=0.8, label=label)
+    ax.axhline(threshold_percent, color="0.3", lw=0.8, ls=(0, (6, 4)))
+    ax.set(xlabel="epochs", ylabel="training error (%)", xlim=(0, None), ylim=(threshold_percent - 5, None))
+    ax.legend(frameon=False)
     return figure
 
 
@@ -156,9 +193,17 @@ def _panel(height_in: float) -> tuple[Figure, Axes]:
 
 
 def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
+    """A line per variant through the means, with a band from the lowest to the highest seed."""
     names = list(dict.fromkeys(data["variant"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
+    options = {
+        "hue": "variant",
+        "style": "variant",
+        "palette": colours,
+        "errorbar": ("pi", 100),
+        "linewidth": 1.1,
+        "err_kws": {"alpha": 0.12, "lw": 0},
+    }
     dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
     sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 

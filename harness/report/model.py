@@ -79,6 +79,7 @@ class ReportModel:
     study: str
     title: str
     findings: tuple[str, ...]
+    overview: Figure | None
     sections: tuple[Section, ...]
     results_table: Table | None
     sources: tuple[Source, ...]
@@ -86,4 +87,5 @@ class ReportModel:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        in_sections = (block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        return tuple(in_sections) if self.overview is None else (self.overview, *in_sections)

@@ -62,11 +62,11 @@ def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished:
     assert [table.caption.startswith("Reference records, not yours.") for table in reference] == [True]
 
 
-def test_differences_are_shown_with_published_value_direction_and_verdict(model: ReportModel):
+def test_differences_are_shown_with_published_value_and_both_answers(model: ReportModel):
     rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
-    assert rows["no_lrn"][4:7] == ("+1.4", "as published", "inconclusive")
+    assert rows["no_lrn"][4:7] == ("+1.4", "significantly higher (p < 0.001)", "direction agrees")
     assert rows["ungrouped"][2].endswith("(one seed)")
-    assert rows["ungrouped"][6] == "inconclusive"
+    assert rows["ungrouped"][5:7] == ("unknown with one seed", "inconclusive")
     reasons = [block for block in section(model, "Differences").blocks if isinstance(block, Bullets)]
     assert any("mini geometry" in item for item in reasons[0].items)
     assert any("one seed has no interval" in item and "ungrouped" in item for item in reasons[0].items)
@@ -122,7 +122,7 @@ def test_the_fraction_of_time_spent_waiting_shows_what_limits_training(wait: flo
 
 def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportModel):
     kinds = {figure.file.partition("-")[0] for figure in model.figures}
-    assert kinds == {"errors", "curves", "kernels", "throughput", "utilisation"}
+    assert kinds == {"differences.svg", "errors", "curves", "throughput", "utilisation"}
     assert all(figure.alt and figure.content for figure in model.figures)
 
 
@@ -203,7 +203,7 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
         small_scale=None,
     )  # fmt: skip
     made = tables(paper.section(replace(given, paper=[claim])))[0]
-    assert made.rows == (("1", "s", NONE, "not run", "n"),)
+    assert made.rows == (("1", "s", NONE, "not run", "[1]"),)
 
 
 def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):
@@ -241,3 +241,26 @@ def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
     assert (
         "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found
     )
+
+
+def test_the_figure_on_the_first_page_has_a_row_for_each_difference(finished: Study, model: ReportModel):
+    assert model.overview is not None
+    assert model.figures[0] is model.overview
+    assert "grouped_2gpu" in model.overview.alt
+    one = [record for record in Store(finished.root).records() if record.spec.variant == "no_lrn"]
+    assert build("reproduce", one).overview is None
+
+
+def test_kernels_are_shown_of_networks_that_trained_for_five_epochs(study: Study):
+    for epochs, shown in ((4.0, False), (5.0, True)):
+        spec = study.spec("grouped_2gpu", 0)
+        made = study.run(replace(spec, recipe=replace(spec.recipe, epochs=epochs)), 0.16)
+        files = [figure.file for figure in build("reproduce", [made]).figures]
+        assert ("kernels-1.png" in files) is shown
+
+
+def test_needs_that_several_claims_share_are_written_once(model: ReportModel):
+    table = next(table for table in tables(section(model, "What is published")) if "paper's claims" in table.caption)
+    notes = [note for note in table.notes if note.startswith("[")]
+    assert len(notes) == len(set(notes)) < len(table.rows)
+    assert {row[-1] for row in table.rows} == {note.partition(" ")[0] for note in notes}

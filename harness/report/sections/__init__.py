@@ -8,8 +8,10 @@ from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
+    checks,
     differences,
     errors,
+    learning_speed,
     methods,
     paper,
     provenance,
@@ -20,10 +22,12 @@ from harness.report.sections import (
 )
 
 SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
+    learning_speed.section,
     setup.section,
     errors.section,
     differences.section,
     training.section,
+    checks.section,
     speed.section,
     reference.section,
     paper.section,

@@ -12,12 +12,13 @@ from harness.records.tables import curves_table
 from harness.report import figures
 from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.model import Block, Figure, Paragraph, Section
+from harness.report.model import Block, Figure, Section
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 
 MOST_CURVES = 10  # variants: more lines can't be distinguished
 MOST_KERNELS = 6  # half a page
+KERNELS_FROM_EPOCHS = 5.0  # before that, they are mostly the random numbers they began with
 
 
 def section(report: ReportData) -> Section:
@@ -25,7 +26,7 @@ def section(report: ReportData) -> Section:
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_curves(setting, place), *_kernels(setting, place)])
-    return Section(title="Training", blocks=tuple(blocks) or (Paragraph(text="No finished runs."),))
+    return Section(title="Training", blocks=tuple(blocks))
 
 
 def _curves(setting: Setting, place: int) -> Figure:
@@ -34,7 +35,8 @@ def _curves(setting: Setting, place: int) -> Figure:
     return Figure(
         file=f"curves-{place}.svg",
         caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the validation images, "
-        f"{protocol}. Each line is the mean over a variant's seeds{_of(setting, MOST_CURVES)}.",
+        f"{protocol}. Each line is the mean over a variant's seeds, and the band around it goes from the lowest to the "
+        f"highest seed{_of(setting, MOST_CURVES)}.",
         alt="Training log loss and validation error over the number of images seen, a line per variant.",
         content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
@@ -51,6 +53,8 @@ def _of(setting: Setting, most: int) -> str:
 
 
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
+    if setting.key.epochs < KERNELS_FROM_EPOCHS:
+        return ()
     first = {name: next(iter(setting.runs[name].values())) for name in setting.first(MOST_KERNELS)}
     kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
     if not kernels:

@@ -12,6 +12,7 @@ from harness.records.store import RunRecord
 from harness.report.checks import checks
 from harness.report.claims import claims_of, judge_over
 from harness.report.data import ReportData
+from harness.report.error_analysis import analyse
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
@@ -78,6 +79,7 @@ def report_data(
         epochs=epochs,
         judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
         checks=checks(evidence.own),
+        error_analyses=tuple(analyse(setting) for setting in evidence.settings),
         paper=paper_claims(),
         article=article(),
         history=history(),

@@ -191,7 +191,7 @@ def _score(into: ImageResults, batch: Batch, probabilities: torch.Tensor) -> Non
     into.top1[index] = right[:, 0].numpy()
     into.top5[index] = right.any(dim=1).numpy()
     into.log_losses[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
-    answers, confidence = highest.indices[:, 0], highest.values[:, 0].double().clamp(0.0, 1.0)
+    answers, confidence = highest.indices[:, 0], highest.values[:, 0].double().nan_to_num(0.0).clamp(0.0, 1.0)
     _count_answers(into, labels.numpy(), answers.numpy(), confidence.numpy())
 
 

@@ -18,7 +18,7 @@ from harness.report.model import Bullets, Paragraph, ReportModel, Section, Sourc
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
-from variants.plugins import added
+from variants.plugins import added, register
 from variants.recipes import RECIPES
 
 
@@ -58,7 +58,8 @@ def report_data(
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportData:
-    """Everything the sections are written from."""
+    """Everything the sections are written from. Rows of installed packages are added to the catalogue first."""
+    register()
     versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
     evidence = gather(study, own, reference, list(catalog), versus, catalog)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}

@@ -70,7 +70,7 @@ def report_data(
         runs=runs,
         speeds=speeds_frame(runs),
         comparisons=comparisons_frame(evidence.settings, catalog, epochs),
-        reference_comparisons=comparisons_frame(evidence.reference, catalog, epochs),
+        reference_comparisons=comparisons_frame(evidence.reference_settings, catalog, epochs),
         catalog=catalog,
         descriptions=descriptions or {},
         epochs=epochs,
@@ -100,6 +100,6 @@ def _sources(evidence: Evidence) -> tuple[Source, ...]:
             checksums=record.checksum,
             origin=origin,  # type: ignore[arg-type]  # one of the two below
         )
-        for origin, records in (("own", evidence.own), ("reference", evidence.came_with_clone))
+        for origin, records in (("own", evidence.own), ("reference", evidence.reference_records))
         for record in records
     )

@@ -74,8 +74,8 @@ def _figure_1(relu: str, tanh: str, meaning: str) -> Study:
         ),
         long=True,
         plan=(
-            "Images: CIFAR-10. A copy in which the images were encoded as JPEG counts, too, since both networks see "
-            "the same images; the report names it.",
+            "Images: CIFAR-10. A copy whose images were encoded as JPEG counts, too, since both networks see the same "
+            "images; the report names it.",
             "Measure: the number of epochs until the top-1 error on all 50,000 training images, without augmentation, "
             "is below 25 %. It is evaluated after each epoch and interpolated between two evaluations. Both networks "
             "have the same number of iterations per epoch, so the ratio of epochs is the ratio of iterations.",

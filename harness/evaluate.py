@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, Protocol
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, ViewProtocol
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
 from harness.errors import RunFailed
@@ -59,7 +59,7 @@ def evaluate(
     model: AlexNet,
     loader: Loader,
     pixels: ImageTransform,
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ViewProtocol],
     device: torch.device,
     precision: Precision,
     *,
@@ -155,7 +155,7 @@ Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[Protocol]
+    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[ViewProtocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}

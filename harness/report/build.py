@@ -21,7 +21,7 @@ from harness.report.overview import overview
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
-from variants.plugins import added
+from variants.plugins import added, register
 from variants.recipes import RECIPES
 
 
@@ -62,7 +62,8 @@ def report_data(
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportData:
-    """Everything the sections are written from."""
+    """Everything the sections are written from. Rows of installed packages are added to the catalogue first."""
+    register()
     versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
     evidence = gather(study, own, reference, list(catalog), versus, catalog)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
@@ -73,7 +74,7 @@ def report_data(
         runs=runs,
         speeds=speeds_frame(runs),
         comparisons=comparisons_frame(evidence.settings, catalog, epochs),
-        reference_comparisons=comparisons_frame(evidence.reference, catalog, epochs),
+        reference_comparisons=comparisons_frame(evidence.reference_settings, catalog, epochs),
         catalog=catalog,
         descriptions=descriptions or {},
         epochs=epochs,
@@ -105,6 +106,6 @@ def _sources(evidence: Evidence) -> tuple[Source, ...]:
             checksums=record.checksum,
             origin=origin,  # type: ignore[arg-type]  # one of the two below
         )
-        for origin, records in (("own", evidence.own), ("reference", evidence.came_with_clone))
+        for origin, records in (("own", evidence.own), ("reference", evidence.reference_records))
         for record in records
     )

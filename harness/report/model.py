@@ -1,4 +1,4 @@
-"""`Report`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
+"""`ReportModel`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
 
 Markdown and PDF are both written from this value, so they have the same contents. No string here is markup.
 """

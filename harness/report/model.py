@@ -79,7 +79,7 @@ class ReportModel:
     study: str
     title: str
     findings: tuple[str, ...]
-    overview: Figure | None
+    overview: Figure | None = None
     sections: tuple[Section, ...]
     results_table: Table | None
     sources: tuple[Source, ...]

@@ -25,10 +25,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_(
     pattern: Annotated[str | None, typer.Argument(help="Shell pattern, such as 'code_*'.")] = None,
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
+    studies: Annotated[bool, typer.Option("--studies", help="List the studies of `reproduce` instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the variants: name, meaning, parameters, published difference or error."""
-    if recipes:
+    if studies:
+        from harness.cli.study_list import list_studies
+
+        list_studies(pattern, as_json)
+    elif recipes:
         _list_recipes(pattern, as_json)
     else:
         _list_variants(pattern, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +42,8 @@ Minutes = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start from the beginning, even if there is a checkpoint.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads per run; default: all cores.")]
+
+DEFAULT_MINUTES = 14.0  # of `reproduce`, with set-up and report within 15
 
 
 def run(
@@ -120,13 +123,16 @@ def run(
 
 
 def reproduce(
-    study: Annotated[
-        str, typer.Option(help="The study to run: reproduce, catalogue, article (small, for any machine) or imagenet.")
-    ] = "reproduce",
+    study: Annotated[str, typer.Option(help="A name from `python -m harness list --studies`.")] = "reproduce",
     minutes: Annotated[
-        float, typer.Option(min=0, help="Time limit: start no run that would end later. Every variant still runs once.")
-    ] = 14,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Start no run that would end later; every variant still runs once. Without --seeds, further seeds fill "
+            "the time. Default: 14, with the study's seeds.",
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant.")] = None,
     variants: Annotated[
         str | None, typer.Option(help="Comma-separated names of variants instead of the study's.")
     ] = None,
@@ -149,18 +155,21 @@ def reproduce(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
 ) -> None:
-    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120 --seeds 10."""
+    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120."""
 
     from harness.cli.reproduce import Options, run_study
     from harness.devices import study_placement
     from harness.memory import largest_run_mib
     from harness.resolve import study_requests
-    from harness.studies import study_named
+    from harness.studies import MOST_SEEDS, study_named
 
-    if not isfinite(minutes):
+    if minutes is not None and not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
+    wanted = study_named(study, variants=names, recipe=recipe, data=data)
+    if seeds is None and minutes is not None and not wanted.searches:
+        seeds = MOST_SEEDS
+    wanted = replace(wanted, seeds=seeds or wanted.seeds)
     request = _request(
         wanted.variants[0],
         wanted.recipe,
@@ -175,7 +184,9 @@ def reproduce(
     )
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
-    options = Options(where, environments, 60 * minutes, 60 * checkpoint_minutes, fresh)
+    options = Options(
+        where, environments, 60 * (DEFAULT_MINUTES if minutes is None else minutes), 60 * checkpoint_minutes, fresh
+    )
     run_study(study, wanted, request, options, results, out)
 
 

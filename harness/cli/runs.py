@@ -128,8 +128,8 @@ def reproduce(
         float | None,
         typer.Option(
             min=0,
-            help="Start no run that would end later; every variant still runs once. Without --seeds, further seeds fill "
-            "the time. Default: 14, with the study's seeds.",
+            help="Start no run that would end later; every variant still runs once. Without --seeds, further seeds "
+            "fill the time. Default: 14, with the study's seeds.",
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant.")] = None,
@@ -184,9 +184,8 @@ def reproduce(
     )
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
-    options = Options(
-        where, environments, 60 * (DEFAULT_MINUTES if minutes is None else minutes), 60 * checkpoint_minutes, fresh
-    )
+    limit_s = 60 * (DEFAULT_MINUTES if minutes is None else minutes)
+    options = Options(where, environments, limit_s, 60 * checkpoint_minutes, fresh)
     run_study(study, wanted, request, options, results, out)
 
 

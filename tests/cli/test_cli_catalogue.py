@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import catalogue
 from harness.errors import UsageError
+from harness.studies import STUDIES
 from variants.catalog import CATALOG
 from variants.recipes import RECIPES
 
@@ -124,4 +125,4 @@ def test_list_studies_names_every_study_with_its_runs() -> None:
     text = run("list", "--studies")
     assert all(name in text for name in STUDIES)
     assert "13 + 30" in text  # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
-    assert ask("list", "--studies", "figure").exit_code == 2
+    assert "Did you mean 'figure1'?" in str(refused("list", "--studies", "figure").exception)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, Protocol
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
+from harness.distributed import ALONE, Ranks
 from harness.errors import RunFailed
 from harness.events import Evaluated
 from harness.loss import intersection_over_union
@@ -60,18 +62,20 @@ def evaluate(
     *,
     boxed: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, ImageResults]:
     """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
 
     If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted for the centre
     view is scored, too; this needs a network with a box head and a loader with boxes. Forward passes run in the
     recipe's precision, as training does; softmax and scores are float32.
+    With several ranks, each evaluates its slices, and all return the results of all images.
     """
     model.eval()
     found: dict[str, ImageResults] = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
     done = 0
     with loader.epoch(0) as batches:
-        for batch in batches:
+        for batch in (batch for batch in batches if len(batch.labels)):
             with autocast(precision, device):
                 outputs = _outputs(model, batch.images.to(device), pixels, protocols)
             for name, (probabilities, boxes) in outputs.items():
@@ -80,6 +84,7 @@ def evaluate(
                     _score_boxes(found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu())
             done += len(batch.labels)
             progress(done, loader.images)
+    found = {name: _of_all_ranks(results, ranks) for name, results in found.items()}
     for name, results in found.items():
         _refuse_gaps(name, results)
     return found
@@ -121,6 +126,13 @@ def _empty(images: int, boxed: bool) -> ImageResults:
     zeros = np.zeros(images, dtype=np.bool_)
     seen = np.zeros(images, dtype=np.int64)
     return ImageResults(zeros.copy(), zeros.copy(), np.zeros(images), seen, zeros.copy() if boxed else None)
+
+
+def _of_all_ranks(results: ImageResults, ranks: Ranks) -> ImageResults:
+    """Each rank has set the elements of its own images."""
+    mine = {each.name: getattr(results, each.name) for each in fields(results)}
+    all_: dict[str, Any] = {name: None if array is None else ranks.union(array) for name, array in mine.items()}
+    return ImageResults(**all_)
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor | None]

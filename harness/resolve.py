@@ -123,7 +123,7 @@ def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Prog
     )
 
 
-def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
+def run_spec(request: RunRequest, prepared: Prepared, device: str, world_size: int = 1) -> RunSpec:
     """The run as a value. Raises UsageError if variant and data set don't fit together."""
     variant, recipe, geometry = check_request(request)
     try:
@@ -138,6 +138,7 @@ def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
         data=prepared.spec,
         seed=request.seed,
         device="cuda" if device.startswith("cuda") else "cpu",
+        world_size=world_size,
         overrides=request.overrides,
     )
 

@@ -43,7 +43,7 @@ class RunSpec:
     data: DataSpec
     seed: int
     device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
-    world_size: int = 1
+    world_size: int = 1  # ranks that train together; their number changes dropout masks and the last bits
     overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
 
     @property

@@ -14,7 +14,9 @@ from harness.errors import UsageError
 from harness.placement import LoaderName as LoaderChoice
 
 if TYPE_CHECKING:
+    from harness.distributed import Ranks
     from harness.records.store import RunRecord
+    from harness.resolve import RunRequest
 
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
@@ -64,16 +66,40 @@ def run(
     fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it."""
-    from harness.cli.loading import load
-    from harness.cli.progress import board
-    from harness.devices import run_placement
-    from harness.records.store import Store
-    from harness.resolve import RunRequest, check_request, run_spec
-    from harness.run import execute, weights_place
+    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it.
+
+    Under torchrun, several processes train it together, each on its part of every batch.
+    """
+    from harness.distributed import join
+    from harness.resolve import RunRequest
 
     stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
     request = RunRequest(variant, recipe, data, seed, path, *stored)
+    with join() as ranks:
+        _run(request, ranks, device, loader, threads, workers, save_weights, checkpoint_minutes, fresh, results)
+
+
+def _run(
+    request: RunRequest,
+    ranks: Ranks,
+    device: str,
+    loader: LoaderChoice,
+    threads: int | None,
+    workers: int,
+    save_weights: Path | None,
+    checkpoint_minutes: float,
+    fresh: bool,
+    results: Path,
+) -> None:
+    from harness.cli.loading import load
+    from harness.cli.progress import board, console
+    from harness.data_parallel import refuse_unsuitable
+    from harness.devices import run_placement
+    from harness.records.store import Store
+    from harness.resolve import check_request, run_spec
+    from harness.run import execute, follow, weights_place
+
+    console.quiet = ranks.rank > 0
     check_request(request)
     where = run_placement(device, threads, workers, loader)
     if save_weights is not None:
@@ -85,21 +111,26 @@ def run(
     store = Store(results)
     store.make()
     prepared = load(request, loader)
-    spec = run_spec(request, prepared, where.device)
+    spec = run_spec(request, prepared, where.device, ranks.world_size)
+    refuse_unsuitable(spec)
+    if ranks.rank > 0:
+        follow(spec, prepared, store, where, ranks, fresh)
+        return
     with board() as bars:
         record = execute(
             spec,
             prepared,
             store,
             where,
-            lambda event: bars.event(variant, event),
+            lambda event: bars.event(request.variant, event),
             save_weights,
             checkpoint_s=60 * checkpoint_minutes,
             fresh=fresh,
+            ranks=ranks,
         )
     print(found(record))
     result = next(iter(record.summary.results.values()))
-    warning = chance_warning(variant, result.top1_error, result.images, record.spec.data.classes)
+    warning = chance_warning(request.variant, result.top1_error, result.images, record.spec.data.classes)
     if warning:
         print(warning, file=sys.stderr)
 

@@ -102,7 +102,7 @@ class LoaderChoice:
 class Loader(Protocol):
     """Batches of one split. `epoch(n)` gives every image exactly once, including the last partial batch.
 
-    With several ranks, `images` and `batches` count global batches, and each batch is the rank's slice; it may be empty.
+    With several ranks, `images` and `batches` are of the whole split, and a batch is the rank's slice; it may be empty.
 
     Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index.
     Leaving the `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30 s

@@ -40,8 +40,7 @@ def rank_slice(images: int, rank: int, world_size: int) -> slice:
 
 def slice_size(images: int, settings: LoaderSettings) -> int:
     """The number of images that this rank reads of a batch of `images`."""
-    part = rank_slice(images, settings.rank, settings.world_size)
-    return part.stop - part.start
+    return len(range(*rank_slice(images, settings.rank, settings.world_size).indices(images)))
 
 
 def epoch_slices(settings: LoaderSettings, images: int, epoch: int) -> Iterator[Slice]:

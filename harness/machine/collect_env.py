@@ -166,4 +166,5 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         "data": f"{spec.data.name} {spec.data.store_format} {spec.data.store_size}",
         "input_size": spec.net.input_size,
         "runs_at_once": env.placement.concurrent,
+        "ranks": spec.world_size if spec.world_size > 1 else None,
     }

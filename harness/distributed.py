@@ -187,6 +187,7 @@ def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) 
         yield ranks
     except BaseException as error:
         first = ranks.first_error(error)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, and it must not raise while Python exits
         if first.rank != ranks.rank:
             raise SystemExit(first.code) from error
         if is_lost_connection(error):
@@ -199,6 +200,8 @@ def _connect(timeout: timedelta) -> Ranks:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        # torchrun keeps its store when it starts the ranks again; without a prefix they'd find the dead ones' addresses
+        store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')} of {world_size}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (ValueError, RuntimeError) as error:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tiny_training import CPU, SIDE, net, prepared
+from tiny_training import CPU, NET, SIDE, net, prepared, recipe
 
 import harness.run
 from harness.checkpoint import Checkpoints
+from harness.cli.app import main
 from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Batch, CropRule, Loader, LoaderSettings
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
-from harness.distributed import Ranks
+from harness.distributed import Ranks, join
 from harness.errors import RunFailed
 from harness.events import Event, StepsDone
 from harness.placement import Placement
@@ -99,6 +101,13 @@ def losses(events: list[Event]) -> list[float]:
 # --------------------------------------------------------------------------------------------------- whole runs, ends
 
 
+def run_of(world_size: int, images: int = 20, **changes: Any) -> RunSpec:
+    """Two epochs of the tiny net."""
+    rules = recipe(epochs=2.0, **changes)
+    spec = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=rules, data=prepared(images).spec, seed=SEED)
+    return replace(spec, world_size=world_size)
+
+
 def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str = "") -> str:
     """A run as `python -m harness run` does it. fault: of rank 1 in its third step."""
     data, where, store = prepared(images), Placement(loader="auto"), Store(results)
@@ -134,3 +143,17 @@ def faulty(fault: str, state: TrainState, loader: Loader, *arguments: Any, **nam
             return batch
 
     return train(state, Faulty(), *arguments, **named)
+
+
+def killed_once(run: RunSpec, images: int, results: Path) -> None:
+    """A rank as torchrun starts it, of a run in which rank 1 is killed in the first of its lives."""
+    with join() as ranks:
+        executed(ranks, run, images, results, "kill" if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" else "")
+
+
+def command(rank: int, words: list[str], folder: Path) -> None:
+    """`python -m harness ...` with its streams in two files of the folder. It ends by SystemExit."""
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{rank}.{name}", os.O_CREAT | os.O_WRONLY), number)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    main(words)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from processes import run_ranks
-from tasks import SEED, Trained, executed, losses, resumed, trainings
-from tiny_training import BOXED, NET, prepared, recipe
+from tasks import Trained, executed, losses, resumed, run_of, trainings
+from tiny_training import BOXED, NET, recipe
 
 from harness.checkpoint import FOLDER, Checkpoints
 from harness.data_parallel import refuse_unsuitable, seed_dropout
@@ -18,7 +18,6 @@ from harness.distributed import ALONE, Ranks
 from harness.errors import UsageError
 from harness.events import Evaluated, Event, LrChanged, TrainingDone
 from harness.records.store import Store
-from harness.spec import RunSpec
 from harness.train import TrainState
 from variants.catalog import CATALOG
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Loss, Plateau
@@ -120,12 +119,6 @@ def test_dropout_masks_follow_from_seed_step_and_rank() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- the record
-
-
-def run_of(world_size: int, images: int = 20, **changes: Any) -> RunSpec:
-    rules = recipe(epochs=2.0, **changes)
-    spec = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=rules, data=prepared(images).spec, seed=SEED)
-    return replace(spec, world_size=world_size)
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from harness.errors import UsageError
 from harness.loss import training_loss
 from harness.spec import RunSpec
 from variants.layers import BatchNorm, Inception
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Loss, Recipe
 
 LossFunction = Callable[[Tensor, Tensor, Tensor | None, Loss, float], tuple[Tensor, Tensor]]
@@ -49,7 +49,7 @@ class Traffic:
 
 
 def loss_function(
-    model: AlexNet, ranks: Ranks, recipe: Recipe, device: torch.device, traffic: Traffic | None = None
+    model: Network, ranks: Ranks, recipe: Recipe, device: torch.device, traffic: Traffic | None = None
 ) -> LossFunction:
     """A function (images, labels, boxes, loss, fraction) -> (logits of the slice, its part of the global batch's loss).
 
@@ -70,7 +70,7 @@ def loss_function(
     return parallel
 
 
-def has_box_loss(model: AlexNet, recipe: Recipe) -> bool:
+def has_box_loss(model: Network, recipe: Recipe) -> bool:
     """Whether the network has a box head and the recipe trains it."""
     return model.spec.box is not None and recipe.loss.box_weight != 0.0
 
@@ -84,7 +84,7 @@ def seed_dropout(ranks: Ranks, seed: int, step: int) -> None:
 class SliceLoss(nn.Module):
     """The part of one rank's slice in the mean loss over the global batch."""
 
-    def __init__(self, model: AlexNet) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -114,6 +114,8 @@ def refuse_unsuitable(spec: RunSpec) -> None:
     """Raise UsageError for a run that several ranks can't do."""
     if spec.world_size == 1:
         return
+    if spec.layout == "two_towers":
+        raise UsageError("two towers run in one process; use --placement two_towers without torchrun")
     if spec.recipe.batch_size < spec.world_size:
         raise UsageError(
             f"a global batch of {spec.recipe.batch_size} images is too small for {spec.world_size} ranks; "

@@ -12,15 +12,22 @@ from harness.errors import UsageError
 from harness.machine.gpus import visible_gpus
 from harness.machine.hardware import memory_limit_mib, usable_cores
 from harness.placement import LoaderName, Placement
+from harness.spec import Layout
 from harness.workers import Variables
 
 
 def run_placement(
-    device: str, threads: int | None, workers: int, loader: LoaderName, environ: Mapping[str, str] = os.environ
+    device: str,
+    threads: int | None,
+    workers: int,
+    loader: LoaderName,
+    environ: Mapping[str, str] = os.environ,
+    layout: Layout = "one_device",
 ) -> Placement:
     """The placement from the command line's options. Raises UsageError for a device that can't be used.
 
     environ: torchrun's variables. Each rank uses cuda:LOCAL_RANK, or its part of the machine's cores.
+    layout: two towers are on cuda:0 and cuda:1 if `device` does not name one GPU; else both are on `device`.
     """
     local_ranks = int(environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "auto":
@@ -36,7 +43,12 @@ def run_placement(
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
     threads = threads or max(1, usable_cores() // local_ranks)
-    return Placement(device=device, threads=threads, workers=workers, loader=loader)
+    placement = Placement(device=device, threads=threads, workers=workers, loader=loader)
+    if layout == "one_device":
+        return placement
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return replace(placement, device="cuda:0", second_device="cuda:1")
+    return replace(placement, second_device=device)
 
 
 def study_placement(

@@ -19,7 +19,7 @@ from harness.events import Evaluated
 from harness.loss import intersection_over_union
 from harness.precision import autocast
 from harness.records.schema import ProtocolResult
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
@@ -53,7 +53,7 @@ class ImageResults:
 
 @torch.inference_mode()
 def evaluate(
-    model: AlexNet,
+    model: Network,
     loader: Loader,
     pixels: ImageTransform,
     protocols: Sequence[Protocol],
@@ -139,7 +139,7 @@ Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[Protocol]
+    model: Network, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[Protocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
@@ -156,7 +156,7 @@ def _outputs(
     return made
 
 
-def _forward(model: AlexNet, views: Iterable[torch.Tensor]) -> Outputs:
+def _forward(model: Network, views: Iterable[torch.Tensor]) -> Outputs:
     """V views of (N, 3, S, S), one after the other -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
     probabilities, boxes = list[torch.Tensor](), list[torch.Tensor]()
     for view in views:

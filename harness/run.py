@@ -46,7 +46,8 @@ from harness.records.writer import Writer
 from harness.signals import stop_requests
 from harness.spec import RunSpec
 from harness.train import TrainState, total_steps, train, validation_due
-from variants.modules.alexnet import AlexNet, build
+from variants.modules.alexnet import build
+from variants.modules.towers import Network, split
 from variants.recipes.recipe import Recipe
 from variants.weights import WeightsError, load_weights, save_weights
 
@@ -76,7 +77,7 @@ def execute(
     """
     device, recipe = torch.device(where.device), spec.recipe
     _make_deterministic(spec.seed, where.threads)
-    reset_peak_gpu_memory(device)
+    reset_peak_gpu_memory(*where.devices)
     with (
         float32_precision(recipe.precision),
         store.open(spec, _describe(store.root, where, ranks), clock=time.perf_counter) as writer,
@@ -124,7 +125,7 @@ def execute(
                 report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
         watched = summarise(writer.telemetry(), training_intervals(writer.past))
         writer.probes(sampler.report() | watched["details"] | _of_ranks(where, ranks))
-        known = summary_fields(writer.past, watched, peak_gpu_mib(device))
+        known = summary_fields(writer.past, watched, peak_gpu_mib(*where.devices))
         path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
         if unsaved is None:
             checkpoints.remove()
@@ -143,7 +144,7 @@ def follow(
     """
     device = torch.device(where.device)
     _make_deterministic(spec.seed, where.threads)
-    reset_peak_gpu_memory(device)
+    reset_peak_gpu_memory(*where.devices)
     with float32_precision(spec.recipe.precision):
         ranks.gather(used_gpus(where.device, {}))
         parts = _set_up(spec, prepared, where, ranks)
@@ -182,7 +183,9 @@ def _set_up(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks) -
     if ranks.world_size > 1 and device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL's buffers go to the current device
     loader, val_loader = open_loaders(spec, prepared, where, ranks)
-    model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
+    net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
+    towers = spec.layout == "two_towers"
+    model: Network = split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
     model = model.to(memory_format=torch.channels_last)
     pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
     eval_loaders: dict[Split, Loader] = {"val": val_loader}
@@ -202,9 +205,13 @@ def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
     """For probes.json: the device and the peak memory of each rank. Only the first rank is sampled during the run."""
     if ranks.world_size == 1:
         return {}
-    device = torch.device(where.device)
     rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    mine = {"rank": ranks.rank, "device": where.device, "peak_rss_mib": rss_mib, "peak_gpu_mib": peak_gpu_mib(device)}
+    mine = {
+        "rank": ranks.rank,
+        "device": where.device,
+        "peak_rss_mib": rss_mib,
+        "peak_gpu_mib": peak_gpu_mib(*where.devices),
+    }
     return {"ranks": ranks.gather(mine)}
 
 
@@ -224,7 +231,7 @@ def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer
 
 def _final_evaluation(
     spec: RunSpec,
-    model: AlexNet,
+    model: Network,
     loader: Loader,
     pixels: ImageTransform,
     device: torch.device,
@@ -300,7 +307,7 @@ def weights_place(path: Path) -> None:
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
-def _save(model: AlexNet, to: Path) -> str | None:
+def _save(model: Network, to: Path) -> str | None:
     """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
     try:
         save_weights(model, to)
@@ -311,10 +318,10 @@ def _save(model: AlexNet, to: Path) -> str | None:
     return None
 
 
-def first_kernels(model: AlexNet) -> np.ndarray:
+def first_kernels(model: Network) -> np.ndarray:
     """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
     name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
-    weight = dict(model.named_parameters()).get(f"{name}.weight")
+    weight = model.state_dict().get(f"{name}.weight")
     return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
-from harness.serialization import digest
+from harness.serialization import digest, to_plain
 from variants.recipes.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
@@ -32,9 +31,17 @@ class DataSpec:
     contents: str = ""  # what the images are, where the name leaves it open, such as CIFAR_10_ORIGINAL
 
 
+Layout: TypeAlias = Literal["one_device", "two_towers"]
+
+
 @value
 class RunSpec:
-    """One run: variant and recipe (by value), data, seed, device."""
+    """One run: variant and recipe (by value), data, seed, device.
+
+    layout: two_towers has the columns of the net on two devices (variants/modules/towers.py). Its scores are the same
+    to the bit, but its gradients differ in the last bits, and it draws other dropout masks; so it is another run. Which
+    two devices they are is a matter of placement.
+    """
 
     variant: str
     geometry: Geometry
@@ -45,8 +52,22 @@ class RunSpec:
     device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
     world_size: int = 1  # ranks that train together; their number changes dropout masks and the last bits
     overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
+    layout: Layout = "one_device"
 
     @property
     def digest(self) -> str:
         """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
-        return digest(replace(self, variant="", overrides=(), recipe=replace(self.recipe, name="")))
+        return digest(identity(to_plain(self)))
+
+
+def identity(plain: dict[str, Any]) -> dict[str, Any]:
+    """What the digest of spec.json covers: all but names and overrides, which may be absent in older ones.
+
+    A layout on one device is left out, so that runs from before there was another layout keep their digests.
+    """
+    kept = plain | {"variant": "", "recipe": {**plain["recipe"], "name": ""}}
+    if "overrides" in kept:
+        kept["overrides"] = []
+    if kept.get("layout") == "one_device":
+        del kept["layout"]
+    return kept

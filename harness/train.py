@@ -26,7 +26,7 @@ from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.optim import LrScheduler, colour_noise_on, make_optimizer
 from harness.precision import autocast
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
@@ -54,7 +54,7 @@ class TrainState:
     done: steps so far. lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
 
-    model: AlexNet
+    model: Network
     optimizer: torch.optim.Optimizer
     scheduler: LrScheduler
     lr: float
@@ -63,7 +63,7 @@ class TrainState:
     total: Total = field(default_factory=Total)
 
     @classmethod
-    def start(cls, model: AlexNet, recipe: Recipe) -> TrainState:
+    def start(cls, model: Network, recipe: Recipe) -> TrainState:
         """The state before the first step."""
         optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
         return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.records.store import RunRecord
     from harness.resolve import RunRequest
 
+Layout = Literal["one_device", "two_towers"]  # harness.spec.Layout, which would load pydantic
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
 Data = Annotated[str, typer.Option(help="A name from `python -m harness data list`.")]
@@ -52,6 +53,9 @@ def run(
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
+    placement: Annotated[
+        Layout, typer.Option(help="two_towers: the two columns of the net on two devices, as in 2012.")
+    ] = "one_device",
     threads: Threads = None,
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
@@ -76,16 +80,24 @@ def run(
     stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
     request = RunRequest(variant, recipe, data, seed, path, *stored)
     with join() as ranks:
-        _run(request, ranks, device, loader, threads, workers, save_weights, checkpoint_minutes, fresh, results)
+        where = _Where(device, placement, loader, threads, workers)
+        _run(request, ranks, where, save_weights, checkpoint_minutes, fresh, results)
+
+
+class _Where(NamedTuple):
+    """Where a run computes, as asked for."""
+
+    device: str
+    layout: Layout
+    loader: LoaderChoice
+    threads: int | None
+    workers: int
 
 
 def _run(
     request: RunRequest,
     ranks: Ranks,
-    device: str,
-    loader: LoaderChoice,
-    threads: int | None,
-    workers: int,
+    asked: _Where,
     save_weights: Path | None,
     checkpoint_minutes: float,
     fresh: bool,
@@ -101,7 +113,7 @@ def _run(
 
     console.quiet = ranks.rank > 0
     check_request(request)
-    where = run_placement(device, threads, workers, loader)
+    where = run_placement(asked.device, asked.threads, asked.workers, asked.loader, layout=asked.layout)
     if save_weights is not None:
         weights_place(save_weights)
         if save_weights.suffix != ".safetensors":
@@ -110,8 +122,8 @@ def _run(
             )
     store = Store(results)
     store.make()
-    prepared = load(request, loader)
-    spec = run_spec(request, prepared, where.device, ranks.world_size)
+    prepared = load(request, asked.loader)
+    spec = run_spec(request, prepared, where.device, ranks.world_size, asked.layout)
     refuse_unsuitable(spec)
     if ranks.rank > 0:
         follow(spec, prepared, store, where, ranks, fresh)

@@ -55,9 +55,16 @@ def trained(ranks: Ranks, spec: AlexNetSpec, rules: Recipe, images: int) -> Trai
 
 
 def events_of(
-    ranks: Ranks, state: TrainState, rules: Recipe, images: int, stop: Callable[[], bool] = lambda: False
+    ranks: Ranks,
+    state: TrainState,
+    rules: Recipe,
+    images: int,
+    stop: Callable[[], bool] = lambda: False,
+    seed: int | None = SEED,
 ) -> Iterator[Event]:
-    torch.manual_seed(SEED)
+    """A training from `state` on. seed: of torch's generator; None leaves it as it is."""
+    if seed is not None:
+        torch.manual_seed(seed)
     torch.set_num_threads(1)
     data = prepared(images)
     settings = LoaderSettings(batch_size=rules.batch_size, crop=train_crop(rules, SIDE), seed=SEED, shuffle=True)

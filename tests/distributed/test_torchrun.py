@@ -125,6 +125,10 @@ class FakeTorch:
         def is_available() -> bool:
             return True
 
+        @staticmethod
+        def device_count() -> int:
+            return 2
+
     @staticmethod
     def empty(size: int, device: str) -> torch.Tensor:
         if device not in ("cpu", "cuda", "cuda:0", "cuda:1"):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tiny_training import CPU, NET, SIDE, net, prepared, recipe
+from torch.nn import functional as F
 
 import harness.run
 from harness.checkpoint import Checkpoints
@@ -25,6 +26,7 @@ from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Batch, CropRule, Loader, LoaderSettings
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
+from harness.data_parallel import Traffic, loss_function
 from harness.distributed import Ranks, join
 from harness.errors import RunFailed
 from harness.events import Event, StepsDone
@@ -33,6 +35,8 @@ from harness.records.store import Store
 from harness.run import execute, follow
 from harness.spec import RunSpec
 from harness.train import TrainState, train
+from variants.modules.tower_rank import Sent, TowerRank
+from variants.modules.towers import split
 from variants.recipes.recipe import Recipe
 from variants.spec import AlexNetSpec
 
@@ -164,3 +168,33 @@ def command(rank: int, words: list[str], folder: Path) -> None:
         os.dup2(os.open(folder / f"{rank}.{name}", os.O_CREAT | os.O_WRONLY), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     main(words)
+
+
+# -------------------------------------------------------------------------------------------------------- communication
+
+
+def towers_trained(ranks: Ranks, spec: AlexNetSpec, images: NDArray[np.float64]) -> tuple[Any, Any, int, int]:
+    """Losses and weights of this process's tower after a step for each batch of images, and what it sent."""
+    sent = Sent()
+    tower = TowerRank(split(net(spec).double(), ("cpu", "cpu")), ranks.rank, sent)
+    optimizer, found = torch.optim.SGD(tower.parameters(), lr=0.05, momentum=0.9), []
+    for batch in torch.from_numpy(images):
+        optimizer.zero_grad()
+        scores = tower(batch)
+        loss = F.cross_entropy(scores, torch.arange(len(batch))) if ranks.rank == 0 else scores.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        found.append(loss.item())
+    weights = {name: weight.detach().numpy().copy() for name, weight in tower.named_parameters()}
+    return found, weights, sent.forward, sent.backward
+
+
+def gradients_counted(ranks: Ranks, spec: AlexNetSpec) -> tuple[int, int, int]:
+    """Bytes and calls that this rank handed to all-reduce in three steps, the last without images on some ranks."""
+    traffic, model, rules = Traffic(), net(spec), recipe()
+    compute_loss = loss_function(model, ranks, rules, CPU, traffic)
+    for size in (4, 4, int(ranks.rank == 0)):
+        images, labels = torch.zeros(size, 3, SIDE, SIDE), torch.zeros(size, dtype=torch.int64)
+        _, loss = compute_loss(images, labels, None, rules.loss, 1 / ranks.world_size)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return traffic.gradient_bytes, traffic.calls, 3

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.tables import new_table, print_json, print_table
 from harness.errors import UsageError, unknown
+from harness.lookup import variant_named
 from variants.recipes.recipe import Geometry
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_(
     pattern: Annotated[str | None, typer.Argument(help="Shell pattern, such as 'code_*'.")] = None,
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
+    studies: Annotated[bool, typer.Option("--studies", help="List the studies of `reproduce` instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the variants: name, meaning, parameters, published difference or error."""
-    if recipes:
+    if studies:
+        from harness.cli.study_list import list_studies
+
+        list_studies(pattern, as_json)
+    elif recipes:
         _list_recipes(pattern, as_json)
     else:
         _list_variants(pattern, as_json)
@@ -42,7 +48,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
-    row = _variant(variant)
+    row = variant_named(variant)
     size = _geometry(row, geometry)
     spec = _spec(row, size)
     if communication:
@@ -90,16 +96,6 @@ def diff(
 # ---------------------------------------------------------------------------------------------------------- variants
 
 
-def _variant(name: str) -> Variant:
-    from variants.catalog import CATALOG
-    from variants.plugins import register
-
-    register()
-    if name not in CATALOG:
-        raise unknown("variant", name, CATALOG, "python -m harness list")
-    return CATALOG[name]
-
-
 def _geometry(row: Variant, asked: Geometry | None) -> Geometry:
     return asked or row.geometries[0]
 
@@ -118,7 +114,7 @@ def _trained(name: str, asked: Geometry | None) -> tuple[AlexNetSpec, Recipe]:
     """The net with its native recipe, or with the first one that trains the geometry asked for."""
     from variants.recipes import RECIPES, apply
 
-    row = _variant(name)
+    row = variant_named(name)
     geometry = _geometry(row, asked)
     native = RECIPES[row.recipe]
     fits = [native, *RECIPES.values()] if native.geometry == geometry else RECIPES.values()

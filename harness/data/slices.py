@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment.counter_rng import draw_keys, epoch_order
+from harness.data.augment.counter_rng import draw_keys
 from harness.data.base import LoaderSettings
 
 Ints = NDArray[np.int64]
@@ -45,7 +45,7 @@ def slice_size(images: int, settings: LoaderSettings) -> int:
 
 def epoch_slices(settings: LoaderSettings, images: int, epoch: int) -> Iterator[Slice]:
     """This rank's slice of each global batch of an epoch, in order."""
-    order = epoch_order(settings.seed, epoch, images) if settings.shuffle else np.arange(images)
+    order = settings.order(epoch, images)
     for start in range(0, images, settings.batch_size):
         batch = order[start : start + settings.batch_size]
         part = rank_slice(len(batch), settings.rank, settings.world_size)

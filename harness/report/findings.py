@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.report.answers import significant
 from harness.report.claims import verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, Setting
-from harness.report.frames import estimate_of, images_of, rows_of
+from harness.report.frames import estimate_of, rows_of
 from harness.report.learning_speed import LearningSpeed
-from harness.report.sections.setup import machine
-from harness.report.stats import CONFIDENCE
 from harness.report.text import (
     count,
     epochs_to,
     factor,
     listed,
+    machines,
     percent,
     percent_with_interval,
     points_with_interval,
@@ -67,15 +67,14 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
 
 def _finished(setting: Setting) -> str:
     records, key = list(setting.records()), setting.key
-    machines = listed(sorted({machine(record) for record in records}))
     return (
         f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on {key.data.name} "
-        f"({key.geometry} geometry, {key.length}) on {machines}."
+        f"({key.geometry} geometry, {key.length}) on {machines(records)}."
     )
 
 
 def _lowest(report: ReportData, setting: Setting) -> str:
-    protocol = setting.protocols[0]
+    protocol = setting.main_protocol
     means = {row.variant: estimate_of(row) for row in rows_of(report.errors(1, protocol))}
     lowest, base = min(means, key=lambda name: means[name].mean), setting.base
     text = f"Lowest top-1 error ({protocol}): {lowest}, {percent_with_interval(means[lowest], ' %')}"
@@ -85,7 +84,7 @@ def _lowest(report: ReportData, setting: Setting) -> str:
 
 
 def _at_chance(report: ReportData, setting: Setting) -> tuple[str, ...]:
-    errors = report.errors(1, setting.protocols[0])
+    errors = report.errors(1, setting.main_protocol)
     names = errors.loc[errors["at_chance"].eq(True), "variant"].tolist()
     if not names:
         return ()
@@ -107,7 +106,7 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     tested = frame[(frame["setting"] == 1) & frame["dunnett_p"].notna()]
     if tested.empty:
         return ()
-    rows = [row for row in rows_of(tested) if row.dunnett_p < 1 - CONFIDENCE and _excludes_zero(row)]
+    rows = [row for row in rows_of(tested) if significant(row)]
     test = f"(Dunnett's test, {count(len(tested), 'comparison')}, 5 % level for all together)"
     if not rows:
         return (f"No variant is significantly different from {base} in top-1 error {test}.",)
@@ -115,11 +114,6 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     named = [f"{row.variant} {points_with_interval(estimate_of(row))}" for row in rows[:MOST_NAMED]]
     more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
     return (f"Significantly different from {base} in top-1 error {test}, in points: {listed(named + more)}.",)
-
-
-def _excludes_zero(row: object) -> bool:
-    images = images_of(row)
-    return images is not None and images.excludes_zero
 
 
 def _undecided(report: ReportData) -> str:
@@ -136,4 +130,7 @@ def _other_settings(evidence: Evidence) -> tuple[str, ...]:
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
     broken = [item for item in evidence.set_aside if item.record.summary.status != "ok"]
-    return (f"{count(len(broken), 'run')} failed or was interrupted and is not used.",) if broken else ()
+    if not broken:
+        return ()
+    was, used = ("was", "is not used") if len(broken) == 1 else ("were", "are not used")
+    return (f"{count(len(broken), 'run')} failed or {was} interrupted and {used}.",)

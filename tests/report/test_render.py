@@ -20,6 +20,7 @@ from study_records import ENV, Study
 import harness
 from harness.errors import RecordError
 from harness.markdown import inline, plain, table_grid
+from harness.records import verify
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.check import check_report
@@ -236,6 +237,19 @@ def test_a_report_checks_out_until_a_file_a_record_or_a_number_is_changed(study:
     assert any("is not under" in problem for problem in check_report(folder, store))
 
 
+def test_the_check_of_a_report_reads_each_record_for_its_checksums_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for seed in range(2):
+        study.run(study.spec("grouped_2gpu", seed), 0.16)
+    store, summed = Store(study.root), list[Path]()
+    write_report(build("reproduce", store.records()), tmp_path)
+    true_sum = verify.sha256_of
+    monkeypatch.setattr(verify, "sha256_of", lambda path: summed.append(path) or true_sum(path))
+    assert check_report(tmp_path, store) == []
+    assert len(summed) == len(set(summed)) == sum(len(list(path.iterdir())) - 1 for path in store.folders())
+
+
 def test_a_folder_without_a_manifest_is_one_sentence(tmp_path: Path):
     with pytest.raises(RecordError, match="holds no report that can be checked"):
         check_report(tmp_path, Store(tmp_path))
@@ -246,7 +260,8 @@ def test_the_readme_table_stands_between_its_markers_with_one_row_a_variant(mode
     assert (lines[0], lines[-1]) == ("<!-- results:begin -->", "<!-- results:end -->")
     rows = [line for line in lines if line.startswith("| ") and "±" in line]
     assert [row.split("|")[1].strip() for row in rows] == ["grouped_2gpu", "single_gpu", "no_lrn"]
-    assert all("inconclusive" in row for row in rows[1:])
+    assert all("significantly higher" in row and "direction agrees" in row for row in rows[1:])
+    assert not any("Top-5" in line for line in lines)  # among ten classes it says little
 
 
 def test_a_data_set_named_like_markup_goes_through(study: Study, tmp_path: Path):

@@ -28,7 +28,6 @@ from harness.data.ffcv.library import PipelineSpec, TraversalOrder
 from harness.data.ffcv.write import BOX_FIELDS, check_beton
 from harness.data.slices import epoch_slices, keys_by_image, slice_size
 from harness.errors import DataError, RunFailed
-from harness.setup.ffcv import status
 
 POLL_S = 0.2
 BATCHES_AHEAD = 3
@@ -37,8 +36,9 @@ BATCHES_AHEAD = 3
 class FfcvLoader:
     """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned memory under CUDA.
 
-    images: how many the file holds. settings.workers: threads that crop. boxes: whether the file holds them.
-    timeout_s: how long to wait for a batch before starting again, and then before giving up.
+    images: how many the file holds. reason: why this loader was chosen. settings.workers: threads that crop.
+    boxes: whether the file holds them. timeout_s: how long to wait for a batch before starting again, and then before
+    giving up.
     Raises DataError where the file is torn or foreign.
     """
 
@@ -48,13 +48,14 @@ class FfcvLoader:
         settings: LoaderSettings,
         *,
         images: int,
+        reason: str,
         boxes: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
         if fault := check_beton(path, images, boxes=boxes):
             raise DataError(f"{path} {fault}; prepare the data set again")
-        self.choice = LoaderChoice(name="ffcv", reason=status()[1])
-        self.images, self.batches = images, -(-images // settings.batch_size)
+        self.choice = LoaderChoice(name="ffcv", reason=reason)
+        self.images, self.batches = images, settings.batches(images)
         self._path, self._settings, self._timeout_s, self._boxes = path, settings, timeout_s, boxes
         # A rank's slice has the same size in each batch but the last one, where it may be smaller, or empty.
         self._slice_size = slice_size(settings.batch_size, settings)

@@ -86,7 +86,7 @@ class FolderLoader:
     ) -> None:
         self.choice = LoaderChoice(name="folder", reason=reason)
         self.images = len(listing.names)
-        self.batches = -(-self.images // settings.batch_size)
+        self.batches = settings.batches(self.images)
         self._files = Files(root, listing, side, settings.crop.size)
         self._side, self._settings = side, settings
         self._timeout_s = timeout_s if settings.workers else 0.0

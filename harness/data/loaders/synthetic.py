@@ -63,7 +63,7 @@ class SyntheticLoader:
     def __init__(self, made: SyntheticImages, count: int, settings: LoaderSettings) -> None:
         self.choice = CHOICE
         self.images = count
-        self.batches = -(-count // settings.batch_size)
+        self.batches = settings.batches(count)
         self._made, self._settings = made, settings
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
@@ -132,5 +132,4 @@ def prepare_synthetic(settings: StoreSettings, progress: Progress = silent) -> P
 def open_synthetic(prepared: Prepared, split: Split, settings: LoaderSettings) -> SyntheticLoader:
     """The loader of one split of `prepare_synthetic`'s data set."""
     spec = prepared.spec
-    count = spec.train_images if split == "train" else spec.val_images
-    return SyntheticLoader(SyntheticImages(split, spec.store_size, spec.classes), count, settings)
+    return SyntheticLoader(SyntheticImages(split, spec.store_size, spec.classes), spec.images(split), settings)

@@ -32,7 +32,7 @@ def run_placement(
     local_ranks = int(environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and local_ranks > 1:
+    if device == "cuda" and "LOCAL_RANK" in environ:
         device = f"cuda:{environ['LOCAL_RANK']}"
     elif device.startswith("cuda:") and local_ranks > 1:
         raise UsageError(f"{local_ranks} ranks can't share '{device}'; with --device cuda each rank has its own GPU")

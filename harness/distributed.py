@@ -69,8 +69,8 @@ class Ranks:
             total = total + each
         return total
 
-    def union(self, part: NDArray[Any]) -> NDArray[Any]:
-        """An array whose elements are each set by one rank and 0 on the others."""
+    def sum_array(self, part: NDArray[Any]) -> NDArray[Any]:
+        """The sum over ranks of arrays of any size; flags are set where one rank has set them."""
         if self.world_size == 1:
             return part
         whole = torch.from_numpy(part.astype(np.uint8 if part.dtype == np.bool_ else part.dtype))
@@ -178,7 +178,7 @@ def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) 
     A rank that does not answer for `timeout_s` ends the run. A rank ends with the process that started it. Of all ranks
     that fail, only the first raises its error here; the others exit without a word, with the same code.
     """
-    if int(environ.get("WORLD_SIZE", "1")) == 1:
+    if "RANK" not in environ or int(environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
     threading.Thread(target=_end_when_parent_ends, args=(os.getppid(),), daemon=True).start()

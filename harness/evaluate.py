@@ -157,9 +157,9 @@ def _empty(images: int, classes: int, boxed: bool) -> ImageResults:
 
 
 def _of_all_ranks(results: ImageResults, ranks: Ranks) -> ImageResults:
-    """Each rank has set the elements of its own images."""
+    """Each rank has set or counted what its own images give; the rest is 0."""
     mine = {each.name: getattr(results, each.name) for each in fields(results)}
-    all_: dict[str, Any] = {name: None if array is None else ranks.union(array) for name, array in mine.items()}
+    all_: dict[str, Any] = {name: None if array is None else ranks.sum_array(array) for name, array in mine.items()}
     return ImageResults(**all_)
 
 

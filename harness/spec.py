@@ -59,6 +59,12 @@ class RunSpec:
     layout: Layout = "one_device"
 
     @property
+    def devices(self) -> str:
+        """What the run computes on, in words: "cpu", "cuda, 4 ranks", "cuda, two towers"."""
+        ranks = f", {self.world_size} ranks" if self.world_size > 1 else ""
+        return f"{self.device}{ranks}{', two towers' if self.layout == 'two_towers' else ''}"
+
+    @property
     def digest(self) -> str:
         """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
         return digest(identity(to_plain(self)))

@@ -82,21 +82,21 @@ def run(
     from harness.cli.running import Asked, run_on_this_rank
     from harness.distributed import join
 
-    request = _request(
-        variant,
-        recipe,
-        data,
-        path,
-        seed=seed,
-        overrides=set_,
-        skip_bad_images=skip_bad_images,
-        store_format=format_,
-        jpeg_quality=jpeg_quality,
-        limit_train=limit_train,
-        limit_val=limit_val,
-    )
     asked = Asked(device, placement, loader, threads, workers, save_weights, 60 * checkpoint_minutes, fresh, results)
     with join() as ranks:
+        request = _request(
+            variant,
+            recipe,
+            data,
+            path,
+            seed=seed,
+            overrides=set_,
+            skip_bad_images=skip_bad_images,
+            store_format=format_,
+            jpeg_quality=jpeg_quality,
+            limit_train=limit_train,
+            limit_val=limit_val,
+        )
         record = run_on_this_rank(request, asked, ranks)
     if record is None:
         return

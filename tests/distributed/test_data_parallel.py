@@ -18,6 +18,7 @@ from harness.distributed import ALONE, Ranks
 from harness.errors import UsageError
 from harness.events import Evaluated, Event, LrChanged, TrainingDone
 from harness.records.store import Store
+from harness.report.evidence import _key
 from harness.train import TrainState
 from variants.catalog import CATALOG
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Loss, Plateau
@@ -176,6 +177,13 @@ def test_a_checkpoint_of_another_world_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / FOLDER / one.digest).rename(tmp_path / FOLDER / two.digest)
     with pytest.raises(UsageError, match="has spec_digest"):
         Checkpoints(tmp_path, two, 600.0, lambda: 0.0).load(state)
+
+
+def test_a_report_compares_runs_of_one_world_size_only() -> None:
+    """Equal seeds of one and of two ranks are two runs; in one setting one would hide the other."""
+    assert [run_of(n).devices for n in (1, 2)] == ["cpu", "cpu, 2 ranks"]
+    assert replace(run_of(1), device="cuda", layout="two_towers").devices == "cuda, two towers"
+    assert _key(run_of(1), None) != _key(run_of(2), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

@@ -112,6 +112,13 @@ def test_an_error_that_all_ranks_find_is_said_once(said: Any, words: tuple[str, 
     assert line.startswith(sentence)
 
 
+def test_other_commands_are_refused_once(tmp_path: Path) -> None:
+    codes = run_ranks(2, command, ["list"], tmp_path, joined=False)
+    assert codes == ["SystemExit: 2", "SystemExit: 2"]
+    assert (tmp_path / "0.err").read_text() == ("error: torchrun can start `run` only; start this command without it\n")
+    assert not (tmp_path / "1.err").read_text()
+
+
 # -------------------------------------------------------------------------------------------------------------- devices
 
 SECOND = {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}

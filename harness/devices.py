@@ -12,8 +12,8 @@ from harness.errors import UsageError
 from harness.limits import memory_limit_mib, usable_cores
 from harness.machine.hardware import visible_gpus
 from harness.placement import LoaderName, Placement
-from harness.spec import Layout
 from harness.workers import Variables
+from variants.columns import Layout
 
 
 def run_placement(

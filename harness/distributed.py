@@ -197,7 +197,7 @@ def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) 
 
 
 def _connect(timeout: timedelta) -> Ranks:
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # NCCL can't send from the CPU's memory
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=timeout))
         # torchrun keeps its store when it starts the ranks again; without a prefix they'd find the dead ones' addresses

@@ -16,9 +16,9 @@ from harness.errors import UsageError
 from harness.lookup import recipe_named, variant_named
 from harness.overrides import override
 from harness.placement import LoaderName
-from harness.spec import Layout, RunSpec
+from harness.spec import RunSpec
 from variants.catalog import Variant
-from variants.columns import column_rows
+from variants.columns import Layout, column_rows
 from variants.geometry import spec_for
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Geometry, Recipe, RecipeRow

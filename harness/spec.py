@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from harness.serialization import digest, to_plain
+from variants.columns import Layout
 from variants.recipes.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
@@ -33,9 +34,6 @@ class DataSpec:
     def images(self, split: Literal["train", "val"]) -> int:
         """How many images the split has."""
         return self.train_images if split == "train" else self.val_images
-
-
-Layout: TypeAlias = Literal["one_device", "two_towers"]
 
 
 @value

@@ -7,11 +7,13 @@ before layers with groups=1 (conv3 and the dense layers; sec. 3.2 and 3.5), whic
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from variants.layers import LRN, Activation, AdaptivePool, BatchNorm, Conv, Dense, Dropout, Pool, Shape, SpatialLRN
 from variants.spec import AlexNetSpec, LayerRow
 from variants.values import SpecError
 
+Layout: TypeAlias = Literal["one_device", "two_towers"]  # where the columns are: modules/alexnet.py, modules/towers.py
 PER_MAP = (Activation, AdaptivePool, BatchNorm, Dropout, Pool, SpatialLRN)  # work on each map separately
 
 

@@ -15,7 +15,7 @@ from harness.placement import LoaderName
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, check_request, run_spec
 from harness.run import execute, follow, weights_place
-from harness.spec import Layout
+from variants.columns import Layout
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_lim
 from harness.data.names import StoreFormat
 from harness.errors import UsageError
 from harness.placement import LoaderName as LoaderChoice
+from variants.columns import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from harness.records.store import RunRecord
     from harness.resolve import RunRequest
 
-Layout = Literal["one_device", "two_towers"]  # harness.spec.Layout, which would load pydantic
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
 Data = Annotated[str, typer.Option(help="A name from `python -m harness data list`.")]

@@ -17,8 +17,11 @@ from harness.data_parallel import refuse_unsuitable, seed_dropout
 from harness.distributed import ALONE, Ranks
 from harness.errors import UsageError
 from harness.events import Evaluated, Event, LrChanged, TrainingDone
+from harness.machine.environment import UsedGpu
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.report.evidence import _key
+from harness.run import _describe
 from harness.train import TrainState
 from variants.catalog import CATALOG
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Loss, Plateau
@@ -136,6 +139,17 @@ def test_one_record_holds_the_run_and_what_each_rank_used(tmp_path: Path) -> Non
     assert [each["rank"] for each in record.probes()["ranks"]] == [0, 1]
     assert record.env.used_gpus == ()
     assert not list((tmp_path / "results" / FOLDER).glob("*"))
+
+
+def test_the_environment_names_the_gpus_of_all_ranks(tmp_path: Path) -> None:
+    """On the CPU there are none, so the second rank's is made up."""
+
+    class Two(Ranks):
+        def gather(self, mine: Any) -> list[Any]:
+            return [mine, (UsedGpu(name="H100", uuid="GPU-b"),)]
+
+    env = _describe(tmp_path, Placement(), Two(0, 2))
+    assert env.used_gpus == (UsedGpu(name="H100", uuid="GPU-b"),)
 
 
 def test_the_first_rank_to_fail_gives_the_reason_and_all_end(tmp_path: Path) -> None:

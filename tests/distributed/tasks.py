@@ -119,10 +119,10 @@ def run_of(world_size: int, images: int = 20, **changes: Any) -> RunSpec:
     return replace(spec, world_size=world_size)
 
 
-def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str = "") -> str:
-    """A run as `python -m harness run` does it. fault: of rank 1 in its third step."""
+def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str = "", faulty_rank: int = 1) -> str:
+    """A run as `python -m harness run` does it. fault: of one rank before its third step."""
     data, where, store = prepared(images), Placement(loader="auto"), Store(results)
-    if ranks.rank == 1 and fault:
+    if ranks.rank == faulty_rank and fault:
         harness.run.train = partial(faulty, fault)  # type: ignore[attr-defined]
     if ranks.rank > 0:
         follow(run, data, store, where, ranks)
@@ -156,10 +156,11 @@ def faulty(fault: str, state: TrainState, loader: Loader, *arguments: Any, **nam
     return train(state, Faulty(), *arguments, **named)
 
 
-def killed_once(run: RunSpec, images: int, results: Path) -> None:
-    """A rank as torchrun starts it, of a run in which rank 1 is killed in the first of its lives."""
+def killed_once(run: RunSpec, images: int, results: Path, victim: int) -> None:
+    """A rank as torchrun starts it, of a run in which one rank is killed in the first of its lives."""
+    fault = "kill" if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" else ""
     with join() as ranks:
-        executed(ranks, run, images, results, "kill" if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" else "")
+        executed(ranks, run, images, results, fault, victim)
 
 
 def command(rank: int, words: list[str], folder: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, ViewProtocol
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
+from harness.distributed import ALONE, Ranks
 from harness.errors import RunFailed
 from harness.events import Evaluated
 from harness.loss import intersection_over_union
 from harness.precision import autocast
 from harness.records.schema import MOST_CLASSES, Analysis, Bin, ProtocolResult
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
@@ -56,7 +58,7 @@ class ImageResults:
 
 @torch.inference_mode()
 def evaluate(
-    model: AlexNet,
+    model: Network,
     loader: Loader,
     pixels: ImageTransform,
     protocols: Sequence[ViewProtocol],
@@ -65,12 +67,14 @@ def evaluate(
     *,
     boxed: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, ImageResults]:
     """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
 
     If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted for the centre
     view is scored, too; this needs a network with a box head and a loader with boxes. Forward passes run in the
     recipe's precision, as training does; softmax and scores are float32.
+    With several ranks, each evaluates its slices, and all return the results of all images.
     """
     model.eval()
     found: dict[str, ImageResults] = {
@@ -78,7 +82,7 @@ def evaluate(
     }
     done = 0
     with loader.epoch(0) as batches:
-        for batch in batches:
+        for batch in (batch for batch in batches if len(batch.labels)):
             with autocast(precision, device):
                 outputs = _outputs(model, batch.images.to(device), pixels, protocols)
             for name, (probabilities, boxes) in outputs.items():
@@ -87,6 +91,7 @@ def evaluate(
                     _score_boxes(found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu())
             done += len(batch.labels)
             progress(done, loader.images)
+    found = {name: _of_all_ranks(results, ranks) for name, results in found.items()}
     for name, results in found.items():
         _refuse_gaps(name, results)
     return found
@@ -151,11 +156,18 @@ def _empty(images: int, classes: int, boxed: bool) -> ImageResults:
     )
 
 
+def _of_all_ranks(results: ImageResults, ranks: Ranks) -> ImageResults:
+    """Each rank has set or counted what its own images give; the rest is 0."""
+    mine = {each.name: getattr(results, each.name) for each in fields(results)}
+    all_: dict[str, Any] = {name: None if array is None else ranks.sum_array(array) for name, array in mine.items()}
+    return ImageResults(**all_)
+
+
 Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[ViewProtocol]
+    model: Network, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[ViewProtocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
@@ -172,7 +184,7 @@ def _outputs(
     return made
 
 
-def _forward(model: AlexNet, views: Iterable[torch.Tensor]) -> Outputs:
+def _forward(model: Network, views: Iterable[torch.Tensor]) -> Outputs:
     """V views of (N, 3, S, S), one after the other -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
     probabilities, boxes = list[torch.Tensor](), list[torch.Tensor]()
     for view in views:

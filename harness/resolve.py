@@ -18,6 +18,7 @@ from harness.overrides import override
 from harness.placement import LoaderName
 from harness.spec import RunSpec
 from variants.catalog import Variant
+from variants.columns import Layout, column_rows
 from variants.geometry import spec_for
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Geometry, Recipe, RecipeRow
@@ -94,13 +95,20 @@ def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Prog
     )
 
 
-def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
-    """The run as a value. Raises UsageError if variant and data set don't fit together."""
+def run_spec(
+    request: RunRequest, prepared: Prepared, device: str, world_size: int = 1, layout: Layout = "one_device"
+) -> RunSpec:
+    """The run as a value. Raises UsageError if variant and data set, or variant and layout, don't fit together."""
     variant, recipe, geometry = check_request(request)
     try:
         net = spec_for(variant, geometry, prepared.spec.classes)
     except SpecError as error:
         raise UsageError(str(error)) from error
+    if layout == "two_towers":
+        try:
+            column_rows(net)
+        except SpecError as error:
+            raise UsageError(f"{variant.name} can't run as two towers: {error}") from error
     return RunSpec(
         variant=variant.name,
         geometry=geometry,
@@ -109,6 +117,8 @@ def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
         data=prepared.spec,
         seed=request.seed,
         device="cuda" if device.startswith("cuda") else "cpu",
+        world_size=world_size,
+        layout=layout,
         overrides=request.overrides,
     )
 

@@ -14,6 +14,7 @@ from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_lim
 from harness.data.names import StoreFormat
 from harness.errors import UsageError
 from harness.placement import LoaderName as LoaderChoice
+from variants.columns import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,9 @@ def run(
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
+    placement: Annotated[
+        Layout, typer.Option(help="two_towers: the two columns of the net on two devices, as in 2012.")
+    ] = "one_device",
     threads: Threads = None,
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
@@ -71,50 +75,31 @@ def run(
     fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it."""
-    from harness.cli.loading import load
-    from harness.cli.progress import board
-    from harness.devices import run_placement
-    from harness.records.store import Store
-    from harness.resolve import check_request, run_spec
-    from harness.run import execute, weights_place
+    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it.
 
-    request = _request(
-        variant,
-        recipe,
-        data,
-        path,
-        seed=seed,
-        overrides=set_,
-        skip_bad_images=skip_bad_images,
-        store_format=format_,
-        jpeg_quality=jpeg_quality,
-        limit_train=limit_train,
-        limit_val=limit_val,
-    )
-    check_request(request)
-    where = run_placement(device, threads, workers, loader)
-    if save_weights is not None:
-        weights_place(save_weights)
-        if save_weights.suffix != ".safetensors":
-            raise UsageError(
-                f"weights are written as safetensors; use a name that ends in .safetensors, not {save_weights}"
-            )
-    store = Store(results)
-    store.make()
-    prepared = load(request, loader)
-    spec = run_spec(request, prepared, where.device)
-    with board() as bars:
-        record = execute(
-            spec,
-            prepared,
-            store,
-            where,
-            lambda event: bars.event(variant, event),
-            save_weights,
-            checkpoint_s=60 * checkpoint_minutes,
-            fresh=fresh,
+    Under torchrun, several processes train it together, each on its part of every batch.
+    """
+    from harness.cli.running import Asked, run_on_this_rank
+    from harness.distributed import join
+
+    asked = Asked(device, placement, loader, threads, workers, save_weights, 60 * checkpoint_minutes, fresh, results)
+    with join() as ranks:
+        request = _request(
+            variant,
+            recipe,
+            data,
+            path,
+            seed=seed,
+            overrides=set_,
+            skip_bad_images=skip_bad_images,
+            store_format=format_,
+            jpeg_quality=jpeg_quality,
+            limit_train=limit_train,
+            limit_val=limit_val,
         )
+        record = run_on_this_rank(request, asked, ranks)
+    if record is None:
+        return
     print(found(record))
     result = next(iter(record.summary.results.values()))
     warning = chance_warning(variant, result.top1_error, result.images, record.spec.data.classes)

@@ -264,7 +264,7 @@ def _key(spec: RunSpec, row: Variant | None) -> SettingKey:
         data=spec.data,
         geometry=spec.geometry,
         recipe=recipe_label(shared, spec.recipe.name, missing),
-        device=spec.device,
+        device=spec.devices,
         shared=shared,
         missing=missing,
     )

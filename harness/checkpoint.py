@@ -89,9 +89,8 @@ class Checkpoints:
         for index, kept in state.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": held for name, held in kept.items() if isinstance(held, Tensor)}
         tensors["random/cpu"] = torch.get_rng_state()
-        device = next(state.model.parameters()).device
-        if device.type == "cuda":
-            tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+        for number, gpu in enumerate(_gpus(state)):
+            tensors[f"random/cuda{number or ''}"] = torch.cuda.get_rng_state(gpu)
         lines = "".join(f"{to_json(stamped)}\n" for stamped in past).encode()
         tensors["events"] = torch.frombuffer(bytearray(lines or b"\n"), dtype=torch.uint8)
         plain = {
@@ -208,8 +207,13 @@ def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -
     state.done, state.lr, state.total = int(plain["step"]), float(plain["lr"]), Total(**plain["total"])
     state.finished = bool(plain["finished"])
     torch.set_rng_state(tensors["random/cpu"])
-    if "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"], weights[0].device)
+    for number, gpu in enumerate(_gpus(state)):
+        torch.cuda.set_rng_state(tensors[f"random/cuda{number or ''}"], gpu)
+
+
+def _gpus(state: TrainState) -> list[torch.device]:
+    """The GPUs that hold weights, each once, in the order of the weights: their generators draw dropout masks."""
+    return [gpu for gpu in dict.fromkeys(weight.device for weight in state.model.parameters()) if gpu.type == "cuda"]
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -106,7 +106,9 @@ def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[st
         folder=folder / "%j", cluster=options.executor, slurm_max_num_timeout=RESTARTS, local_max_num_timeout=RESTARTS
     )
     given: dict[str, Any] = {"timeout_min": options.minutes, "cpus_per_task": options.cpus, "name": "alexnet"}
-    given |= {"gpus_per_node": options.gpus, "slurm_signal_delay_s": WARNING_S}
+    given |= {"slurm_signal_delay_s": WARNING_S}
+    if options.gpus:
+        given["gpus_per_node"] = options.gpus
     if options.partition is not None:
         given["slurm_partition"] = options.partition
     if options.at_once is not None:

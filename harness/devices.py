@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,19 +13,42 @@ from harness.limits import memory_limit_mib, usable_cores
 from harness.machine.hardware import visible_gpus
 from harness.placement import LoaderName, Placement
 from harness.workers import Variables
+from variants.columns import Layout
 
 
-def run_placement(device: str, threads: int | None, workers: int, loader: LoaderName) -> Placement:
-    """The placement from the command line's options. Raises UsageError for a device that can't be used."""
+def run_placement(
+    device: str,
+    threads: int | None,
+    workers: int,
+    loader: LoaderName,
+    environ: Mapping[str, str] = os.environ,
+    layout: Layout = "one_device",
+) -> Placement:
+    """The placement from the command line's options. Raises UsageError for a device that can't be used.
+
+    environ: torchrun's variables. Each rank uses cuda:LOCAL_RANK, or its part of the machine's cores.
+    layout: two towers are on cuda:0 and cuda:1 if `device` does not name one GPU; else both are on `device`.
+    """
+    local_ranks = int(environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in environ:
+        device = f"cuda:{environ['LOCAL_RANK']}"
+    elif device.startswith("cuda:") and local_ranks > 1:
+        raise UsageError(f"{local_ranks} ranks can't share '{device}'; with --device cuda each rank has its own GPU")
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise UsageError(f"no device '{device}'; use cpu, cuda, cuda:1 and so on, or auto")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu") from error
-    return Placement(device=device, threads=threads or usable_cores(), workers=workers, loader=loader)
+    threads = threads or max(1, usable_cores() // local_ranks)
+    placement = Placement(device=device, threads=threads, workers=workers, loader=loader)
+    if layout == "one_device":
+        return placement
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return replace(placement, device="cuda:0", second_device="cuda:1")
+    return replace(placement, second_device=device)
 
 
 def study_placement(

@@ -11,7 +11,8 @@ from harness.checkpoint import Checkpoints
 from harness.errors import RecordError
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
-from variants.modules.alexnet import AlexNet, build
+from variants.modules.alexnet import build
+from variants.modules.towers import Network
 from variants.weights import save_weights
 
 
@@ -49,7 +50,7 @@ def finished_before(
     return record
 
 
-def write_weights(model: AlexNet, to: Path) -> str | None:
+def write_weights(model: Network, to: Path) -> str | None:
     """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
     try:
         save_weights(model, to)

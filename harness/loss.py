@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Loss
 
 
 def training_loss(
-    model: AlexNet, images: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None, loss: Loss
+    model: Network, images: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None, loss: Loss
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(logits, loss) of one forward pass. images: (N, 3, S, S). With boxes (N, 4) the box head's loss is added.
 

@@ -13,6 +13,7 @@ LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]  # what a user asks fo
 class Placement:
     """device: torch's name, such as "cpu" or "cuda:1". threads: torch's intra-op threads.
 
+    second_device: of the second tower; it may be the same one. None: the network is on one device.
     workers: the loader's. concurrent: number of runs at a time on this machine.
     """
 
@@ -21,3 +22,9 @@ class Placement:
     workers: int = 1
     loader: LoaderName = "auto"
     concurrent: int = 1
+    second_device: str | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Each device once."""
+        return (self.device,) if self.second_device in (None, self.device) else (self.device, self.second_device)

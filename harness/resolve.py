@@ -1,11 +1,10 @@
-"""Turns a user's request into a RunSpec: looks up names, suggests one if a name is unknown, prepares the data."""
+"""Turns a user's request into a RunSpec: looks up its names and prepares its data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data.base import Prepared
 from harness.data.names import StoreFormat
@@ -13,13 +12,14 @@ from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
 from harness.data.progress import Progress, silent
 from harness.data.sources import source_named, sources
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError
+from harness.lookup import recipe_named, variant_named
 from harness.overrides import override
 from harness.placement import LoaderName
 from harness.spec import RunSpec
-from variants.catalog import CATALOG, Variant, own
+from variants.catalog import Variant
+from variants.columns import Layout, column_rows
 from variants.geometry import spec_for
-from variants.plugins import is_path, load, register
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Geometry, Recipe, RecipeRow
 from variants.values import SpecError
@@ -43,34 +43,6 @@ class RunRequest:
     overrides: tuple[str, ...] = ()
     store_format: StoreFormat = "raw"
     jpeg_quality: int | None = None
-
-
-def variant_named(name: str) -> Variant:
-    """Raises UsageError with a suggestion."""
-    register()
-    if is_path(name):
-        return own(_load(name, Variant))
-    if name not in CATALOG:
-        raise unknown("variant", name, CATALOG, "python -m harness list")
-    return CATALOG[name]
-
-
-def recipe_named(name: str) -> RecipeRow:
-    """Raises UsageError with a suggestion."""
-    register()
-    if is_path(name):
-        row: RecipeRow = _load(name, RecipeRow)
-        return row
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES, "python -m harness list --recipes")
-    return RECIPES[name]
-
-
-def _load(path: str, kind: type[Any]) -> Any:
-    found = load(path)
-    if not isinstance(found, kind):
-        raise UsageError(f"'{path}' is a {type(found).__name__}; a {kind.__name__} is needed here")
-    return found
 
 
 def geometry_for(variant: Variant, row: RecipeRow) -> Geometry:
@@ -123,13 +95,20 @@ def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Prog
     )
 
 
-def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
-    """The run as a value. Raises UsageError if variant and data set don't fit together."""
+def run_spec(
+    request: RunRequest, prepared: Prepared, device: str, world_size: int = 1, layout: Layout = "one_device"
+) -> RunSpec:
+    """The run as a value. Raises UsageError if variant and data set, or variant and layout, don't fit together."""
     variant, recipe, geometry = check_request(request)
     try:
         net = spec_for(variant, geometry, prepared.spec.classes)
     except SpecError as error:
         raise UsageError(str(error)) from error
+    if layout == "two_towers":
+        try:
+            column_rows(net)
+        except SpecError as error:
+            raise UsageError(f"{variant.name} can't run as two towers: {error}") from error
     return RunSpec(
         variant=variant.name,
         geometry=geometry,
@@ -138,6 +117,8 @@ def run_spec(request: RunRequest, prepared: Prepared, device: str) -> RunSpec:
         data=prepared.spec,
         seed=request.seed,
         device="cuda" if device.startswith("cuda") else "cpu",
+        world_size=world_size,
+        layout=layout,
         overrides=request.overrides,
     )
 

@@ -1,14 +1,20 @@
-"""`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are here."""
+"""`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are here.
+
+With several ranks (harness/distributed.py) the first one executes the run, and the others call `follow`.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +25,15 @@ from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
 from harness.data.progress import Progress, silent
+from harness.distributed import ALONE, Ranks, StopTogether
 from harness.errors import RecordError, UsageError
-from harness.evaluate import ImageResults, evaluate, evaluated
+from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.machine.allocator import keep_freed_memory
-from harness.machine.collect_env import describe
+from harness.machine.collect_env import describe, used_gpus
+from harness.machine.environment import Environment
 from harness.placement import Placement
 from harness.precision import float32_precision
 from harness.probes.sampler import Sampler
@@ -38,7 +46,9 @@ from harness.records.writer import Writer
 from harness.signals import stop_requests
 from harness.spec import RunSpec
 from harness.train import TrainState, total_steps, train, validation_due
-from variants.modules.alexnet import AlexNet, build
+from variants.modules.alexnet import build
+from variants.modules.towers import Network, split
+from variants.recipes.recipe import Recipe
 from variants.weights import WeightsError, load_weights
 
 Listener = Callable[[Event], None]
@@ -56,36 +66,35 @@ def execute(
     checkpoint_s: float = CHECKPOINT_S,
     fresh: bool = False,
     sample_s: float = 1.0,
+    ranks: Ranks = ALONE,
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
     A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. One that was killed
     after its final evaluation is only sealed. checkpoint_s: the time between two checkpoints. sample_s: the time
     between two samples of the probes. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a
-    checkpoint.
+    checkpoint. ranks: those of the run, of which this is the first.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
     checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
-    if not fresh and (record := finished_before(spec, store, checkpoints, weights_to)) is not None:
-        return record
+    finished = None if fresh else finished_before(spec, store, checkpoints, weights_to)
+    ranks.gather(finished is not None)
+    if finished is not None:
+        return finished
     _make_deterministic(spec.seed, where.threads)
-    reset_peak_gpu_memory(device)
+    reset_peak_gpu_memory(*where.devices)
     with (
         float32_precision(recipe.precision),
-        store.open(spec, describe(store.root, where), clock=time.perf_counter) as writer,
+        store.open(spec, _describe(store.root, where, ranks), clock=time.perf_counter) as writer,
+        ranks.one_reason(),
     ):
-        loader, val_loader = open_loaders(spec, prepared, where)
+        parts = _set_up(spec, prepared, where, ranks)
+        state, loader, pixels = parts.state, parts.loader, parts.pixels
+        model, steps = state.model, total_steps(recipe, loader)
         for sentence in writer.swept:
             print(sentence, file=sys.stderr)
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
-        model = build(spec.net, generator=torch.Generator().manual_seed(spec.seed)).to(device)
-        model = model.to(memory_format=torch.channels_last)
-        pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
-        state, steps = TrainState.start(model, recipe), total_steps(recipe, loader)
-        eval_loaders: dict[Split, Loader] = {"val": val_loader}
-        if recipe.evaluation.training_error:
-            eval_loaders = {"train": _evaluation_loader(spec, prepared, where, "train"), **eval_loaders}
 
         def report(event: Event) -> None:
             writer.event(event)
@@ -96,10 +105,11 @@ def execute(
         elif (found_checkpoint := checkpoints.load(state)) is not None:
             writer.continue_from(found_checkpoint.past)
             report(_resumed(found_checkpoint, loader))
+        ranks.refuse_different_steps(state.done)
         with Sampler(open_probes(where.device), writer.sample, writer.elapsed, hz=1 / sample_s) as sampler:
             with (
                 stop_requests() as stop,
-                closing(train(state, loader, eval_loaders, pixels, recipe, device, stop=stop)) as events,
+                closing(parts.train(recipe, device, together := StopTogether(ranks, stop), ranks)) as events,
             ):
                 for event in events:
                     report(event)
@@ -108,24 +118,108 @@ def execute(
                     if checkpoints.due(event, validates, at_once=asked):
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
-            stop.raise_if_asked()
+            together.raise_if_asked()
             unsaved = None if weights_to is None else write_weights(model, weights_to)  # before anything else can fail
             started_s = time.perf_counter()
-            found = _final_evaluation(spec, model, val_loader, pixels, device)
+            found = _final_evaluation(spec, model, parts.eval_loaders["val"], pixels, device, ranks=ranks)
             elapsed_s = time.perf_counter() - started_s
             for name, results in found.items():  # before the events: a killed run's result is recovered with its bits
                 writer.write_correct(name, results.top1, results.top5)
+            first = spec.recipe.evaluation.protocols[0]
+            writer.analysis(analysis(first, found[first], prepared.manifest.classes))
             writer.array("conv1", first_kernels(model))
             for name, results in found.items():
                 report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
         watched = summarise(writer.telemetry(), training_intervals(writer.past))
-        writer.probes(sampler.report() | watched["details"])
-        known = summary_fields(writer.past, watched, peak_gpu_mib(device))
+        writer.probes(sampler.report() | watched["details"] | _of_ranks(where, ranks))
+        known = summary_fields(writer.past, watched, peak_gpu_mib(*where.devices))
         path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
         if unsaved is None:
             checkpoints.remove()
     raise_unsaved(unsaved, path, checkpoints)
     return RunRecord.load(path)
+
+
+def follow(
+    spec: RunSpec, prepared: Prepared, store: Store, where: Placement, ranks: Ranks, fresh: bool = False
+) -> None:
+    """What every rank but the first does: the same training and evaluation. It reads checkpoints and writes nothing.
+
+    Its calls of `ranks` are those of `execute`, in the same order.
+    """
+    if ranks.gather(False)[0]:  # the first rank has found that the run had finished
+        return
+    device = torch.device(where.device)
+    _make_deterministic(spec.seed, where.threads)
+    reset_peak_gpu_memory(*where.devices)
+    with float32_precision(spec.recipe.precision):
+        ranks.gather(used_gpus(where.device, {}))
+        parts = _set_up(spec, prepared, where, ranks)
+        if not fresh:
+            Checkpoints(store.root, spec, CHECKPOINT_S, time.perf_counter).load(parts.state)
+        ranks.refuse_different_steps(parts.state.done)
+        with (
+            stop_requests() as stop,
+            closing(parts.train(spec.recipe, device, together := StopTogether(ranks, stop), ranks)) as events,
+        ):
+            for _ in events:
+                pass
+        together.raise_if_asked()
+        _final_evaluation(spec, parts.state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks)
+        _of_ranks(where, ranks)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a run trains with, and evaluates on."""
+
+    state: TrainState
+    loader: Loader
+    eval_loaders: dict[Split, Loader]
+    pixels: ImageTransform
+
+    def train(
+        self, recipe: Recipe, device: torch.device, stop: Callable[[], bool], ranks: Ranks
+    ) -> Generator[Event, None, None]:
+        return train(self.state, self.loader, self.eval_loaders, self.pixels, recipe, device, stop=stop, ranks=ranks)
+
+
+def _set_up(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks) -> _Parts:
+    """The network with its initial weights, and the loaders; the same on each rank but for the loaders' slices."""
+    recipe, device = spec.recipe, torch.device(where.device)
+    if ranks.world_size > 1 and device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL's buffers go to the current device
+    loader, val_loader = open_loaders(spec, prepared, where, ranks)
+    net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
+    towers = spec.layout == "two_towers"
+    model: Network = split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
+    model = model.to(memory_format=torch.channels_last)
+    pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
+    eval_loaders: dict[Split, Loader] = {"val": val_loader}
+    if recipe.evaluation.training_error:
+        eval_loaders = {"train": _evaluation_loader(spec, prepared, where, "train", ranks), **eval_loaders}
+    return _Parts(TrainState.start(model, recipe), loader, eval_loaders, pixels)
+
+
+def _describe(results: Path, where: Placement, ranks: Ranks) -> Environment:
+    """The environment of the first rank, with the GPUs that all ranks use."""
+    env = describe(results, where)
+    used = [gpu for each in ranks.gather(env.used_gpus) for gpu in each or ()]
+    return env if env.used_gpus is None else replace(env, used_gpus=tuple(used))
+
+
+def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
+    """For probes.json: the device and the peak memory of each rank. Only the first rank is sampled during the run."""
+    if ranks.world_size == 1:
+        return {}
+    rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    mine = {
+        "rank": ranks.rank,
+        "device": where.device,
+        "peak_rss_mib": rss_mib,
+        "peak_gpu_mib": peak_gpu_mib(*where.devices),
+    }
+    return {"ranks": ranks.gather(mine)}
 
 
 def _resumed(found: Resumed, loader: Loader) -> RunResumed:
@@ -144,11 +238,12 @@ def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer
 
 def _final_evaluation(
     spec: RunSpec,
-    model: AlexNet,
+    model: Network,
     loader: Loader,
     pixels: ImageTransform,
     device: torch.device,
     progress: Progress = silent,
+    ranks: Ranks = ALONE,
 ) -> dict[str, ImageResults]:
     """Evaluate every protocol of the recipe in one pass; boxes are scored if the network and the data have them."""
     return evaluate(
@@ -160,10 +255,11 @@ def _final_evaluation(
         spec.recipe.precision,
         boxed=spec.net.box is not None and spec.data.boxes,
         progress=lambda done, total: progress("evaluating", done, total),
+        ranks=ranks,
     )
 
 
-def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[Loader, Loader]:
+def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE) -> tuple[Loader, Loader]:
     """Training crops in random order, and whole stored images of the validation set in the order of the split."""
     settings = LoaderSettings(
         batch_size=spec.recipe.batch_size,
@@ -171,14 +267,24 @@ def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement) -> tuple[L
         seed=spec.seed,
         shuffle=True,
         workers=where.workers,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
     )
     train = open_loader(prepared, "train", settings, where.loader)
-    return train, _evaluation_loader(spec, prepared, where, "val")
+    return train, _evaluation_loader(spec, prepared, where, "val", ranks)
 
 
-def _evaluation_loader(spec: RunSpec, prepared: Prepared, where: Placement, split: Split) -> Loader:
+def _evaluation_loader(
+    spec: RunSpec, prepared: Prepared, where: Placement, split: Split, ranks: Ranks = ALONE
+) -> Loader:
     """Whole stored images of a split, in its order."""
-    settings = LoaderSettings(batch_size=EVALUATION_BATCH, seed=spec.seed, workers=where.workers)
+    settings = LoaderSettings(
+        batch_size=EVALUATION_BATCH * ranks.world_size,
+        seed=spec.seed,
+        workers=where.workers,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+    )
     return open_loader(prepared, split, settings, where.loader)
 
 
@@ -208,10 +314,10 @@ def weights_place(path: Path) -> None:
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
-def first_kernels(model: AlexNet) -> np.ndarray:
+def first_kernels(model: Network) -> np.ndarray:
     """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
     name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
-    weight = dict(model.named_parameters()).get(f"{name}.weight")
+    weight = model.state_dict().get(f"{name}.weight")
     return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
 
 

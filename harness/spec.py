@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from harness.serialization import digest
+from harness.serialization import digest, to_plain
+from variants.columns import Layout
 from variants.recipes.recipe import Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
@@ -38,7 +38,12 @@ class DataSpec:
 
 @value
 class RunSpec:
-    """One run: variant and recipe (by value), data, seed, device."""
+    """One run: variant and recipe (by value), data, seed, device.
+
+    layout: two_towers has the columns of the net on two devices (variants/modules/towers.py). Its scores are the same
+    to the bit, but its gradients differ in the last bits, and it draws other dropout masks; so it is another run. Which
+    two devices they are is a matter of placement.
+    """
 
     variant: str
     geometry: Geometry
@@ -47,10 +52,30 @@ class RunSpec:
     data: DataSpec
     seed: int
     device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
-    world_size: int = 1
+    world_size: int = 1  # ranks that train together; their number changes dropout masks and the last bits
     overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
+    layout: Layout = "one_device"
+
+    @property
+    def devices(self) -> str:
+        """What the run computes on, in words: "cpu", "cuda, 4 ranks", "cuda, two towers"."""
+        ranks = f", {self.world_size} ranks" if self.world_size > 1 else ""
+        return f"{self.device}{ranks}{', two towers' if self.layout == 'two_towers' else ''}"
 
     @property
     def digest(self) -> str:
         """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
-        return digest(replace(self, variant="", overrides=(), recipe=replace(self.recipe, name="")))
+        return digest(identity(to_plain(self)))
+
+
+def identity(plain: dict[str, Any]) -> dict[str, Any]:
+    """What the digest of spec.json covers: all but names and overrides, which may be absent in older ones.
+
+    A layout on one device is left out, so that runs from before there was another layout keep their digests.
+    """
+    kept = plain | {"variant": "", "recipe": {**plain["recipe"], "name": ""}}
+    if "overrides" in kept:
+        kept["overrides"] = []
+    if kept.get("layout") == "one_device":
+        del kept["layout"]
+    return kept

@@ -19,13 +19,14 @@ from torch.nn.utils import clip_grad_norm_
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
+from harness.data_parallel import has_box_loss, loss_function, seed_dropout
+from harness.distributed import ALONE, Ranks
 from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
-from harness.loss import training_loss
 from harness.optim import LrScheduler, colour_noise_on, make_optimizer
 from harness.precision import autocast
-from variants.modules.alexnet import AlexNet
+from variants.modules.towers import Network
 from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
@@ -54,7 +55,7 @@ class TrainState:
     lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
 
-    model: AlexNet
+    model: Network
     optimizer: torch.optim.Optimizer
     scheduler: LrScheduler
     lr: float
@@ -64,7 +65,7 @@ class TrainState:
     total: Total = field(default_factory=Total)
 
     @classmethod
-    def start(cls, model: AlexNet, recipe: Recipe) -> TrainState:
+    def start(cls, model: Network, recipe: Recipe) -> TrainState:
         """The state before the first step."""
         optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
         return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr, weight_sums(model))
@@ -84,16 +85,19 @@ def train(
     device: torch.device,
     clock: Clock = time.perf_counter,
     stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, None]:
     """Train `state.model` in place, from step `state.done` to the last. clock: seconds.
 
     Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed.
     eval_loaders: the splits that are evaluated while training goes on, the validation set last.
     stop: asked after every step; once it is True the loop ends with that step, after its events.
+    ranks: those that train together, each on its slice of every batch; the events are those of the whole batches.
     """
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     steps, protocol = total_steps(recipe, loader), recipe.evaluation.protocols[0]
+    compute_loss = loss_function(model, ranks, recipe, device)
     if state.done == 0:
         yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
     window = Window(clock())
@@ -111,8 +115,9 @@ def train(
 
                 model.train()
                 optimizer.zero_grad()
+                seed_dropout(ranks, pixels.seed, state.done)
                 with autocast(recipe.precision, device):
-                    logits, loss = training_loss(model, images, labels, boxes, recipe.loss)
+                    logits, loss = compute_loss(images, labels, boxes, recipe.loss, batch.fraction)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if recipe.clip_norm is not None:
                     clip_grad_norm_(weights, recipe.clip_norm)
@@ -121,19 +126,20 @@ def train(
 
                 state.done += 1
                 epochs_done, stopping = state.done / loader.batches, stop()
-                window.add(loss.detach(), (logits.detach().argmax(1) != labels).sum(), len(labels), wait_s)
+                wrong = (logits.detach().argmax(1) != labels).sum()
+                window.add(loss.detach(), wrong, batch.whole or len(labels), wait_s)
                 if state.lr != lr_before and not isinstance(recipe.schedule, Linear):  # Linear changes it at every step
                     yield LrChanged(step=state.done, epoch=epochs_done, lr=state.lr)
                 validating = validation_due(state.done, steps, recipe, loader)
                 if len(window.losses) == WINDOW_STEPS or validating or stopping or state.done == steps:
-                    steps_done = window.close(state.done, steps, epochs_done, state.lr, clock)
+                    steps_done = window.close(state.done, steps, epochs_done, state.lr, clock, ranks)
                     state.total.add(steps_done)
                     yield steps_done
                     for split, eval_loader in eval_loaders.items() if validating else ():
                         started_s = clock()
-                        found = evaluate(model, eval_loader, pixels, [protocol], device, recipe.precision)[protocol]
+                        found = evaluate(model, eval_loader, pixels, [protocol], device, recipe.precision, ranks=ranks)
                         elapsed_s = clock() - started_s
-                        event = evaluated(found, protocol, state.done, epochs_done, elapsed_s, split=split)
+                        event = evaluated(found[protocol], protocol, state.done, epochs_done, elapsed_s, split=split)
                         if split == "val":
                             scheduler.observe(event.top1_error)
                         elif recipe.stop_below is not None and event.top1_error < recipe.stop_below:
@@ -176,11 +182,6 @@ def validation_due(done: int, steps: int, recipe: Recipe, loader: Loader) -> boo
     return recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
 
 
-def has_box_loss(model: AlexNet, recipe: Recipe) -> bool:
-    """Whether the network has a box head and the recipe trains it."""
-    return model.spec.box is not None and recipe.loss.box_weight != 0.0
-
-
 def timed(batches: Iterator[Batch], clock: Clock) -> Iterator[tuple[Batch, float]]:
     """Each batch with the seconds spent waiting for it."""
     asked_s = clock()
@@ -196,7 +197,10 @@ def shortest(losses: torch.Tensor) -> list[float]:
 
 @dataclass
 class Window:
-    """The steps since the last StepsDone; losses and wrong answers stay on the device."""
+    """The steps since the last StepsDone; losses and wrong answers stay on the device.
+
+    With several ranks, losses and wrong answers are this rank's parts of them, and images are all ranks'.
+    """
 
     started_s: float
     losses: list[torch.Tensor] = field(default_factory=list)
@@ -210,10 +214,10 @@ class Window:
         self.images += images
         self.wait_s += wait_s
 
-    def close(self, done: int, steps: int, epoch: float, lr: float, clock: Clock) -> StepsDone:
+    def close(self, done: int, steps: int, epoch: float, lr: float, clock: Clock, ranks: Ranks = ALONE) -> StepsDone:
         """The event of this window, which ends with step `done`. Raises RunFailed where a loss is not finite."""
-        losses = shortest(torch.stack(self.losses).float())  # waits for the device, so the clock covers the work
-        wrong = int(torch.stack(self.wrong).sum())
+        losses = shortest(ranks.sum(torch.stack(self.losses).float()))  # waits for the device, so the clock covers it
+        wrong = int(ranks.sum(torch.stack(self.wrong).sum()))
         for step, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise RunFailed(

@@ -79,6 +79,11 @@ class AlexNetSpec:
         return sum(row.macs for row in self.rows)
 
     @property
+    def layer_kinds(self) -> dict[str, str]:
+        """The kind of each layer, the box head included, by name."""
+        return {row.layer.name: row.layer.kind for row in self.rows}
+
+    @property
     def classes(self) -> int:
         return self.layers[-1].out  # type: ignore[union-attr]  # __post_init__ checked that it is dense
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import NoReturn, Protocol, runtime_checkable
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     handle_ending()
     forgive_streams()
     try:
+        _refuse_ranks(words)
         code = app(
             args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
         )
@@ -85,6 +87,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             "interrupted; this command lists runs that can resume: python -m harness status", INTERRUPTED, debug
         )
     sys.exit(code or 0)
+
+
+def _refuse_ranks(words: list[str]) -> None:
+    """Raise UsageError where torchrun would start a command several times that works alone. Its first rank says so."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command == "run" or int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1:
+        return
+    if os.environ.get("RANK") != "0":
+        sys.exit(UsageError.exit_code)
+    raise UsageError("torchrun can start `run` only; start this command without it")
 
 
 def _print_error(sentence: str, code: int, debug: bool) -> int:

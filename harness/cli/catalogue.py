@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.tables import new_table, print_json, print_table
 from harness.errors import UsageError, unknown
+from harness.lookup import variant_named
 from variants.recipes.recipe import Geometry
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_(
     pattern: Annotated[str | None, typer.Argument(help="Shell pattern, such as 'code_*'.")] = None,
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
+    studies: Annotated[bool, typer.Option("--studies", help="List the studies of `reproduce` instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the variants: name, meaning, parameters, published difference or error."""
-    if recipes:
+    if studies:
+        from harness.cli.study_list import list_studies
+
+        list_studies(pattern, as_json)
+    elif recipes:
         _list_recipes(pattern, as_json)
     else:
         _list_variants(pattern, as_json)
@@ -36,21 +42,29 @@ def list_(
 def show(
     variant: Annotated[str, typer.Argument(help="A name from `list`.")],
     geometry: Annotated[Geometry | None, typer.Option(help="Size of the net; default: the first it has.")] = None,
+    communication: Annotated[
+        bool, typer.Option("--communication", help="Show what GPUs send each other in a training step instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
-    row = _variant(variant)
+    row = variant_named(variant)
     size = _geometry(row, geometry)
     spec = _spec(row, size)
+    if communication:
+        from harness.cli.communication import show_communication
+
+        show_communication(row.name, size, spec, _trained(variant, geometry)[1].batch_size, as_json)
+        return
     if as_json:
-        _print_json(_show_fields(row, size, spec))
+        print_json(_show_fields(row, size, spec))
         return
     for label, text in _about(row, size):
         typer.echo(f"{label:10} {text}")
     for reading in row.readings:
         typer.echo(f"{'assumption':10} {reading}")
     typer.echo()
-    _print_table(_layer_table(spec))
+    print_table(_layer_table(spec))
     _print_citations(f"{row.source} {row.expects}")
     for line in _sources_of(row):
         typer.echo(line)
@@ -69,27 +83,17 @@ def diff(
 
     found = differences(_trained(a, geometry), _trained(b, geometry))
     if as_json:
-        _print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in found])
     elif not found:
         typer.echo(f"no difference between {a} and {b}")
     else:
-        table = _table("part", "place", "what", a, b)
+        table = new_table("part", "place", "what", a, b)
         for one in found:
             table.add_row(one.part, one.place, one.what, one.a, one.b)
-        _print_table(table)
+        print_table(table)
 
 
 # ---------------------------------------------------------------------------------------------------------- variants
-
-
-def _variant(name: str) -> Variant:
-    from variants.catalog import CATALOG
-    from variants.plugins import register
-
-    register()
-    if name not in CATALOG:
-        raise unknown("variant", name, CATALOG, "python -m harness list")
-    return CATALOG[name]
 
 
 def _geometry(row: Variant, asked: Geometry | None) -> Geometry:
@@ -110,7 +114,7 @@ def _trained(name: str, asked: Geometry | None) -> tuple[AlexNetSpec, Recipe]:
     """The net with its native recipe, or with the first one that trains the geometry asked for."""
     from variants.recipes import RECIPES, apply
 
-    row = _variant(name)
+    row = variant_named(name)
     geometry = _geometry(row, asked)
     native = RECIPES[row.recipe]
     fits = [native, *RECIPES.values()] if native.geometry == geometry else RECIPES.values()
@@ -129,15 +133,15 @@ def _list_variants(pattern: str | None, as_json: bool) -> None:
     if not rows:
         raise unknown("variant", str(pattern), CATALOG, "python -m harness list")
     if as_json:
-        _print_json([_list_fields(row) for row in rows])
+        print_json([_list_fields(row) for row in rows])
         return
-    table = _table("variant", "parameters", "published", "meaning", right=("parameters",))
+    table = new_table("variant", "parameters", "published", "meaning", right=("parameters",))
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before.family != row.family:
             table.add_section()
         published = short(differences(row), errors(row))
         table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", published, row.meaning)
-    _print_table(table)
+    print_table(table)
     typer.echo(
         "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` prints the source"
     )
@@ -199,7 +203,7 @@ def _sources_of(row: Variant) -> list[str]:
 
 def _layer_table(spec: AlexNetSpec) -> Table:
     numbers = ("kernel", "stride", "pad", "groups", "output", "parameters", "MACs")
-    table = _table("layer", *numbers, right=numbers)
+    table = new_table("layer", *numbers, right=numbers)
     for row in spec.rows:
         table.add_row(*_layer_cells(row))
     table.add_section()
@@ -234,15 +238,15 @@ def _list_recipes(pattern: str | None, as_json: bool) -> None:
     if not rows:
         raise unknown("recipe", str(pattern), RECIPES, "python -m harness list --recipes")
     if as_json:
-        _print_json([{"name": row.recipe.name, **asdict(row)} for row in rows])
+        print_json([{"name": row.recipe.name, **asdict(row)} for row in rows])
         return
-    table = _table("recipe", "", "")
+    table = new_table("recipe", "", "")
     for row in rows:
         known = (("is", row.meaning), ("gave", row.expected_error), ("cost", row.expected_cost), ("source", row.source))
         for i, (label, text) in enumerate(known):
             table.add_row("" if i else row.recipe.name, label, text)
         table.add_section()
-    _print_table(table)
+    print_table(table)
     _print_citations(" ".join(row.source for row in rows))
 
 
@@ -266,23 +270,3 @@ def _plain(item: Any) -> Any:
     if isinstance(item, tuple):
         return [_plain(one) for one in item]
     return asdict(item) if is_dataclass(item) and not isinstance(item, type) else item
-
-
-def _print_json(item: Any) -> None:
-    typer.echo(json.dumps(item, indent=2, allow_nan=False))
-
-
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=i == 0, overflow="fold")
-    return table
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    Console().print(table, markup=False, highlight=False)

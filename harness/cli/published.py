@@ -17,10 +17,11 @@ def targets(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list; errors are fractions in `value`.")] = False,
 ) -> None:
     """Print published numbers: value, data set, protocol, source. Each table has one protocol."""
+    from harness.lookup import variant_named
     from harness.published.targets import targets as published
 
     if variant is not None:
-        _must_exist(variant)
+        variant = variant_named(variant).name
     found = published(variant)
     if json:
         _print_json([_target_json(target) for target in found])
@@ -47,14 +48,6 @@ def article(
         _print_json([to_plain(claim) for claim in found])
     else:
         _print_article(found)
-
-
-def _must_exist(variant: str) -> None:
-    from harness.errors import unknown
-    from variants.catalog import CATALOG
-
-    if variant not in CATALOG:
-        raise unknown("variant", variant, CATALOG, "python -m harness list")
 
 
 def _target_json(target: Target) -> dict[str, Any]:
@@ -99,7 +92,7 @@ def _print_article(found: list[ArticleClaim]) -> None:
     grid.add_column("evidence", ratio=5, overflow="fold")
     grid.add_column("tested by", ratio=3, overflow="fold")
     for claim in found:
-        tests = ", ".join((*claim.variants, *((claim.check,) if claim.check else ())))
+        tests = ", ".join((*claim.tested_by, *((claim.check,) if claim.check else ())))
         grid.add_row(str(claim.number), escape(claim.says), claim.verdict, escape(claim.evidence), escape(tests))
     counts = ", ".join(f"{sum(c.verdict == v for c in found)} {v}" for v in VERDICTS)
     console = Console()

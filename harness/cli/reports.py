@@ -128,9 +128,7 @@ def write(
     """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
     from harness.report.build import build
     from harness.report.render import write_report
-    from variants.plugins import register
 
-    register()
     model = build(study, own, reference, refused=refused, descriptions=descriptions())
     paths = write_report(model, out / study)
     for one in refused:

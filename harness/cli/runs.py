@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_limits
+from harness.data.names import StoreFormat
 from harness.errors import UsageError
 from harness.placement import LoaderName as LoaderChoice
+from variants.columns import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.records.store import RunRecord
+    from harness.resolve import RunRequest
 
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
@@ -38,6 +44,8 @@ Minutes = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start from the beginning, even if there is a checkpoint.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads per run; default: all cores.")]
 
+DEFAULT_MINUTES = 14.0  # of `reproduce`, with set-up and report within 15
+
 
 def run(
     variant: Variant,
@@ -50,6 +58,9 @@ def run(
     device: Device = "auto",
     path: DataPath = None,
     loader: LoaderName = "auto",
+    placement: Annotated[
+        Layout, typer.Option(help="two_towers: the two columns of the net on two devices, as in 2012.")
+    ] = "one_device",
     threads: Threads = None,
     workers: Workers = 1,
     skip_bad_images: SkipBad = False,
@@ -64,39 +75,31 @@ def run(
     fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it."""
-    from harness.cli.loading import load
-    from harness.cli.progress import board
-    from harness.devices import run_placement
-    from harness.records.store import Store
-    from harness.resolve import RunRequest, check_request, run_spec
-    from harness.run import execute, weights_place
+    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it.
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
-    request = RunRequest(variant, recipe, data, seed, path, *stored)
-    check_request(request)
-    where = run_placement(device, threads, workers, loader)
-    if save_weights is not None:
-        weights_place(save_weights)
-        if save_weights.suffix != ".safetensors":
-            raise UsageError(
-                f"weights are written as safetensors; use a name that ends in .safetensors, not {save_weights}"
-            )
-    store = Store(results)
-    store.make()
-    prepared = load(request, loader)
-    spec = run_spec(request, prepared, where.device)
-    with board() as bars:
-        record = execute(
-            spec,
-            prepared,
-            store,
-            where,
-            lambda event: bars.event(variant, event),
-            save_weights,
-            checkpoint_s=60 * checkpoint_minutes,
-            fresh=fresh,
+    Under torchrun, several processes train it together, each on its part of every batch.
+    """
+    from harness.cli.running import Asked, run_on_this_rank
+    from harness.distributed import join
+
+    asked = Asked(device, placement, loader, threads, workers, save_weights, 60 * checkpoint_minutes, fresh, results)
+    with join() as ranks:
+        request = _request(
+            variant,
+            recipe,
+            data,
+            path,
+            seed=seed,
+            overrides=set_,
+            skip_bad_images=skip_bad_images,
+            store_format=format_,
+            jpeg_quality=jpeg_quality,
+            limit_train=limit_train,
+            limit_val=limit_val,
         )
+        record = run_on_this_rank(request, asked, ranks)
+    if record is None:
+        return
     print(found(record))
     result = next(iter(record.summary.results.values()))
     warning = chance_warning(variant, result.top1_error, result.images, record.spec.data.classes)
@@ -105,13 +108,16 @@ def run(
 
 
 def reproduce(
-    study: Annotated[
-        str, typer.Option(help="The study to run: reproduce, catalogue, article (small, for any machine) or imagenet.")
-    ] = "reproduce",
+    study: Annotated[str, typer.Option(help="A name from `python -m harness list --studies`.")] = "reproduce",
     minutes: Annotated[
-        float, typer.Option(min=0, help="Time limit: start no run that would end later. Every variant still runs once.")
-    ] = 14,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Start no run that would end later; every variant still runs once. Without --seeds, further seeds "
+            "fill the time. Default: 14, with the study's seeds.",
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant.")] = None,
     variants: Annotated[
         str | None, typer.Option(help="Comma-separated names of variants instead of the study's.")
     ] = None,
@@ -134,24 +140,37 @@ def reproduce(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
 ) -> None:
-    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120 --seeds 10."""
+    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120."""
 
     from harness.cli.reproduce import Options, run_study
     from harness.devices import study_placement
     from harness.memory import largest_run_mib
-    from harness.resolve import RunRequest, study_requests
-    from harness.studies import study_named
+    from harness.resolve import study_requests
+    from harness.studies import MOST_SEEDS, study_named
 
-    if not isfinite(minutes):
+    if minutes is not None and not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    settings = (*wanted.settings, *(set_ or ()))
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, settings, format_, jpeg_quality)
-    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
+    wanted = study_named(study, variants=names, recipe=recipe, data=data)
+    if seeds is None and minutes is not None and not wanted.searches:
+        seeds = MOST_SEEDS
+    wanted = replace(wanted, seeds=seeds or wanted.seeds)
+    request = _request(
+        wanted.variants[0],
+        wanted.recipe,
+        wanted.data,
+        path,
+        overrides=[*wanted.settings, *(set_ or ())],
+        skip_bad_images=skip_bad_images,
+        store_format=format_,
+        jpeg_quality=jpeg_quality,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
-    options = Options(where, environments, 60 * minutes, 60 * checkpoint_minutes, fresh)
+    limit_s = 60 * (DEFAULT_MINUTES if minutes is None else minutes)
+    options = Options(where, environments, limit_s, 60 * checkpoint_minutes, fresh)
     run_study(study, wanted, request, options, results, out)
 
 
@@ -176,12 +195,22 @@ def evaluate(
     from harness.cli.loading import load
     from harness.cli.progress import counting
     from harness.devices import run_placement
-    from harness.resolve import RunRequest, check_request, run_spec
+    from harness.resolve import check_request, run_spec
     from harness.run import evaluate_weights
     from harness.serialization import to_plain
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
-    request = RunRequest(variant, recipe, data, 0, path, *stored)
+    request = _request(
+        variant,
+        recipe,
+        data,
+        path,
+        overrides=set_,
+        skip_bad_images=skip_bad_images,
+        store_format=format_,
+        jpeg_quality=jpeg_quality,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     check_request(request)
     where = run_placement(device, threads, 1, loader)
     prepared = load(request, loader)
@@ -198,6 +227,37 @@ def evaluate(
             f"{name}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}{located} "
             f"(n = {result.images})"
         )
+
+
+def _request(
+    variant: str,
+    recipe: str,
+    data: str,
+    path: Path | None,
+    *,
+    seed: int = 0,
+    overrides: Sequence[str] | None,
+    skip_bad_images: bool,
+    store_format: StoreFormat,
+    jpeg_quality: int | None,
+    limit_train: int | None,
+    limit_val: int | None,
+) -> RunRequest:
+    """The request that the options of a command make. Raises UsageError where one limit lacks the other."""
+    from harness.resolve import RunRequest
+
+    return RunRequest(
+        variant=variant,
+        recipe=recipe,
+        data=data,
+        seed=seed,
+        path=path,
+        limits=both_limits(limit_train, limit_val),
+        skip_bad_images=skip_bad_images,
+        overrides=tuple(overrides or ()),
+        store_format=store_format,
+        jpeg_quality=jpeg_quality,
+    )
 
 
 def found(record: RunRecord) -> str:

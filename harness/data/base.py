@@ -34,15 +34,21 @@ class CropRule:
 
 @dataclass(frozen=True)
 class Crops:
-    """The crops of a batch: top row, left column (int64), whether the image is mirrored (bool); (N,) each."""
+    """The crops of a batch: top row, left column (int64), whether the image is mirrored (bool); (N,) each.
+
+    keys: int64, (N,), which draw each image uses, None if that follows from the batch's indices, as in
+    counter_rng.draw_keys. In a rank's slice of a batch it doesn't.
+    """
 
     ys: NDArray[np.int64]
     xs: NDArray[np.int64]
     flips: NDArray[np.bool_]
+    keys: NDArray[np.int64] | None = None
 
     def __getitem__(self, part: slice) -> Crops:
         """The crops of a part of the batch."""
-        return Crops(ys=self.ys[part], xs=self.xs[part], flips=self.flips[part])
+        keys = None if self.keys is None else self.keys[part]
+        return Crops(ys=self.ys[part], xs=self.xs[part], flips=self.flips[part], keys=keys)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Batch:
     images: uint8, (N, 3, S, S), RGB 0-255. labels, indices: int64, (N,); an index is the image's place in its split.
     boxes: float32, (N, 4), x, y, width, height as fractions of the stored image; None without boxes.
     crops: where these crops are in the stored images, as the loader drew them; None only in tests.
+    whole: images in the global batch, if this is a rank's slice of it; None if this is the whole batch.
     """
 
     images: torch.Tensor
@@ -59,14 +66,21 @@ class Batch:
     indices: torch.Tensor
     boxes: torch.Tensor | None = None
     crops: Crops | None = None
+    whole: int | None = None
+
+    @property
+    def fraction(self) -> float:
+        """The part of the global batch's images that are in this slice; 1.0 for a whole batch."""
+        return 1.0 if self.whole is None else len(self.labels) / self.whole
 
 
 @value
 class LoaderSettings:
     """How a loader goes through one split.
 
-    batch_size: images; the last batch holds the rest. seed: order and crops follow from it.
+    batch_size: images of a global batch; the last one holds the rest. seed: order and crops follow from it.
     shuffle: a new order each epoch, else by index. workers: threads (FFCV) or processes (folder).
+    rank, world_size: which slice of each global batch is read (harness.data.slices).
     """
 
     batch_size: int
@@ -74,6 +88,8 @@ class LoaderSettings:
     seed: int = 0
     shuffle: bool = False
     workers: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     def order(self, epoch: int, images: int) -> NDArray[np.int64]:
         """The images of a split in the order of this epoch: int64, (images,)."""
@@ -94,6 +110,8 @@ class LoaderChoice:
 
 class Loader(Protocol):
     """Batches of one split. `epoch(n)` gives every image exactly once, including the last partial batch.
+
+    With several ranks, `images` and `batches` are of the whole split, and a batch is the rank's slice; it may be empty.
 
     Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index.
     Leaving the `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30 s

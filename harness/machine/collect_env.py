@@ -73,7 +73,7 @@ def describe(results_root: Path, placement: Placement, *, cache: Path | None = N
         os=_os(),
         cpu=cpu(),
         gpus=visible,
-        used_gpus=used_gpus(placement.device, missing),
+        used_gpus=tuple(gpu for device in placement.devices for gpu in used_gpus(device, missing)),
         driver=driver.driver,
         driver_cuda=driver.driver_cuda,
         nvml=driver.nvml,
@@ -166,4 +166,6 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         "data": f"{spec.data.name} {spec.data.store_format} {spec.data.store_size}",
         "input_size": spec.net.input_size,
         "runs_at_once": env.placement.concurrent,
+        "ranks": spec.world_size if spec.world_size > 1 else None,
+        "layout": spec.layout if spec.layout != "one_device" else None,
     }

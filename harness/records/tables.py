@@ -99,7 +99,7 @@ def _machine(record: RunRecord) -> dict[str, Any]:
     key = dict(sorted(key.items()))
     return {
         "machine_id": env.machine_id,
-        "device": spec.device,
+        "device": spec.devices,
         "device_name": key["device"],
         "bench_key": ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in key.items() if part is not None),
     }

@@ -31,7 +31,7 @@ def checks(records: Sequence[CachedRecord]) -> tuple[Check, ...]:
         return ()
     found: dict[str, list[tuple[str, str | None]]] = {says: [] for says, _ in EACH}
     for record in finished:
-        events = record.events()  # of one record at a time: a study may have a thousand
+        events = record.events()
         for says, wrong in EACH:
             reason = wrong(record, events)
             found[says] += [] if reason == NOT_RECORDED else [(record.run_id, reason)]

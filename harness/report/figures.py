@@ -128,6 +128,23 @@ def training_errors(curves: Frame, threshold_percent: float) -> Figure:
 
 
 @drawn
+def confusion(percent: Frame) -> Figure:
+    """A heat map of answers (columns) by label (rows), in percent of the label's images; the diagonal is left white."""
+    side = 1.6 + 0.32 * len(percent)
+    figure = Figure(figsize=(min(WIDTH_IN, side + 1.4), min(PAGE_IN, side)), layout="constrained")
+    ax = figure.subplots()
+    diagonal = np.eye(len(percent), dtype=bool)
+    many = len(percent) > 20
+    sns.heatmap(
+        percent, mask=diagonal, annot=not many, fmt=".0f", cmap="Blues", square=True, linewidths=0.4, ax=ax,
+        cbar_kws={"label": "% of the class"}, annot_kws={"fontsize": 7},
+        xticklabels="auto" if many else 1, yticklabels="auto" if many else 1,
+    )  # fmt: skip
+    ax.set(xlabel="answer", ylabel="label")
+    return figure
+
+
+@drawn
 def throughput(runs: Frame) -> Figure:
     """A bar at the median and a dot per run. runs: columns variant, images_per_second."""
     figure, ax = _panel(1.0 + ROW_IN * runs["variant"].nunique())

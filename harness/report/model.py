@@ -1,4 +1,4 @@
-"""`Report`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
+"""`ReportModel`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
 
 Markdown and PDF are both written from this value, so they have the same contents. No string here is markup.
 """
@@ -79,7 +79,7 @@ class ReportModel:
     study: str
     title: str
     findings: tuple[str, ...]
-    overview: Figure | None
+    overview: Figure | None = None
     sections: tuple[Section, ...]
     results_table: Table | None
     sources: tuple[Source, ...]

@@ -23,7 +23,7 @@ def overview(report: ReportData) -> Figure | None:
             **{name: 100 * found[name].astype(float) for name in ("mean", "seeds_low", "seeds_high", "published")},
         }
     )
-    protocol = setting.protocols[0]
+    protocol = setting.main_protocol
     return Figure(
         file="differences.svg",
         caption=f"Top-1 error minus that of {setting.base}, in points: to the right of 0 is worse. Filled: measured "

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import catalogue
 from harness.errors import UsageError
+from harness.studies import STUDIES
 from variants.catalog import CATALOG
 from variants.recipes import RECIPES
 
@@ -116,3 +117,12 @@ def test_the_catalogue_loads_neither_torch_nor_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_list_studies_names_every_study_with_its_runs() -> None:
+    rows = json.loads(run("list", "--studies", "--json"))
+    assert [row["name"] for row in rows] == list(STUDIES)
+    text = run("list", "--studies")
+    assert all(name in text for name in STUDIES)
+    assert "13 + 30" in text  # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
+    assert "Did you mean 'figure1'?" in str(refused("list", "--studies", "figure").exception)

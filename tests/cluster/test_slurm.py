@@ -27,7 +27,7 @@ pytestmark = pytest.mark.cluster
 def submit(home: Path, *words: str) -> str:
     environ = {**os.environ, "HARNESS_CACHE": str(home / "cache")}
     environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    command = [sys.executable, "-m", "harness", *STUDY, "--partition", "test", *words]
+    command = [sys.executable, "-m", "harness", *STUDY, "--partition", "test", "--minutes", "30", *words]
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -15,7 +15,7 @@ from harness.records.store import Store
 from harness.report.build import build, report_data
 from harness.report.markdown import report_markdown
 from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section
-from harness.report.sections import paper
+from harness.report.sections import paper, reference
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import limited_by
 from harness.report.sections.training import columns_of
@@ -58,8 +58,8 @@ def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished:
     without = build("reproduce", Store(finished.root).records())
     assert section(model, "Errors") == section(without, "Errors")
     assert section(model, "Differences") == section(without, "Differences")
-    reference = tables(section(model, "Reference"))
-    assert [table.caption.startswith("Reference records, not yours.") for table in reference] == [True]
+    shown = tables(section(model, "Reference"))
+    assert [table.caption.startswith("Reference records, not yours.") for table in shown] == [True]
 
 
 def test_differences_are_shown_with_published_value_and_both_answers(model: ReportModel):
@@ -77,7 +77,24 @@ def test_the_findings_name_significant_differences_and_failed_runs(model: Report
     assert "10 runs of 4 variants finished on fashion_mnist" in text
     assert "no_lrn +" in text
     assert "can't decide them" in text
-    assert "1 run failed or was interrupted" in text
+    assert "1 run failed or was interrupted and is not used." in text
+
+
+def test_several_failed_runs_take_the_plural(study: Study):
+    for variant in ("no_lrn", "ungrouped"):
+        study.fail(study.spec(variant, 0), "the loss at step 12 is nan")
+    assert (
+        "2 runs failed or were interrupted and are not used."
+        in build("reproduce", Store(study.root).records()).findings
+    )
+
+
+def test_the_table_of_the_reference_keeps_its_notes(finished: Study, monkeypatch: pytest.MonkeyPatch):
+    noted = Table(caption="Errors.", columns=(), rows=(), notes=("n is the number of seeds",))
+    monkeypatch.setattr(reference, "error_table", lambda *_: noted)
+    report = report_data("reproduce", (), Store(finished.root).verified_reference().records)
+    (table,) = tables(reference.section(report))
+    assert (table.caption, table.notes) == ("Reference records, not yours. Errors.", noted.notes)
 
 
 def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(finished: Study, model: ReportModel):

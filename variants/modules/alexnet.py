@@ -48,11 +48,8 @@ class AlexNet(nn.Module):
         path, _, leaf = parameter.rpartition(".")
         name = path.partition(".")[0]
         inner = self.get_submodule(path)
-        kind = "batch_norm" if isinstance(inner, nn.modules.batchnorm._BatchNorm) else self._kinds()[name]
+        kind = "batch_norm" if isinstance(inner, nn.modules.batchnorm._BatchNorm) else self.spec.layer_kinds[name]
         return name, kind, "bias" if leaf == "bias" else "weight"
-
-    def _kinds(self) -> dict[str, str]:
-        return {row.layer.name: row.layer.kind for row in self.spec.rows}
 
     def _features(self, x: Tensor) -> Tensor:
         for layer in self.spec.layers[:-1]:

@@ -18,7 +18,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Bits: TypeAlias = NDArray[np.uint64]
 
 # Streams: one number per kind of draw. Kinds with several values per image use (stream, 0), (stream, 1), ...
-ORDER, CROP_Y, CROP_X, FLIP, COLOUR, ROTATE, SCALE, SHIFT = range(8)
+ORDER, CROP_Y, CROP_X, FLIP, COLOUR, ROTATE, SCALE, SHIFT, DROPOUT = range(9)
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, SplitMix64's step

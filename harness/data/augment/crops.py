@@ -12,19 +12,28 @@ from harness.data.augment.counter_rng import draw_flips, draw_keys, draw_offsets
 from harness.data.base import CropRule, Crops
 
 
-def draw_crops(rule: CropRule, side: int, *, seed: int, epoch: int, indices: NDArray[np.int64]) -> Crops:
+def draw_crops(
+    rule: CropRule,
+    side: int,
+    *,
+    seed: int,
+    epoch: int,
+    indices: NDArray[np.int64],
+    keys: NDArray[np.int64] | None = None,
+) -> Crops:
     """The crops of one batch in its order; side: of the stored images, in pixels.
 
     If the margin of a centre crop is odd, the larger part is below and right.
+    keys: which draw each image uses, for a rank's slice of a batch; None: as follows from the batch's indices.
     """
-    keys = draw_keys(indices, rule.images_per_draw)
+    of_slice, keys = keys, draw_keys(indices, rule.images_per_draw) if keys is None else keys
     spare = side - (rule.size or side)
     if rule.position == "random":
         ys, xs = draw_offsets(seed, epoch, keys, spare)
     else:
         ys = xs = np.full(len(indices), spare // 2, dtype=np.int64)
     flips = draw_flips(seed, epoch, keys) if rule.mirror else np.zeros(len(indices), dtype=np.bool_)
-    return Crops(ys=ys, xs=xs, flips=flips)
+    return Crops(ys=ys, xs=xs, flips=flips, keys=of_slice)
 
 
 def crop_image(image: NDArray[np.uint8], y: int, x: int, flip: bool, size: int | None) -> NDArray[np.uint8]:

@@ -72,6 +72,8 @@ class ImageTransform:
 
     def train(self, batch: Batch, epoch: int, *, colour: bool = True) -> torch.Tensor:
         """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no colour noise."""
+        if len(batch.labels) == 0:  # a rank's slice of a batch that has fewer images than there are ranks
+            return torch.empty((0, 3, self.size, self.size), device=self.device)
         images = batch.images.to(self.device, non_blocking=True).float()
         if warps(self.recipe):
             images = self._warp(images, self._affine_crops(batch, epoch))
@@ -119,6 +121,12 @@ class ImageTransform:
         draws = draw_normals(self.seed, epoch, batch.indices.numpy(), 3)
         return (draws @ self._axes.T).astype(np.float32)
 
+    def _keys(self, batch: Batch) -> NDArray[np.int64]:
+        """Which draw each image uses."""
+        if batch.crops is not None and batch.crops.keys is not None:
+            return batch.crops.keys
+        return draw_keys(batch.indices.numpy(), self.recipe.augmentation.images_per_draw)
+
     def _upright(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> AffineCrops:
         half = self.size / 2
         x, y = ((start + half) / self.side for start in (xs, ys))
@@ -127,7 +135,7 @@ class ImageTransform:
     def _affine_crops(self, batch: Batch, epoch: int) -> AffineCrops:
         """Rotated and scaled crops: side uniform in scale x S; before its rotation a crop is inside of the image."""
         augmentation = self.recipe.augmentation
-        keys = draw_keys(batch.indices.numpy(), augmentation.images_per_draw)
+        keys = self._keys(batch)
         grow, turn = (draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE))
         shift = draw_uniforms(self.seed, epoch, keys, 2, SHIFT) - 0.5
         low, high = augmentation.scale

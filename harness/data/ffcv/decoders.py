@@ -60,9 +60,12 @@ class CroppedImages(Decoder):
         super().__init__()
         self._path, self._rule, self._seed = path, rule, seed
 
-    def begin(self, epoch: int, pool: Executor, workers: int) -> None:
-        """Before each epoch: its number, and the threads that crop."""
-        self._epoch, self._pool, self._workers = epoch, pool, workers
+    def begin(self, epoch: int, pool: Executor, workers: int, keys: Ints | None) -> None:
+        """Before each epoch: its number, the threads that crop, and which draw each image of the split uses.
+
+        keys: None if that follows from a batch's indices.
+        """
+        self._epoch, self._pool, self._workers, self._keys = epoch, pool, workers, keys
 
     def generate_code(self) -> Code:
         def decode(indices: Ints, _memory: None, table: NDArray[Any], storage: Any) -> Cropped | Exception:
@@ -79,7 +82,8 @@ class CroppedImages(Decoder):
         # Pinned only if CUDA is initialised: otherwise pinning would make a context on an unused GPU.
         pinned = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         images = torch.empty((len(indices), 3, size, size), dtype=torch.uint8, pin_memory=pinned)
-        crops = draw_crops(self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices)
+        keys = None if self._keys is None else self._keys[indices]
+        crops = draw_crops(self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices, keys=keys)
         pages = _Pages(self._path, *storage)
         crop = pages.crop_jpeg if table["mode"][0] == IMAGE_MODES["jpg"] else pages.crop_raw
         starts = table["data_ptr"][indices].astype(np.int64)

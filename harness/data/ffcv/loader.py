@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.base import Batch, LoaderChoice, LoaderSettings
+from harness.data.base import Batch, Crops, LoaderChoice, LoaderSettings
 from harness.data.ffcv.decoders import Columns, CroppedImages, Indices
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import PipelineSpec, TraversalOrder
 from harness.data.ffcv.write import BOX_FIELDS, check_beton
+from harness.data.slices import epoch_slices, keys_by_image, slice_size
 from harness.errors import DataError, RunFailed
 
 POLL_S = 0.2
@@ -56,14 +57,16 @@ class FfcvLoader:
             raise DataError(f"{path} {fault}; prepare the data set again")
         self.choice = LoaderChoice(name="ffcv", reason=reason)
         self.images, self.batches = images, settings.batches(images)
-        self._path, self._workers, self._timeout_s = path, settings.workers, timeout_s
-        self._batch_size = settings.batch_size
+        self._path, self._settings, self._timeout_s, self._boxes = path, settings, timeout_s, boxes
+        # A rank's slice has the same size in each batch but the last one, where it may be smaller, or empty.
+        self._slice_size = slice_size(settings.batch_size, settings)
+        self._last_size = slice_size(images - (self.batches - 1) * settings.batch_size, settings)
         self._order = _Order(settings, images)
         self._crops = CroppedImages(path, settings.crop, settings.seed)
         self._busy = False
         self._stock = StockLoader(
             str(path),
-            batch_size=settings.batch_size,
+            batch_size=self._slice_size,
             num_workers=1,
             os_cache=True,
             order=self._order,
@@ -84,9 +87,10 @@ class FfcvLoader:
         if self._busy:
             raise RuntimeError("an epoch of this loader is still open; leave its `with` block first")
         self._busy = True
-        readers = [self._reader(epoch, 0)]
+        with_images = self.batches if self._last_size else self.batches - 1
+        readers = [self._reader(epoch, 0)] if with_images else []
         try:
-            yield self._batches(epoch, readers)
+            yield self._batches(epoch, readers, with_images)
         finally:
             for reader in readers:
                 hung = reader is not readers[-1]  # it had its time
@@ -96,16 +100,23 @@ class FfcvLoader:
 
     def _reader(self, epoch: int, done: int) -> _Reader:
         """What reads the epoch's batches after the first `done`."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="harness-crops")
-        self._crops.begin(epoch, pool, self._workers)
-        self._order.first = done * self._batch_size
+        settings = self._settings
+        pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="harness-crops")
+        common_draws = settings.world_size > 1 and settings.crop.images_per_draw > 1
+        self._crops.begin(
+            epoch, pool, settings.workers, keys_by_image(settings, self.images, epoch) if common_draws else None
+        )
+        self._order.first = done * self._slice_size
         self._stock.next_epoch = epoch
         return _Reader(iter(self._stock), pool)
 
-    def _batches(self, epoch: int, readers: list[_Reader]) -> Iterator[Batch]:
-        """From the last of `readers`; one that stalls is followed by a new one, once without a batch between."""
+    def _batches(self, epoch: int, readers: list[_Reader], with_images: int) -> Iterator[Batch]:
+        """From the last of `readers`; one that stalls is followed by a new one, once without a batch between.
+
+        with_images: the number of batches of which this rank has images.
+        """
         done, stalled_at = 0, -1
-        while done < self.batches:
+        while done < with_images:
             try:
                 cropped, labels, *boxes, indices = self._next(readers[-1].thread)
             except _StalledError:
@@ -121,7 +132,25 @@ class FfcvLoader:
                 raise RunFailed(f"reading {self._path} failed: {cropped}") from cropped
             images, crops = cropped
             done += 1
-            yield Batch(images, labels, indices, torch.stack(boxes, dim=1).float() if boxes else None, crops)
+            corners = torch.stack(boxes, dim=1).float() if boxes else None
+            yield Batch(images, labels, indices, corners, crops, self._whole(done))
+        if done < self.batches:
+            yield self._empty_batch()
+
+    def _whole(self, done: int) -> int:
+        """The images in the global batch number `done`, counted from 1."""
+        size = self._settings.batch_size
+        return min(size, self.images - (done - 1) * size)
+
+    def _empty_batch(self) -> Batch:
+        """This rank's slice of a last batch that has fewer images than there are ranks."""
+        none = torch.empty(0, dtype=torch.int64)
+        side = self._settings.crop.size or 0
+        images = torch.empty((0, 3, side, side), dtype=torch.uint8)
+        corners = torch.empty((0, 4)) if self._boxes else None
+        nowhere = np.empty(0, dtype=np.int64)
+        crops = Crops(ys=nowhere, xs=nowhere, flips=np.empty(0, dtype=np.bool_), keys=nowhere)
+        return Batch(images, none, none, corners, crops, self._whole(self.batches))
 
     def _next(self, thread: Any) -> Sequence[Any]:
         """What the pipeline made of the next batch. Raises RunFailed where it died, _StalledError where it is late."""
@@ -158,7 +187,7 @@ class _Reader:
 class _Order(TraversalOrder):  # type: ignore[misc]
     """FFCV's traversal, as a function of (seed, epoch) shared with every other loader, or by index.
 
-    first: how many images to leave out at the start, after a stall.
+    first: how many of the rank's images to leave out at the start, after a stall.
     """
 
     def __init__(self, settings: LoaderSettings, images: int) -> None:
@@ -169,7 +198,8 @@ class _Order(TraversalOrder):  # type: ignore[misc]
         return self
 
     def sample_order(self, epoch: int) -> NDArray[np.int64]:
-        return self._settings.order(epoch, self._images)[self.first :]
+        order = np.concatenate([part.indices for part in epoch_slices(self._settings, self._images, epoch)])
+        return order[self.first :]
 
 
 def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:

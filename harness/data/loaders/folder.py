@@ -20,6 +20,7 @@ from harness.data.augment.crops import crop_image, draw_crops
 from harness.data.base import Batch, Crops, LoaderChoice, LoaderSettings
 from harness.data.prepare.manifest import Listing
 from harness.data.resize import DECODE_ERRORS, open_rgb, resize_and_centre_crop
+from harness.data.slices import epoch_slices
 from harness.errors import DataError, RunFailed
 
 POLL_S = 0.5  # torch waits this long for a batch before it says so; it can be asked again
@@ -31,10 +32,11 @@ class _StalledError(Exception):
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch to come: which images, and the crop of each."""
+    """One batch to come: which images, the crop of each, and the images in the global batch."""
 
     indices: NDArray[np.int64]
     crops: Crops
+    whole: int
 
 
 class Files(Dataset[Batch | str]):
@@ -44,21 +46,24 @@ class Files(Dataset[Batch | str]):
         self._root, self._listing, self._side, self._size = root, listing, side, size
 
     def __getitem__(self, plan: BatchPlan) -> Batch | str:
-        images, crops = [], plan.crops
-        for index, y, x, flip in zip(plan.indices, crops.ys, crops.xs, crops.flips, strict=True):
+        crops, side = plan.crops, self._size or self._side
+        images = np.empty((len(plan.indices), 3, side, side), dtype=np.uint8)
+        rows = zip(plan.indices, crops.ys, crops.xs, crops.flips, strict=True)
+        for place, (index, y, x, flip) in enumerate(rows):
             path = self._root / self._listing.names[index]
             try:
                 stored = resize_and_centre_crop(open_rgb(path), self._side)
             except DECODE_ERRORS as error:
                 return f"{path} was readable when the data was prepared and is not now ({error}); prepare it again"
-            images.append(crop_image(stored, y, x, flip, self._size))
+            images[place] = crop_image(stored, y, x, flip, self._size)
         boxes = self._listing.boxes
         return Batch(
-            images=torch.from_numpy(np.stack(images)),
+            images=torch.from_numpy(images),
             labels=torch.from_numpy(self._listing.labels[plan.indices]),
             indices=torch.from_numpy(plan.indices),
             boxes=None if boxes is None else torch.from_numpy(boxes[plan.indices]),
             crops=crops,
+            whole=plan.whole,
         )
 
 
@@ -134,13 +139,12 @@ class FolderLoader:
             yield batch
 
     def _plans(self, epoch: int) -> list[BatchPlan]:
-        settings = self._settings
-        order = settings.order(epoch, self.images)
-        plans = []
-        for start in range(0, self.images, settings.batch_size):
-            indices = order[start : start + settings.batch_size].copy()
-            crops = draw_crops(settings.crop, self._side, seed=settings.seed, epoch=epoch, indices=indices)
-            plans.append(BatchPlan(indices=indices, crops=crops))
+        settings, plans = self._settings, []
+        for part in epoch_slices(settings, self.images, epoch):
+            crops = draw_crops(
+                settings.crop, self._side, seed=settings.seed, epoch=epoch, indices=part.indices, keys=part.keys
+            )
+            plans.append(BatchPlan(indices=part.indices, crops=crops, whole=part.whole))
         return plans
 
 

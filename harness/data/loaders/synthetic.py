@@ -22,6 +22,7 @@ from harness.data.names import Split
 from harness.data.prepare.manifest import Manifest, Origin, StoreSettings, versions
 from harness.data.prepare.statistics import Moments
 from harness.data.progress import Progress, silent
+from harness.data.slices import Slice, epoch_slices
 from harness.errors import UsageError
 from harness.spec import DataSpec
 
@@ -69,22 +70,23 @@ class SyntheticLoader:
         return contextlib.closing(self._run(epoch))
 
     def _run(self, epoch: int) -> Generator[Batch, None, None]:
-        settings = self._settings
-        order = settings.order(epoch, self.images)
-        for start in range(0, self.images, settings.batch_size):
-            yield self._batch(epoch, order[start : start + settings.batch_size])
+        for part in epoch_slices(self._settings, self.images, epoch):
+            yield self._batch(epoch, part)
 
-    def _batch(self, epoch: int, indices: NDArray[np.int64]) -> Batch:
-        made, rule = self._made, self._settings.crop
-        crops = draw_crops(rule, made.side, seed=self._settings.seed, epoch=epoch, indices=indices)
-        rows = zip(indices.tolist(), crops.ys, crops.xs, crops.flips, strict=True)
-        images = np.stack([crop_image(made.item(i), y, x, flip, rule.size) for i, y, x, flip in rows])
+    def _batch(self, epoch: int, part: Slice) -> Batch:
+        made, rule, indices = self._made, self._settings.crop, part.indices
+        side = rule.size or made.side
+        crops = draw_crops(rule, made.side, seed=self._settings.seed, epoch=epoch, indices=indices, keys=part.keys)
+        images = np.empty((len(indices), 3, side, side), dtype=np.uint8)
+        for place, (i, y, x, flip) in enumerate(zip(indices.tolist(), crops.ys, crops.xs, crops.flips, strict=True)):
+            images[place] = crop_image(made.item(i), y, x, flip, rule.size)
         labels = np.array([made.label(i) for i in indices.tolist()], dtype=np.int64)
         return Batch(
             images=torch.from_numpy(images),
             labels=torch.from_numpy(labels),
-            indices=torch.from_numpy(indices.copy()),
+            indices=torch.from_numpy(indices),
             crops=crops,
+            whole=part.whole,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.published.schema import ClaimTest, PaperClaim
+from harness.published.schema import ClaimTest, PaperClaim, fraction
 from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, Verdict, verdict_counts
 from harness.report.data import ReportData
@@ -96,7 +96,7 @@ def _judgements(report: ReportData, claim: PaperClaim) -> Iterator[Judgement]:
                     variant=test.variant,
                     versus=test.versus,
                     metric=metric,
-                    effect=round(test.expected / 100, 8),
+                    effect=fraction(test.expected),
                     data=claim.data,
                     protocol=None if test.protocol == "not_stated" else test.protocol,
                     source=claim.section,

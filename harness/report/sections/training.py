@@ -30,7 +30,7 @@ def section(report: ReportData) -> Section:
 
 
 def _curves(setting: Setting, place: int) -> Figure:
-    course, protocol = curves_table(_shown(setting)), setting.protocols[0]
+    course, protocol = curves_table(_shown(setting)), setting.main_protocol
     course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",

@@ -39,9 +39,9 @@ def patched(monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals)
 
 
 MOMENTS = {
-    "data preparation, first pass": ("harness.data.prepare.job.scan_images", None),
-    "data preparation, statistics": ("harness.data.prepare.job.data_file", None),
-    "data preparation, second pass": ("harness.data.ffcv.write.encoded", None),
+    "data preparation, first pass": ("harness.data.prepare.parts.examine", None),
+    "data preparation, statistics": ("harness.data.prepare.passes.data_file", None),
+    "data preparation, a group of images": ("harness.data.ffcv.one_pass.OnePass._commit", None),
     "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
     "before the first step": ("harness.run.build", "interrupted"),
     "training": ("harness.train.training_loss", "interrupted"),
@@ -138,7 +138,7 @@ def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence
     pytest.importorskip("ffcv")
     words = ("data", "prepare", "folder", "--path", class_folders, "--workers", "2", "--loader", "ffcv")
     process = start(tmp_path / "cache", *words, start_new_session=True)
-    wait_until(lambda: list((tmp_path / "cache").glob("data/*/.train.beton.*.tmp")))
+    wait_until(lambda: list((tmp_path / "cache").glob("data/*/train.beton.part")))
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)

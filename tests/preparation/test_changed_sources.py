@@ -20,7 +20,7 @@ from harness.errors import DataError, UsageError
 
 def test_a_second_call_decodes_nothing(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
     first = ready()
-    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
+    monkeypatch.setattr("harness.data.prepare.passes.scan_images", None)
     again = ready()
     assert again.spec == first.spec
     assert (again.mean == first.mean).all()
@@ -120,13 +120,13 @@ def test_a_moved_source_is_taken_up_at_its_new_path(
         with pytest.raises(DataError, match=r"which held the images of folder, is not there; run: .* --path FOLDER"):
             stored(ready(path=None))
     else:
-        monkeypatch.setattr("harness.data.prepare.job._write_beton", None)
+        monkeypatch.setattr("harness.data.prepare.passes._write_beton", None)
     again = ready(path=moved, loader=loader)
     assert (again.spec, again.folder) == (first.spec, first.folder)
     assert again.manifest.source.path == str(moved)
     if loader == "folder":
         assert stored(again) == stored(ready(path=None)) == before
-    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
+    monkeypatch.setattr("harness.data.prepare.passes.scan_images", None)
     assert ready(path=moved, loader=loader).spec == first.spec
 
 

@@ -60,7 +60,7 @@ def test_what_an_earlier_version_prepared_is_not_prepared_again(
     break_files(tree)
     first = ready(skip_bad_images=True, loader=loader)
     (first.folder / "manifest.json").write_text(json.dumps(as_format(number, first.folder)))
-    monkeypatch.setattr("harness.data.prepare.job.scan_images", None)
+    monkeypatch.setattr("harness.data.prepare.passes.scan_images", None)
     again = ready(loader=loader)
     assert again.folder == first.folder
     assert again.spec == replace(first.spec, listing="0" * 64)

@@ -60,7 +60,6 @@ def usable(x: Tensor, size: int, beta: float) -> bool:
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > 0
-        and not torch.compiler.is_compiling()
         and size <= x.shape[1]
         and kernels(size) is not None
     )

@@ -4,6 +4,7 @@ Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cu
 written by hand, so that only x is saved for it. Who computes them:
 
     lrn_kernels.py   CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
+    lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
     lrn_torch.py     everything else, in several operations of torch
 
 Each direction is one custom operation of torch, so torch.compile takes it as it is and the data type is x's, also under
@@ -13,7 +14,9 @@ what they make runs without this package. `response_norm` and `spatial_response_
 
 from __future__ import annotations
 
-from functools import partial
+import warnings
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -89,6 +92,8 @@ def _leaves_this_package() -> bool:
 def _across_maps(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
     if lrn_kernels.usable(x, size, beta):
         return lrn_kernels.forward(x, size, groups, scale, k)
+    if (gpu := _gpu_kernels(x, size, groups)) is not None:
+        return gpu.forward(x, size, groups, scale, beta, k)  # type: ignore[no-any-return]
     return lrn_torch.forward(x, lrn_torch.across_maps(x, size, groups), scale, beta, k)
 
 
@@ -98,6 +103,8 @@ def _across_maps_backward(
 ) -> Tensor:
     if lrn_kernels.usable(x, size, beta):
         return lrn_kernels.backward(x, grad, size, groups, scale, k)
+    if (gpu := _gpu_kernels(x, size, groups)) is not None:
+        return gpu.backward(x, grad, size, groups, scale, beta, k)  # type: ignore[no-any-return]
     return lrn_torch.backward(x, grad, lrn_torch.across_maps(x, size, groups), scale, beta, k)
 
 
@@ -125,6 +132,29 @@ def _connect(forward: Any, backward: Any) -> None:
     for operation in (forward, backward):
         operation.register_fake(lambda x, *rest: torch.empty_like(x))
     forward.register_autograd(derive, setup_context=save)
+
+
+def _gpu_kernels(x: Tensor, size: int, groups: int) -> Any:
+    """lrn_triton, if it can do this input; else None."""
+    if x.device.type != "cuda":
+        return None
+    kernels = _loaded_for(x.device)
+    return kernels if kernels is not None and kernels.usable(x, size, groups) else None
+
+
+@cache
+def _loaded_for(device: torch.device) -> Any:
+    """lrn_triton once it has normalised a tensor on the device; None, with a warning, where it can't."""
+    try:
+        kernels: Any = import_module("variants.modules.lrn_triton")
+    except ImportError:  # no Triton, which is optional
+        return None
+    try:
+        kernels.forward(torch.ones(1, 1, device=device), 1, 1, 1.0, 0.75, 1.0)
+    except Exception as error:  # such as a machine without a C compiler, which Triton needs to launch a kernel
+        warnings.warn(f"response normalisation runs without Triton, slower: {error}", stacklevel=2)
+        return None
+    return kernels
 
 
 _connect(_across_maps, _across_maps_backward)

@@ -45,6 +45,7 @@ class AlreadyRunning(HarnessError):
     exit_code = 6
 
 
+NOT_FINITE = "the loss is"  # how the reason of a RunFailed begins where a loss was infinite or not a number
 INTERRUPTED = 130  # Ctrl-C or SIGTERM: the run is sealed as interrupted first
 
 

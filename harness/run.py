@@ -55,11 +55,13 @@ def execute(
     weights_to: Path | None = None,
     checkpoint_s: float = CHECKPOINT_S,
     fresh: bool = False,
+    sample_s: float = 1.0,
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
     A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. checkpoint_s: the
-    time between two checkpoints. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a checkpoint.
+    time between two checkpoints. sample_s: the time between two samples of the probes. The first Ctrl-C, SIGTERM or
+    SIGHUP ends training with a whole step and a checkpoint.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
@@ -91,7 +93,7 @@ def execute(
         elif (found_checkpoint := checkpoints.load(state)) is not None:
             writer.continue_from(found_checkpoint.past)
             report(_resumed(found_checkpoint, loader))
-        with Sampler(open_probes(where.device), writer.sample, writer.elapsed) as sampler:
+        with Sampler(open_probes(where.device), writer.sample, writer.elapsed, hz=1 / sample_s) as sampler:
             with (
                 stop_requests() as stop,
                 closing(train(state, loader, eval_loaders, pixels, recipe, device, stop=stop)) as events,

@@ -11,6 +11,7 @@ from variants.spec import AlexNetSpec
 from variants.values import value
 
 CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose published MD5 sums were checked
+CIFAR_10_JPEG = "CIFAR-10, JPEG re-encoded"
 
 
 @value

@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
-from harness.errors import RunFailed
+from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.loss import training_loss
@@ -147,8 +147,13 @@ def total_steps(recipe: Recipe, loader: Loader) -> int:
 
 
 def validation_due(done: int, steps: int, recipe: Recipe, loader: Loader) -> bool:
-    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows."""
+    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows.
+
+    The final evaluation does not include the training set, so a recipe with training_error validates at the end, too.
+    """
     every = max(1, round(recipe.evaluation.every_epochs * loader.batches))
+    if recipe.evaluation.training_error and done == steps:
+        return True
     return recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
 
 
@@ -163,6 +168,11 @@ def timed(batches: Iterator[Batch], clock: Clock) -> Iterator[tuple[Batch, float
     for batch in batches:
         yield batch, clock() - asked_s
         asked_s = clock()
+
+
+def shortest(losses: torch.Tensor) -> list[float]:
+    """Each float32 as the number with the fewest decimal digits that rounds to it; records need half the space."""
+    return [float(str(loss)) for loss in losses.cpu().numpy()]
 
 
 @dataclass
@@ -183,12 +193,12 @@ class Window:
 
     def close(self, done: int, steps: int, epoch: float, lr: float, clock: Clock) -> StepsDone:
         """The event of this window, which ends with step `done`. Raises RunFailed where a loss is not finite."""
-        losses = torch.stack(self.losses).tolist()  # waits for the device, so the clock below covers the work
+        losses = shortest(torch.stack(self.losses).float())  # waits for the device, so the clock covers the work
         wrong = int(torch.stack(self.wrong).sum())
         for step, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise RunFailed(
-                    f"the loss is {loss} at step {step} of {steps} (learning rate {lr:g}); "
+                    f"{NOT_FINITE} {loss} at step {step} of {steps} (learning rate {lr:g}); "
                     "it usually helps to lower the learning rate, change the initial biases or scale the pixels"
                 )
         return StepsDone(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from harness.records.schema import Refused
     from harness.records.store import RunRecord
+    from harness.studies import Study
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
@@ -28,14 +29,19 @@ def report(
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
+    from harness.studies import study_named
 
-    store = Store(results)
+    store, wanted = Store(results), study_named(study)
     beside = store.verified_reference(study)
     if reference:
         write(study, beside.records, (), out, beside.refused)
+        return
+    own = store.verified()
+    refused = (*own.refused, *beside.refused)
+    if wanted.long:  # records of any machine count
+        write(study, [*of_study(wanted, own.records), *beside.records], (), out, refused)
     else:
-        own = store.verified()
-        write(study, of_study(study, own.records), beside.records, out, (*own.refused, *beside.refused))
+        write(study, of_study(wanted, own.records), beside.records, out, refused)
 
 
 def verify_report(
@@ -61,14 +67,11 @@ def verify_report(
     )
 
 
-def of_study(name: str, records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Those of the study's recipe and data, whatever the variant. Raises UsageError for an unknown study."""
-    from harness.studies import study_named
-
-    study = study_named(name)
-    return [
-        record for record in records if (record.spec.recipe.name, record.spec.data.name) == (study.recipe, study.data)
-    ]
+def of_study(study: Study, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those with the study's recipe, settings and data, whatever the variant."""
+    wanted = (study.recipe, study.data)
+    alike = [record for record in records if (record.spec.recipe.name, record.spec.data.name) == wanted]
+    return [record for record in alike if set(study.settings) <= set(record.spec.overrides)]
 
 
 def descriptions() -> dict[str, str]:

@@ -3,65 +3,101 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
 from harness.errors import RunFailed
+from harness.overrides import label
 from harness.placement import Placement
-from harness.records.store import Store
+from harness.records.store import RunRecord, Store
 from harness.report.text import count
-from harness.resolve import RunRequest, check_request, run_spec, study_requests
+from harness.resolve import RunRequest, check_request, study_requests
 from harness.serialization import to_json
 from harness.spec import RunSpec
-from harness.studies import Budget, Study, Task, missing, own_records, work
+from harness.studies import LONG_SAMPLE_S, Study
+from harness.study_runs import Budget, Planned, Task, counted, plan, records_of, work
 from harness.workers import Ended, Happened, News, Variables, run_all
 
 
-def run_study(
-    name: str,
-    study: Study,
-    request: RunRequest,
-    limit_s: float,
-    where: Placement,
-    environments: Sequence[Variables],
-    results: Path,
-    out: Path,
-    checkpoint_s: float,
-    fresh: bool,
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How a study runs. where, environments: as returned by study_placement. limit_s: start no run that would end
+    later. checkpoint_s: time between two checkpoints; fresh: ignore them.
+    """
+
+    where: Placement
+    environments: Sequence[Variables]
+    limit_s: float
+    checkpoint_s: float
+    fresh: bool
+
+
+def run_study(name: str, study: Study, request: RunRequest, options: Options, results: Path, out: Path) -> None:
     """Run what is missing of `study` and write its report. request: the options common to all of its runs.
 
-    where, environments: as returned by study_placement.
     Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed.
     """
-    requests = study_requests(request, study.variants, range(study.seeds))
-    for one in requests[: len(study.variants)]:
+    firsts = study_requests(request, study.variants, [0])
+    for one in firsts:
         check_request(one)
     store = Store(results)
     store.make()
-    prepared = load(requests[0], where.loader)
-    specs = {run_spec(one, prepared, where.device): one for one in requests}
-    todo = missing(list(specs), store)
-    console.print(
-        f"study {name}: {count(len(specs), 'run')}, {len(specs) - len(todo)} sealed before on this machine, "
-        f"{len(todo)} to do, {len(environments)} at a time"
-    )
-    tasks = [Task(to_json(spec), specs[spec], where, results, prepared.folder, checkpoint_s, fresh) for spec in todo]
+    prepared = load(firsts[0], options.where.loader)
     before = {path.name for path in store.folders()}
-    failures = _run(todo, tasks, environments, limit_s) if todo else {}
-    own, beside = store.verified(), store.verified_reference(name)
-    shown = own_records(list(specs), own.records)
-    reports.write(name, shown, beside.records, out, (*own.refused, *beside.refused))
-    if failures:
-        listed = {record.spec for record in shown if record.summary.status != "ok" and record.run_id not in before}
-        raise RunFailed(
-            f"{len(failures)} of {count(len(todo), 'run')} ended without a result; "
-            f"{_listed(len(failures), sum(todo[place] in listed for place in failures))}. "
-            f"First: {next(iter(failures.values()))}"
-        )
+    budget = Budget(options.limit_s, time.monotonic)
+    ended: dict[RunSpec, str | None] = {}
+    while True:  # once, or with a search of learning rates until no run follows from its results
+        planned = plan(study, request, prepared, options.where.device, counted(name, store).records)
+        todo = [spec for spec in planned.todo if spec not in ended]
+        _announce(name, planned, todo, options)
+        tasks = [_task(spec, planned, study, options, results, prepared.folder) for spec in todo]
+        new = _run(todo, tasks, options.environments, budget) if todo else {}
+        ended |= new
+        if not study.searches or not todo or len(new) < len(todo):
+            break
+    used, beside = counted(name, store), store.verified_reference(name)
+    shown = records_of(planned.requests, used.records)
+    reports.write(name, shown, () if study.long else beside.records, out, (*used.refused, *beside.refused))
+    _raise_failures(ended, [record for record in shown if record.run_id not in before])
+
+
+def _announce(name: str, planned: Planned, todo: Sequence[RunSpec], options: Options) -> None:
+    console.print(
+        f"study {name}: {count(len(planned.requests), 'run')}, {len(planned.requests) - len(planned.todo)} sealed "
+        f"before, {len(todo)} to do, {len(options.environments)} at a time"
+    )
+
+
+def _task(
+    spec: RunSpec, planned: Planned, study: Study, options: Options, results: Path, prepared: Path | None
+) -> Task:
+    return Task(
+        spec=to_json(spec),
+        request=planned.requests[spec],
+        placement=options.where,
+        results=results,
+        prepared=prepared,
+        checkpoint_s=options.checkpoint_s,
+        fresh=options.fresh,
+        sample_s=LONG_SAMPLE_S if study.long else 1.0,
+    )
+
+
+def _raise_failures(ended: Mapping[RunSpec, str | None], sealed: Sequence[RunRecord]) -> None:
+    """Raise RunFailed if a run failed. sealed: this study's records since it started."""
+    failures = {spec: sentence for spec, sentence in ended.items() if sentence is not None}
+    if not failures:
+        return
+    listed = {record.spec for record in sealed if record.summary.status != "ok"}
+    raise RunFailed(
+        f"{len(failures)} of {count(len(ended), 'run')} ended without a result; "
+        f"{_listed(len(failures), sum(spec in listed for spec in failures))}. "
+        f"First: {next(iter(failures.values()))}"
+    )
 
 
 def _listed(failed: int, listed: int) -> str:
@@ -74,27 +110,26 @@ def _listed(failed: int, listed: int) -> str:
 
 
 def _run(
-    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Variables], limit_s: float
-) -> dict[int, str]:
-    """Run what fits into the time limit. Returns one sentence for each run that failed, by its place in `todo`."""
-    budget = Budget(limit_s, time.monotonic, always=sum(spec.seed == 0 for spec in todo))
-    failures: dict[int, str] = {}
-    ended = 0
+    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Variables], budget: Budget
+) -> dict[RunSpec, str | None]:
+    """Run what fits into the time limit. Returns for each run that ended None, or the sentence of its failure."""
+    always = sum(spec.seed == 0 for spec in todo)
+    ended: dict[RunSpec, str | None] = {}
     with board() as bars:
-        for news in run_all(tasks, work, environments, budget.may_start):
+        for news in run_all(tasks, work, environments, lambda task: task < always or budget.may_start()):
             budget.observe(news)
             sentence = _show(bars, todo, news)
-            ended += isinstance(news, Ended)
-            if sentence:
-                failures[news.task] = sentence
-    if ended < len(todo):
-        left = count(len(todo) - ended, "run")
-        console.print(f"{left} did not fit into {limit_s / 60:g} minutes; use --minutes to allow more")
-    return failures
+            if isinstance(news, Ended):
+                ended[todo[news.task]] = sentence
+    if len(ended) < len(todo):
+        left = count(len(todo) - len(ended), "run")
+        console.print(f"{left} did not fit into {budget.limit_s / 60:g} minutes; use --minutes to allow more")
+    return ended
 
 
 def _show(bars: Board, todo: Sequence[RunSpec], news: News) -> str | None:
-    name = f"{todo[news.task].variant} seed {todo[news.task].seed}"
+    spec = todo[news.task]
+    name = f"{spec.variant} seed {spec.seed}" + (f", {label(spec.overrides)}" if spec.overrides else "")
     if isinstance(news, Happened):
         bars.event(name, news.event)
     if isinstance(news, Ended):

@@ -136,7 +136,7 @@ def reproduce(
 ) -> None:
     """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120 --seeds 10."""
 
-    from harness.cli.reproduce import run_study
+    from harness.cli.reproduce import Options, run_study
     from harness.devices import study_placement
     from harness.memory import largest_run_mib
     from harness.resolve import RunRequest, study_requests
@@ -146,11 +146,13 @@ def reproduce(
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
+    settings = (*wanted.settings, *(set_ or ()))
+    stored = (both_limits(limit_train, limit_val), skip_bad_images, settings, format_, jpeg_quality)
     request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
-    run_study(study, wanted, request, minutes * 60, where, environments, results, out, 60 * checkpoint_minutes, fresh)
+    options = Options(where, environments, 60 * minutes, 60 * checkpoint_minutes, fresh)
+    run_study(study, wanted, request, options, results, out)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from harness.records.store import RunRecord
 from harness.report.cached import CachedRecord
+from harness.report.learning_speed import LearningSpeed, is_timed, learning_speeds, timed_and_diverged
 from harness.report.shared_recipe import recipe_label, shared_recipe
 from harness.report.stats import (
     Estimate,
@@ -160,10 +161,11 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of a report, sorted into settings and records set aside."""
+    """The records of a report, sorted into settings, runs to a training error (learning_speed.py), and others."""
 
     study: str
     settings: tuple[Setting, ...]
+    learning_speeds: tuple[LearningSpeed, ...]
     reference: tuple[Setting, ...]
     set_aside: tuple[SetAside, ...]
     own: tuple[CachedRecord, ...]
@@ -189,14 +191,15 @@ def gather(
     )
     settings, set_aside = _settings(ours, order, versus or {}, catalog)
     reference_settings, _ = _settings(theirs, order, versus or {}, catalog)
-    return Evidence(study, settings, reference_settings, set_aside, ours, theirs)
+    return Evidence(study, settings, learning_speeds(ours), reference_settings, set_aside, ours, theirs)
 
 
 def _settings(
     records: Sequence[RunRecord], order: Sequence[str], versus: Mapping[str, str], catalog: Mapping[str, Variant]
 ) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
-    aside = [SetAside(record, _why_unfinished(record)) for record in records if record.summary.status != "ok"]
-    finished = [record for record in records if record.summary.status == "ok"]
+    unfinished = [record for record in records if record.summary.status != "ok"]
+    aside = [SetAside(record, _why_unfinished(record)) for record in unfinished if not timed_and_diverged(record)]
+    finished = [record for record in records if record.summary.status == "ok" and not is_timed(record)]
     made = []
     for key, group in _grouped(finished, lambda run: _key(run.spec, catalog.get(run.spec.variant))).items():
         by_variant = {}

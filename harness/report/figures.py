@@ -91,6 +91,24 @@ def curves(losses: Frame, validation: Frame) -> Figure:
 
 
 @drawn
+def training_errors(curves: Frame, threshold_percent: float) -> Figure:
+    """The training error over epochs, a thin line per run, as in the paper's figure 1.
+
+    curves: columns variant, run_id, epoch, error_percent. The first variant is solid, the second dashed.
+    """
+    figure, ax = _panel(3.2)
+    names = list(curves["variant"].unique())
+    for name, colour, style in zip(names, sns.color_palette(), ("-", "--", ":", "-."), strict=False):
+        for place, (_, run) in enumerate(curves[curves["variant"] == name].groupby("run_id", sort=True)):
+            label = name if place == 0 else None
+            ax.plot(run["epoch"], run["error_percent"], style, color=colour, lw=1.0, alpha=0.8, label=label)
+    ax.axhline(threshold_percent, color="0.3", lw=0.8, ls=(0, (6, 4)))
+    ax.set(xlabel="epochs", ylabel="training error (%)", xlim=(0, None), ylim=(threshold_percent - 5, None))
+    ax.legend(frameon=False)
+    return figure
+
+
+@drawn
 def throughput(runs: Frame) -> Figure:
     """A bar at the median and a dot per run. runs: columns variant, images_per_second."""
     figure, ax = _panel(1.0 + ROW_IN * runs["variant"].nunique())

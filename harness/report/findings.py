@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from harness.report.answers import significant
 from harness.report.claims import verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import Evidence, Setting
-from harness.report.frames import estimate_of, images_of, rows_of
+from harness.report.frames import estimate_of, rows_of
+from harness.report.learning_speed import LearningSpeed
 from harness.report.sections.setup import machine
-from harness.report.stats import CONFIDENCE
-from harness.report.text import count, listed, percent_with_interval, points_with_interval, start_command
+from harness.report.text import (
+    count,
+    epochs_to,
+    factor,
+    listed,
+    percent,
+    percent_with_interval,
+    points_with_interval,
+    start_command,
+)
 
 MOST_NAMED = 6
 
@@ -16,11 +28,13 @@ MOST_NAMED = 6
 def findings(report: ReportData) -> tuple[str, ...]:
     """The findings in the setting with the most runs; other settings and failed runs are only counted."""
     evidence = report.evidence
+    timed = tuple(sentence for speed in evidence.learning_speeds for sentence in _learning_speed(speed))
     if not evidence.settings:
-        return (_nothing(evidence), *_failures(evidence))
+        return (*(timed or (_nothing(evidence),)), *_failures(evidence))
     setting = evidence.settings[0]
     verdicts = f"Published differences: {verdict_counts(report.judgements)}. {_undecided(report)}".strip()
     return (
+        *timed,
         _finished(setting),
         _lowest(report, setting),
         *_at_chance(report, setting),
@@ -28,6 +42,26 @@ def findings(report: ReportData) -> tuple[str, ...]:
         verdicts,
         *_other_settings(evidence),
         *_failures(evidence),
+    )
+
+
+def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
+    """The epochs of each network, and the ratio with its verdicts."""
+    goal = f"{percent(speed.threshold, 0)} % training error"
+    for at in filter(None, map(speed.best, speed.variants)):
+        yield (
+            f"{at.variant} reaches {goal} after {epochs_to(at.mean, at.censored)} epochs at learning rate {at.rate:g} "
+            f"(n = {len(at.runs)}, on {speed.data.contents or speed.data.name})."
+        )
+    ratio = speed.ratio()
+    if ratio is None:
+        yield f"{count(len(speed.searched), 'run')} of the search of learning rates finished; there is no ratio yet."
+        return
+    between = "" if ratio.bootstrap is None else f" ({factor(ratio.bootstrap.low)} to {factor(ratio.bootstrap.high)})"
+    more = "more than " if ratio.slow.censored else ""
+    yield (
+        f'tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. The paper\'s "several times" is '
+        f"{speed.several()}; the six times of its figure 1 is {speed.six()}."
     )
 
 
@@ -73,7 +107,7 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     tested = frame[(frame["setting"] == 1) & frame["dunnett_p"].notna()]
     if tested.empty:
         return ()
-    rows = [row for row in rows_of(tested) if row.dunnett_p < 1 - CONFIDENCE and _excludes_zero(row)]
+    rows = [row for row in rows_of(tested) if significant(row)]
     test = f"(Dunnett's test, {count(len(tested), 'comparison')}, 5 % level for all together)"
     if not rows:
         return (f"No variant is significantly different from {base} in top-1 error {test}.",)
@@ -81,11 +115,6 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     named = [f"{row.variant} {points_with_interval(estimate_of(row))}" for row in rows[:MOST_NAMED]]
     more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
     return (f"Significantly different from {base} in top-1 error {test}, in points: {listed(named + more)}.",)
-
-
-def _excludes_zero(row: object) -> bool:
-    images = images_of(row)
-    return images is not None and images.excludes_zero
 
 
 def _undecided(report: ReportData) -> str:

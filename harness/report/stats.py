@@ -20,6 +20,7 @@ from variants.values import value
 
 CONFIDENCE = 0.95
 POWER = 0.8
+BOOTSTRAPS = 10_000
 MOST_SEEDS = 10_000  # larger numbers are shown as "more than 10,000"
 
 
@@ -78,6 +79,35 @@ def paired_by_seed(ours: Mapping[int, float], versus: Mapping[int, float]) -> Es
     """ours - versus over common seeds, so that effects of a seed on both (order, crops) cancel. None without any."""
     shared = sorted(ours.keys() & versus.keys())
     return over_seeds([ours[seed] - versus[seed] for seed in shared]) if shared else None
+
+
+def ratio_of_means(above: Sequence[float], below: Sequence[float]) -> tuple[float, Interval | None]:
+    """mean(above) / mean(below) and its 95 % percentile bootstrap interval over seeds of both sides; None for n = 1.
+
+    All values are positive. The random numbers have a fixed seed, so that the same records give the same report.
+    """
+    ratio = float(np.mean(above) / np.mean(below))
+    if min(len(above), len(below)) < 2:
+        return ratio, None
+    rng = np.random.default_rng(2012)
+    means = [rng.choice(np.asarray(side), (BOOTSTRAPS, len(side))).mean(1) for side in (above, below)]
+    low, high = np.quantile(means[0] / means[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return ratio, Interval(low=float(low), high=float(high))
+
+
+def ratio_of_means_by_t(above: Sequence[float], below: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the ratio of geometric means by Welch's t test of the logarithms; None for n = 1.
+
+    The bootstrap's interval is too narrow with few seeds; this one is not, if the logarithms are about normal.
+    """
+    sides = [np.log(np.asarray(side)) for side in (above, below)]
+    if min(len(side) for side in sides) < 2:
+        return None
+    if all(np.ptp(side) == 0 for side in sides):
+        middle = float(np.exp(sides[0][0] - sides[1][0]))
+        return Interval(low=middle, high=middle)
+    found = scipy_stats.ttest_ind(*sides, equal_var=False).confidence_interval(CONFIDENCE)
+    return Interval(low=float(np.exp(found.low)), high=float(np.exp(found.high)))
 
 
 def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.bool_]]) -> Interval:

@@ -49,6 +49,18 @@ def points_between(interval: Interval | None) -> str:
     return NONE if interval is None else f"{points(interval.low)} to {points(interval.high)}"
 
 
+def factor(ratio: float) -> str:
+    """A ratio with one digit after the point."""
+    return f"{ratio:.1f}"
+
+
+def epochs_to(estimate: Estimate, censored: int) -> str:
+    """`6.4 ± 0.3`, or `> 60.0` where a run did not get there."""
+    if censored:
+        return f"> {estimate.mean:.1f}"
+    return f"{estimate.mean:.1f}" + (f" ± {estimate.half_width:.1f}" if estimate.half_width is not None else "")
+
+
 def number(amount: float | None, digits: int = 0) -> str:
     """The number with thousands separators: 1,234.5."""
     return NONE if amount is None else f"{amount:,.{digits}f}".replace("-", MINUS)

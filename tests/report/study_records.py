@@ -5,8 +5,10 @@ Written through the real store, with a counting clock. Errors are drawn per imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +91,21 @@ class Study:
         env: Environment = ENV,
         root: Path | None = None,
         located: float | None = None,
+        training_errors: Sequence[float] = (),
     ) -> RunRecord:
-        """One finished run whose right answers are drawn per image."""
+        """One finished run whose right answers are drawn per image.
+
+        training_errors: on the training images after epochs 1, 2 and so on.
+        """
         self.minute += 1
         start = datetime(2026, 1, 2, tzinfo=UTC) + timedelta(minutes=self.minute)
         rng = np.random.default_rng([spec.seed, len(spec.variant)])
         hardness = np.random.default_rng(99).random(spec.data.val_images)  # the same images for all
         with Store(root or self.root).open(spec, env, clock=Ticks(), now=lambda: start) as writer:
             results = {}
-            for event in _training(error):
+            for event in (*_training(error)[:-1], *map(_on_training_images, training_errors, count(1))):
                 writer.event(event)
+            writer.event(_training(error)[-1])
             for sample in _telemetry(spec.device == "cuda"):
                 writer.sample(sample)
             for protocol, better in (("centre", 0.0), ("mirror", 0.004)):
@@ -160,6 +167,13 @@ def _training(error: float) -> list[Any]:
                 )
             )
     return [*events, TrainingDone(steps=60, images=3840, elapsed_s=12.0, wait_s=1.2)]
+
+
+def _on_training_images(error: float, epoch: int) -> Evaluated:
+    return Evaluated(
+        step=60 * epoch, epoch=float(epoch), protocol="centre", final=False, top1_error=error, top5_error=0.0,
+        loss=0.9, images=4000, elapsed_s=1.0, split="train",
+    )  # fmt: skip
 
 
 def _telemetry(gpu: bool) -> list[Sample]:

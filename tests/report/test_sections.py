@@ -62,11 +62,11 @@ def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished:
     assert [table.caption.startswith("Reference records, not yours.") for table in reference] == [True]
 
 
-def test_differences_are_shown_with_published_value_direction_and_verdict(model: ReportModel):
+def test_differences_are_shown_with_published_value_and_both_answers(model: ReportModel):
     rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
-    assert rows["no_lrn"][4:7] == ("+1.4", "as published", "inconclusive")
+    assert rows["no_lrn"][4:7] == ("+1.4", "significantly higher (p < 0.001)", "direction agrees")
     assert rows["ungrouped"][2].endswith("(one seed)")
-    assert rows["ungrouped"][6] == "inconclusive"
+    assert rows["ungrouped"][5:7] == ("unknown with one seed", "inconclusive")
     reasons = [block for block in section(model, "Differences").blocks if isinstance(block, Bullets)]
     assert any("mini geometry" in item for item in reasons[0].items)
     assert any("one seed has no interval" in item and "ungrouped" in item for item in reasons[0].items)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.cli.reproduce import _listed
+from harness.data.loaders.synthetic import prepare_synthetic
+from harness.data.prepare.manifest import StoreSettings
 from harness.errors import UsageError
 from harness.machine.collect_env import describe, machine_id
 from harness.placement import Placement
 from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store
+from harness.resolve import RunRequest
 from harness.spec import DataSpec, RunSpec
-from harness.studies import STUDIES, Budget, missing, own_records, study_named
+from harness.studies import STUDIES, study_named
+from harness.study_runs import Budget, counted, plan, records_of
 from harness.workers import Ended, Started
 from variants.catalog import CATALOG
 from variants.layers import Conv, Dense
@@ -33,9 +38,9 @@ class Time:
         return self.now
 
 
-def budget(limit_s: float, always: int) -> tuple[Budget, Time]:
+def budget(limit_s: float) -> tuple[Budget, Time]:
     time = Time()
-    return Budget(limit_s, time, always), time
+    return Budget(limit_s, time), time
 
 
 def run_of(seconds: float, task: int, plan: Budget, time: Time) -> None:
@@ -44,23 +49,17 @@ def run_of(seconds: float, task: int, plan: Budget, time: Time) -> None:
     plan.observe(Ended(task, None))
 
 
-def test_the_first_seed_of_every_variant_runs_whatever_the_time() -> None:
-    plan, time = budget(0.0, always=2)
-    time.now += 1000
-    assert [plan.may_start(task) for task in range(4)] == [True, True, False, False]
-
-
 def test_a_later_run_starts_only_if_one_as_long_as_the_longest_fits() -> None:
-    plan, time = budget(100.0, always=1)
+    plan, time = budget(100.0)
     run_of(30.0, 0, plan, time)
     run_of(20.0, 1, plan, time)  # shorter: the longest counts
-    assert plan.may_start(2)  # 50 + 30 <= 100
+    assert plan.may_start()  # 50 + 30 <= 100
     run_of(21.0, 2, plan, time)
-    assert not plan.may_start(3)  # 71 + 30 > 100
+    assert not plan.may_start()  # 71 + 30 > 100
 
 
 def test_runs_side_by_side_are_timed_each_from_its_own_start() -> None:
-    plan, time = budget(100.0, always=2)
+    plan, time = budget(100.0)
     plan.observe(Started(0))
     time.now += 10
     plan.observe(Started(1))
@@ -75,7 +74,7 @@ def test_runs_side_by_side_are_timed_each_from_its_own_start() -> None:
 def test_every_study_names_rows_that_exist_and_go_together(name: str) -> None:
     study = STUDIES[name]
     assert study.recipe in RECIPES
-    geometry = "mini" if study.recipe == "mini" else "full"
+    geometry = RECIPES[study.recipe].geometry
     assert all(geometry in CATALOG[variant].geometries for variant in study.variants)
 
 
@@ -93,6 +92,14 @@ def spec(seed: int) -> RunSpec:
         data=DataSpec(name="synthetic", listing="0", classes=2, train_images=8, val_images=9, store_size=8),
         seed=seed,
     )
+
+
+class Sealed:
+    """What plan() needs of a record."""
+
+    def __init__(self, spec: RunSpec, reason: str | None = None) -> None:
+        self.spec = spec
+        self.summary = SimpleNamespace(status="failed" if reason else "ok", status_reason=reason)
 
 
 def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) -> None:
@@ -116,18 +123,28 @@ def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) ->
         )  # fmt: skip
 
 
-def test_missing_is_what_this_machine_has_not_sealed_as_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_counts_the_records_that_this_machine_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     here, store = machine_id(tmp_path / "cache"), Store(tmp_path / "results")
     seal(store, spec(0), here)
     seal(store, spec(1), here, reason="the loss is nan at step 3")
     seal(store, spec(2), "f" * 32)
-    came_with_the_clone = Store(tmp_path / "results" / "reference" / "reproduce")
-    seal(came_with_the_clone, spec(3), here)
-    wanted = [spec(seed) for seed in range(5)]
-    assert missing(wanted, store) == wanted[1:]
-    assert [record.summary.status for record in own_records(wanted, store.records())] == ["ok", "failed"]
-    assert [record.spec for record in own_records(wanted, store.records())] == wanted[:2]
+    seal(Store(tmp_path / "results" / "reference" / "reproduce"), spec(3), here)
+    seal(Store(tmp_path / "results" / "reference" / "figure1"), spec(4), "f" * 32)
+    found = counted("reproduce", store).records
+    assert [(record.spec.seed, record.summary.status) for record in found] == [(0, "ok"), (1, "failed")]
+    assert records_of([spec(1), spec(2)], found) == [found[1]]
+    of_a_long_study = counted("figure1", store).records
+    assert [record.spec.seed for record in of_a_long_study] == [0, 1, 2, 4]  # of any machine, and from the clone
+
+
+def test_a_run_that_ended_ok_is_not_planned_again_and_a_failed_one_is() -> None:
+    study, request = STUDIES["reproduce"], RunRequest("no_lrn", "mini", "synthetic", 0)
+    synthetic = prepare_synthetic(StoreSettings(store_size=36, limit=(4, 4)))
+    first = plan(study, request, synthetic, "cpu", [])
+    assert len(first.todo) == len(first.requests) == len(study.variants) * study.seeds
+    records = [Sealed(first.todo[0]), Sealed(first.todo[1], "the loss is nan at step 3")]
+    assert plan(study, request, synthetic, "cpu", records).todo == first.todo[1:]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from harness.data.sources.arrays import ArraySplit
 from harness.data.sources.base import Splits
 from harness.data.sources.class_folders import open_class_folders
 from harness.errors import DataError
-from harness.spec import CIFAR_10_ORIGINAL
+from harness.spec import CIFAR_10_JPEG, CIFAR_10_ORIGINAL
 
 BATCHES = "cifar-10-batches-py"
 
@@ -35,7 +35,7 @@ def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
 def _class_folder_contents(names: list[str]) -> str:
     """The contents of class folders. JPEG changes the pixels, so errors on such images are not errors on CIFAR-10."""
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
-        return "CIFAR-10, JPEG re-encoded"
+        return CIFAR_10_JPEG
     return "CIFAR-10 in class folders"
 
 

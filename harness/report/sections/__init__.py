@@ -10,6 +10,7 @@ from harness.report.sections import (
     article,
     differences,
     errors,
+    learning_speed,
     methods,
     paper,
     provenance,
@@ -20,6 +21,7 @@ from harness.report.sections import (
 )
 
 SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
+    learning_speed.section,
     setup.section,
     errors.section,
     differences.section,

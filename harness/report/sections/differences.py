@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.answers import agrees, different_here
 from harness.report.data import ReportData, in_setting
 from harness.report.evidence import METRICS, PAPER_NET, Metric, Setting
 from harness.report.frames import estimate_of, images_of, rows_of
@@ -14,8 +15,6 @@ from harness.report.model import Block, Bullets, Paragraph, Section
 from harness.report.stats import MOST_SEEDS
 from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 from harness.tables import Column, Table
-
-DIRECTIONS = {"same": "as published", "opposite": "opposite", "none": "undetermined"}
 
 NOTE = (
     "Over seeds: the mean of the differences between runs of the same seed, ± half of its 95 % interval. Over images: "
@@ -49,8 +48,8 @@ def _table(differences: pd.DataFrame, setting: Setting, metric: Metric) -> Table
             Column(heading="Over seeds", align="right"),
             Column(heading="Over images", align="right"),
             Column(heading="Published", align="right"),
-            Column(heading="Direction"),
-            Column(heading="Verdict"),
+            Column(heading="Different here?"),
+            Column(heading="Agrees?"),
             Column(heading="Seeds needed", align="right"),
         ),
         rows=tuple(_row(row, setting.base) for row in rows_of(differences)),
@@ -61,10 +60,10 @@ def _row(row: Any, base: str) -> tuple[str, ...]:
     name = row.variant if row.versus == base else f"{row.variant}, against {row.versus}"
     measured = (name, str(row.n), points_with_interval(estimate_of(row)), points_between(images_of(row)))
     if pd.isna(row.published):
-        return (*measured, NONE, NONE, NONE, NONE)
+        return (*measured, NONE, different_here(row), NONE, NONE)
+    published = published_points(row.published, row.bound)
     size = ", the size differs" if row.size_differs else ""
-    direction = f"{DIRECTIONS.get(row.direction, NONE)}{size}"
-    return (*measured, published_points(row.published, row.bound), direction, row.verdict, _seeds_needed(row))
+    return (*measured, published, different_here(row), f"{agrees(row)}{size}", _seeds_needed(row))
 
 
 def _seeds_needed(row: Any) -> str:

@@ -37,7 +37,7 @@ def section(report: ReportData) -> Section:
         tables = [error_table(report.comparisons, place, setting, protocol) for protocol in setting.protocols]
         blocks += in_setting(settings, place, [_plot(report, setting, place), *tables])
         blocks.append(Paragraph(text=NOTE))
-    return Section(title="Errors", blocks=tuple(blocks) or (Paragraph(text="No finished runs."),))
+    return Section(title="Errors", blocks=tuple(blocks))
 
 
 def error_table(comparisons: pd.DataFrame, place: int, setting: Setting, protocol: str) -> Table:

@@ -10,8 +10,10 @@ from harness.report.claims import Claim, Judgement, Verdict, verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import METRICS, Metric
 from harness.report.model import Block, Paragraph, Section
-from harness.report.text import NONE, points_with_interval, published_points
+from harness.report.text import NONE, factor, points_with_interval, published_points
 from harness.tables import Column, Table
+
+EPOCHS_TO_25 = "iterations_to_25_percent_train_error"
 
 
 def section(report: ReportData) -> Section:
@@ -52,9 +54,21 @@ def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
     if claim.decided_by == "arithmetic":
         found = [settle(test, report.catalog[test.variant].spec) for test in claim.tests]
         return ", ".join(text for text, _ in found), _shared({verdict for _, verdict in found})
+    if claim.tests and all(test.measure == EPOCHS_TO_25 for test in claim.tests):
+        return _learning_speed(report, claim.tests[0])
     judgements = list(_judgements(report, claim))
     measured = ", ".join(filter(None, map(_difference, judgements))) or NONE
     return measured, _shared({judgement.verdict for judgement in judgements})
+
+
+def _learning_speed(report: ReportData, test: ClaimTest) -> tuple[str, Verdict]:
+    """The measured ratio of epochs and its verdict: "several times" where the claim is a lower limit, else "six"."""
+    for speed in report.evidence.learning_speeds:
+        ratio = speed.ratio()
+        if ratio is not None and (ratio.slow.variant, ratio.fast.variant) == (test.variant, test.versus):
+            verdict = speed.several() if test.bound == "more_than" else speed.six()
+            return f"{'> ' if ratio.slow.censored else ''}{factor(ratio.value)} times", verdict
+    return NONE, "not run"
 
 
 def _shared(verdicts: set[Verdict]) -> str:

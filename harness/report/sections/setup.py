@@ -17,7 +17,7 @@ def section(report: ReportData) -> Section:
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
-    if not blocks:
+    if not blocks and not report.evidence.learning_speeds:
         blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
     return Section(title="Set-up of the runs", blocks=tuple(blocks))
 

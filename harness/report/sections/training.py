@@ -12,7 +12,7 @@ from harness.records.tables import curves_table
 from harness.report import figures
 from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
-from harness.report.model import Block, Figure, Paragraph, Section
+from harness.report.model import Block, Figure, Section
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 
@@ -25,7 +25,7 @@ def section(report: ReportData) -> Section:
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_curves(setting, place), *_kernels(setting, place)])
-    return Section(title="Training", blocks=tuple(blocks) or (Paragraph(text="No finished runs."),))
+    return Section(title="Training", blocks=tuple(blocks))
 
 
 def _curves(setting: Setting, place: int) -> Figure:

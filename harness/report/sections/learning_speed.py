@@ -1,0 +1,144 @@
+"""The section on epochs to a training error (the paper's figure 1): curves, runs, the search of learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.report import figures
+from harness.report.data import ReportData
+from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
+from harness.report.model import Block, Bullets, Figure, Paragraph, Section
+from harness.report.sections.setup import machine
+from harness.report.text import NONE, count, epochs_to, factor, listed, percent
+from harness.studies import STUDIES
+from harness.tables import Column, Table
+
+ROLES = {True: "best of the search", False: "neighbour in the grid"}
+
+
+def section(report: ReportData) -> Section:
+    """Empty without runs that end at a training error."""
+    speeds, blocks = report.evidence.learning_speeds, list[Block]()
+    for place, speed in enumerate(speeds, 1):
+        blocks += [_lead(speed), *_figure(speed, place), *_runs(speed), *_result(speed), *_searches(speed)]
+    study = STUDIES.get(report.evidence.study)
+    if speeds and study is not None and study.plan:
+        blocks += [Paragraph(text="Decided before the first run:", lead=True), Bullets(items=study.plan)]
+    return Section(title="Epochs to a training error (figure 1 of the paper)", blocks=tuple(blocks))
+
+
+def _lead(speed: LearningSpeed) -> Paragraph:
+    machines = listed(sorted({machine(record) for record in speed.records}))
+    return Paragraph(
+        text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to train on. The runs end "
+        f"once the top-1 error on all training images is below {percent(speed.threshold, 0)} %. Machines: {machines}."
+    )
+
+
+def _figure(speed: LearningSpeed, place: int) -> Iterator[Figure]:
+    best = [at for name in speed.variants if (at := speed.best(name)) is not None]
+    rows = [
+        {"variant": run.variant, "run_id": run.run_id, "epoch": point.epoch, "error_percent": 100 * point.error}
+        for at in best
+        for run in at.runs
+        for point in run.curve
+    ]
+    if rows:
+        shown = listed([f"{at.variant} (learning rate {at.rate:g}, {count(len(at.runs), 'seed')})" for at in best])
+        yield Figure(
+            file=f"training-error-{place}.svg",
+            caption=f"Top-1 error on the training images over epochs, a line per run: {shown}. The dashed line is "
+            f"{percent(speed.threshold, 0)} %, as in the paper's figure 1.",
+            alt="Training error over epochs for " + " and ".join(at.variant for at in best),
+            content=figures.training_errors(pd.DataFrame(rows), 100 * speed.threshold),
+        )
+
+
+def _runs(speed: LearningSpeed) -> Iterator[Table]:
+    rows = [_row(speed, at) for name in speed.variants for at in speed.rates(name)]
+    if rows:
+        yield Table(
+            caption=f"Epochs to {percent(speed.threshold, 0)} % training error, by network and learning rate.",
+            columns=(
+                Column(heading="Network"),
+                Column(heading="Learning rate", align="right"),
+                Column(heading="Which rate"),
+                Column(heading="Seeds", align="right"),
+                Column(heading="Epochs, mean", align="right"),
+                Column(heading="Epochs of each seed", share=1),
+            ),
+            rows=tuple(rows),
+            notes=("After ±: half of the 95 % interval over seeds. A run with > did not reach it (censored).",),
+        )
+
+
+def _row(speed: LearningSpeed, at: AtOneRate) -> tuple[str, ...]:
+    return (
+        at.variant,
+        f"{at.rate:g}",
+        ROLES[at == speed.best(at.variant)],
+        str(len(at.runs)),
+        epochs_to(at.mean, at.censored),
+        ", ".join(map(_epochs, at.runs)),
+    )
+
+
+def _epochs(run: TimedRun) -> str:
+    return f"{run.epochs:.1f}" if run.reached.epochs is not None else f"> {run.epochs:g}"
+
+
+def _result(speed: LearningSpeed) -> Iterator[Block]:
+    ratio = speed.ratio()
+    if ratio is None:
+        yield Paragraph(text="There is no ratio yet: one of the networks has no counted run at its best rate.")
+        return
+    yield Table(
+        caption="tanh over ReLU, each at its best learning rate, beside the paper's claims (section 3.1).",
+        columns=(
+            Column(heading="Measured ratio", align="right"),
+            Column(heading="95 %, bootstrap", align="right"),
+            Column(heading="95 %, Welch's t", align="right"),
+            Column(heading="Claim", share=1),
+            Column(heading="Verdict"),
+        ),
+        rows=(
+            (*_numbers(ratio), 'ReLU is "several times faster": above 2', speed.several()),
+            (*_numbers(ratio), "ReLU is six times faster in figure 1: between 4 and 9", speed.six()),
+        ),
+        notes=("A verdict needs both intervals.", *_lower_bound(ratio)),
+    )
+
+
+def _numbers(ratio: Ratio) -> tuple[str, ...]:
+    intervals = (ratio.bootstrap, ratio.by_t)
+    return (
+        f"> {factor(ratio.value)}" if ratio.slow.censored else factor(ratio.value),
+        *(NONE if held is None else f"{factor(held.low)} to {factor(held.high)}" for held in intervals),
+    )
+
+
+def _lower_bound(ratio: Ratio) -> tuple[str, ...]:
+    if not ratio.slow.censored:
+        return ()
+    return (f"{count(ratio.slow.censored, 'run')} with tanh did not reach it, so the ratio is a lower bound.",)
+
+
+def _searches(speed: LearningSpeed) -> Iterator[Table]:
+    rows = [
+        (name, f"{run.rate:g}", _epochs(run), percent(run.reached.last_error, 1))
+        for name in speed.variants
+        for run in speed.search(name)
+    ]
+    if rows:
+        yield Table(
+            caption="The search of learning rates, one run each, with a seed that no counted run has.",
+            columns=(
+                Column(heading="Network"),
+                Column(heading="Learning rate", align="right"),
+                Column(heading=f"Epochs to {percent(speed.threshold, 0)} %", align="right"),
+                Column(heading="Training error at the end, %", align="right"),
+            ),
+            rows=tuple(rows),
+        )

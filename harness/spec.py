@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from dataclasses import fields
+from typing import Any, Literal
 
-from harness.serialization import digest
-from variants.recipes.recipe import Geometry, Recipe
+from harness.serialization import digest, to_plain
+from variants.recipes.recipe import ADDED, Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
 
 CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose published MD5 sums were checked
 CIFAR_10_JPEG = "CIFAR-10, JPEG re-encoded"
+DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.name in ADDED}
 
 
 @value
@@ -49,4 +50,14 @@ class RunSpec:
     @property
     def digest(self) -> str:
         """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
-        return digest(replace(self, variant="", overrides=(), recipe=replace(self.recipe, name="")))
+        return digest(identity(to_plain(self)))
+
+
+def identity(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a digest is made of: the plain RunSpec without names and overrides.
+
+    Fields of recipes that were added later are left out at their default (variants.recipes.recipe.ADDED).
+    """
+    kept = {name: held for name, held in spec["recipe"].items() if name not in ADDED or held != DEFAULTS[name]}
+    overrides: dict[str, Any] = {"overrides": []} if "overrides" in spec else {}
+    return spec | overrides | {"variant": "", "recipe": kept | {"name": ""}}

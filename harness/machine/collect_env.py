@@ -158,6 +158,10 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         key |= {"driver": env.driver, "cudnn": None if settings is None else settings.cudnn}
     elif settings is not None:
         key |= {"threads": settings.threads, "cpu_capability": settings.cpu_capability}
+    chosen = [name.replace("_", " ") for name in ("compile", "fused_update") if getattr(spec.recipe, name)]
+    chosen += [] if spec.recipe.deterministic else ["not deterministic"]
+    if chosen:  # left out where there are none: lines of older reports stay as they are
+        key["choices_for_speed"] = " and ".join(chosen)
     return key | {
         "torch": env.packages.get("torch"),
         "precision": spec.recipe.precision,

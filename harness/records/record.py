@@ -24,7 +24,7 @@ from harness.records.files import read_whole
 from harness.records.lines import read_lines
 from harness.records.schema import Summary
 from harness.serialization import digest, from_json, strict_json
-from harness.spec import RunSpec
+from harness.spec import RunSpec, identity
 from variants.values import value
 
 TEXT_LIMIT = 4 << 20
@@ -181,9 +181,7 @@ def sealed_digest(folder: Path) -> str:
 
     Call it for a spec.json that read_spec accepts.
     """
-    plain = read_document(folder / "spec.json")
-    overrides: dict[str, Any] = {"overrides": []} if "overrides" in plain else {}
-    return digest(plain | overrides | {"variant": "", "recipe": {**plain["recipe"], "name": ""}})
+    return digest(identity(read_document(folder / "spec.json")))
 
 
 def read_summary(folder: Path, spec: RunSpec) -> Summary:

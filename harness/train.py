@@ -22,7 +22,7 @@ from harness.data.names import Split
 from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
-from harness.loss import training_loss
+from harness.loss import loss_function
 from harness.optim import LrScheduler, colour_noise_on, make_optimizer
 from harness.precision import autocast
 from variants.modules.alexnet import AlexNet
@@ -86,7 +86,7 @@ def train(
     """
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    steps, protocol = total_steps(recipe, loader), recipe.evaluation.protocols[0]
+    steps, protocol, loss_of = total_steps(recipe, loader), recipe.evaluation.protocols[0], loss_function(recipe)
     if state.done == 0:
         yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
     window = Window(clock())
@@ -105,7 +105,7 @@ def train(
                 model.train()
                 optimizer.zero_grad()
                 with autocast(recipe.precision, device):
-                    logits, loss = training_loss(model, images, labels, boxes, recipe.loss)
+                    logits, loss = loss_of(model, images, labels, boxes, recipe.loss)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if recipe.clip_norm is not None:
                     clip_grad_norm_(weights, recipe.clip_norm)

@@ -13,7 +13,7 @@ from statistics import median
 import torch
 
 from harness.bench.timing import Timing, interleaved
-from harness.loss import training_loss
+from harness.loss import loss_function
 from harness.machine.allocator import keep_freed_memory
 from harness.precision import autocast, float32_precision
 from harness.spec import RunSpec
@@ -52,6 +52,7 @@ class Step:
     def __init__(self, spec: RunSpec, device: torch.device) -> None:
         keep_freed_memory()
         self.recipe, self.device = spec.recipe, device
+        self.loss_of = loss_function(spec.recipe)
         generator = torch.Generator().manual_seed(spec.seed)
         model = build(spec.net, generator=generator).to(device).to(memory_format=torch.channels_last).train()
         self.state = TrainState.start(model, spec.recipe)
@@ -67,7 +68,7 @@ class Step:
         times = [self._now()]
         self.state.optimizer.zero_grad()
         with float32_precision(self.recipe.precision), autocast(self.recipe.precision, self.device):
-            _, loss = training_loss(self.state.model, self.images, self.labels, None, self.recipe.loss)
+            _, loss = self.loss_of(self.state.model, self.images, self.labels, None, self.recipe.loss)
         times.append(self._now())
         loss.backward()  # type: ignore[no-untyped-call]
         times.append(self._now())

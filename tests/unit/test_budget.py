@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import recipe
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,7 +21,6 @@ from harness.data.base import Batch
 from harness.data.loaders.synthetic import prepare_synthetic
 from harness.data.prepare.manifest import StoreSettings
 from harness.optim import make_optimizer
-from tests.unit.tiny_training import recipe
 from variants.layers import LRN
 from variants.modules import lrn_torch
 from variants.modules.lrn import ResponseNorm

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import CPU, recipe
 
 from harness.errors import UsageError
 from harness.events import StepsDone
 from harness.loss import check_compiler, loss_function, training_loss
 from harness.records.store import RunRecord
-from tests.conftest import Call
-from tests.unit.tiny_training import CPU, recipe
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
 from variants.layers import LRN, Activation, Conv, Dense, Pool
@@ -80,7 +79,7 @@ def test_compiled_code_has_the_loss_and_gradients_of_eager_mode(monkeypatch: pyt
 
 
 def test_a_run_with_compile_is_recorded_and_trains(
-    call: Call, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Any, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What torch.compile is asked for is noted and left as it is."""
     calls: list[Any] = []
@@ -100,7 +99,7 @@ def test_a_run_with_compile_is_recorded_and_trains(
 
 
 def test_without_a_compiler_it_is_refused_before_anything_is_written(
-    call: Call, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Any, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.loss.COMPILERS", ("no-such-compiler",))
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from test_compiled import SMALL
+from tiny_training import CPU, FakeLoader, in_batches, pixels, recipe
 
 from harness.events import StepsDone
 from harness.records.store import RunRecord
 from harness.run import _set_up_torch
 from harness.train import TrainState, train
-from tests.conftest import Call
-from tests.unit.test_compiled import SMALL
-from tests.unit.tiny_training import CPU, FakeLoader, in_batches, pixels, recipe
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
 from variants.modules.alexnet import build
@@ -41,7 +41,7 @@ def test_a_run_sets_the_choice_of_algorithms(deterministic: bool) -> None:
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
-def test_the_choice_is_recorded_in_spec_and_environment(call: Call, class_folders: Path, tmp_path: Path) -> None:
+def test_the_choice_is_recorded_in_spec_and_environment(call: Any, class_folders: Path, tmp_path: Path) -> None:
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
     assert call(*words, "--set", "deterministic=false").code == 0
     (record,) = (RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit())

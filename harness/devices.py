@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from harness.errors import UsageError
-from harness.machine.gpus import visible_gpus
-from harness.machine.hardware import memory_limit_mib, usable_cores
+from harness.limits import memory_limit_mib, usable_cores
+from harness.machine.hardware import visible_gpus
 from harness.placement import LoaderName, Placement
 from harness.workers import Variables
 

@@ -9,19 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, Protocol
+from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, ViewProtocol
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
 from harness.errors import RunFailed
 from harness.events import Evaluated
 from harness.loss import intersection_over_union
 from harness.precision import autocast
-from harness.records.schema import ProtocolResult
+from harness.records.schema import MOST_CLASSES, Analysis, Bin, ProtocolResult
 from variants.modules.alexnet import AlexNet
 from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
 HIT_IOU = 0.5
+CALIBRATION_BINS = 15
 BOXED = ("centre", "ten_view")  # protocols with a localisation error; the box is always the centre view's
 
 
@@ -30,12 +31,16 @@ class ImageResults:
     """One protocol's results per image: whether the label is in the top 1 and top 5, and -log p of the label.
 
     Arrays are (images,) in the order of the split. seen: how often each image was evaluated; it must be once.
+    confusion: (classes, classes), images by label and most probable class. calibration: (CALIBRATION_BINS, 3), by the
+    probability of the most probable class: number of images, sum of that probability, number of right answers.
     """
 
     top1: Bits
     top5: Bits
     log_losses: NDArray[np.float64]
     seen: NDArray[np.int64]
+    confusion: NDArray[np.int64]
+    calibration: NDArray[np.float64]
     box_hits: Bits | None = None
 
     def result(self) -> ProtocolResult:
@@ -54,7 +59,7 @@ def evaluate(
     model: AlexNet,
     loader: Loader,
     pixels: ImageTransform,
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ViewProtocol],
     device: torch.device,
     precision: Precision,
     *,
@@ -68,7 +73,9 @@ def evaluate(
     recipe's precision, as training does; softmax and scores are float32.
     """
     model.eval()
-    found: dict[str, ImageResults] = {name: _empty(loader.images, boxed and name in BOXED) for name in protocols}
+    found: dict[str, ImageResults] = {
+        name: _empty(loader.images, model.spec.classes, boxed and name in BOXED) for name in protocols
+    }
     done = 0
     with loader.epoch(0) as batches:
         for batch in batches:
@@ -107,6 +114,20 @@ def evaluated(
     )
 
 
+def analysis(protocol: str, results: ImageResults, classes: Sequence[str]) -> Analysis:
+    """The answers by class and by confidence, for the record."""
+    few = len(classes) <= MOST_CLASSES
+    return Analysis(
+        protocol=protocol,
+        classes=tuple(classes),
+        confusion=tuple(tuple(row) for row in results.confusion.tolist()) if few else None,
+        calibration=tuple(
+            Bin(images=int(n), confidence=total / n if n else None, right=right / n if n else None)
+            for n, total, right in results.calibration.tolist()
+        ),
+    )
+
+
 def _refuse_gaps(name: str, results: ImageResults) -> None:
     images = len(results.seen)
     if wrong := int((results.seen != 1).sum()):
@@ -117,17 +138,24 @@ def _refuse_gaps(name: str, results: ImageResults) -> None:
         )
 
 
-def _empty(images: int, boxed: bool) -> ImageResults:
+def _empty(images: int, classes: int, boxed: bool) -> ImageResults:
     zeros = np.zeros(images, dtype=np.bool_)
-    seen = np.zeros(images, dtype=np.int64)
-    return ImageResults(zeros.copy(), zeros.copy(), np.zeros(images), seen, zeros.copy() if boxed else None)
+    return ImageResults(
+        top1=zeros.copy(),
+        top5=zeros.copy(),
+        log_losses=np.zeros(images),
+        seen=np.zeros(images, dtype=np.int64),
+        confusion=np.zeros((classes, classes), dtype=np.int64),
+        calibration=np.zeros((CALIBRATION_BINS, 3)),
+        box_hits=zeros.copy() if boxed else None,
+    )
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def _outputs(
-    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[Protocol]
+    model: AlexNet, squares: torch.Tensor, pixels: ImageTransform, protocols: Sequence[ViewProtocol]
 ) -> dict[str, Outputs]:
     """Mean softmax over the views of each protocol, (N, classes), and the centre view's box."""
     made: dict[str, Outputs] = {}
@@ -157,11 +185,22 @@ def _forward(model: AlexNet, views: Iterable[torch.Tensor]) -> Outputs:
 
 def _score(into: ImageResults, batch: Batch, probabilities: torch.Tensor) -> None:
     index, labels = batch.indices.numpy(), batch.labels
-    right = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices == labels[:, None]
+    highest = probabilities.topk(min(5, probabilities.shape[1]), dim=1)
+    right = highest.indices == labels[:, None]
     np.add.at(into.seen, index, 1)  # `seen[index] += 1` counts an image that comes twice in a batch once
     into.top1[index] = right[:, 0].numpy()
     into.top5[index] = right.any(dim=1).numpy()
     into.log_losses[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
+    answers, confidence = highest.indices[:, 0], highest.values[:, 0].double().nan_to_num(0.0).clamp(0.0, 1.0)
+    _count_answers(into, labels.numpy(), answers.numpy(), confidence.numpy())
+
+
+def _count_answers(
+    into: ImageResults, labels: NDArray[np.int64], answers: NDArray[np.int64], confidence: NDArray[np.float64]
+) -> None:
+    np.add.at(into.confusion, (labels, answers), 1)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    np.add.at(into.calibration, bins, np.stack([np.ones(len(bins)), confidence, labels == answers], axis=1))
 
 
 def _score_boxes(into: ImageResults, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:

@@ -80,13 +80,17 @@ class RunResumed:
 
 @value
 class TrainingDone:
-    """Sent after the last step: sums over the whole training, without evaluations."""
+    """Sent after the last step: sums over the whole training, without evaluations.
+
+    unchanged: names of weights that are still as they were before the first step; null in older records.
+    """
 
     kind: Literal["training_done"] = "training_done"
     steps: Count
     images: Count
     elapsed_s: Amount
     wait_s: Amount
+    unchanged: tuple[str, ...] | None = None
 
 
 Event: TypeAlias = TrainingStarted | StepsDone | Evaluated | LrChanged | RunResumed | TrainingDone

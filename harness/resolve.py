@@ -1,11 +1,10 @@
-"""Turns a user's request into a RunSpec: looks up names, suggests one if a name is unknown, prepares the data."""
+"""Turns a user's request into a RunSpec: looks up its names and prepares its data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data.base import Prepared
 from harness.data.names import StoreFormat
@@ -13,13 +12,13 @@ from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
 from harness.data.progress import Progress, silent
 from harness.data.sources import source_named, sources
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError
+from harness.lookup import recipe_named, variant_named
 from harness.overrides import override
 from harness.placement import LoaderName
 from harness.spec import RunSpec
-from variants.catalog import CATALOG, Variant, own
+from variants.catalog import Variant
 from variants.geometry import spec_for
-from variants.plugins import is_path, load, register
 from variants.recipes import RECIPES, apply
 from variants.recipes.recipe import Geometry, Recipe, RecipeRow
 from variants.values import SpecError
@@ -43,34 +42,6 @@ class RunRequest:
     overrides: tuple[str, ...] = ()
     store_format: StoreFormat = "raw"
     jpeg_quality: int | None = None
-
-
-def variant_named(name: str) -> Variant:
-    """Raises UsageError with a suggestion."""
-    register()
-    if is_path(name):
-        return own(_load(name, Variant))
-    if name not in CATALOG:
-        raise unknown("variant", name, CATALOG, "python -m harness list")
-    return CATALOG[name]
-
-
-def recipe_named(name: str) -> RecipeRow:
-    """Raises UsageError with a suggestion."""
-    register()
-    if is_path(name):
-        row: RecipeRow = _load(name, RecipeRow)
-        return row
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES, "python -m harness list --recipes")
-    return RECIPES[name]
-
-
-def _load(path: str, kind: type[Any]) -> Any:
-    found = load(path)
-    if not isinstance(found, kind):
-        raise UsageError(f"'{path}' is a {type(found).__name__}; a {kind.__name__} is needed here")
-    return found
 
 
 def geometry_for(variant: Variant, row: RecipeRow) -> Geometry:

@@ -21,7 +21,7 @@ from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
 from harness.data.progress import Progress, silent
 from harness.errors import RecordError, UsageError
-from harness.evaluate import ImageResults, evaluate, evaluated
+from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.loss import check_compiler
@@ -114,6 +114,8 @@ def execute(
             elapsed_s = time.perf_counter() - started_s
             for name, results in found.items():  # before the events: a killed run's result is recovered with its bits
                 writer.write_correct(name, results.top1, results.top5)
+            first = spec.recipe.evaluation.protocols[0]
+            writer.analysis(analysis(first, found[first], prepared.manifest.classes))
             writer.array("conv1", first_kernels(model))
             for name, results in found.items():
                 report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))

@@ -32,6 +32,10 @@ class DataSpec:
     boxes: bool = False
     contents: str = ""  # what the images are, where the name leaves it open, such as CIFAR_10_ORIGINAL
 
+    def images(self, split: Literal["train", "val"]) -> int:
+        """How many images the split has."""
+        return self.train_images if split == "train" else self.val_images
+
 
 @value
 class RunSpec:

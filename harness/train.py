@@ -51,13 +51,15 @@ class Total:
 class TrainState:
     """Everything that training changes, except torch's random generators; checkpoint.py saves and loads it.
 
-    done: steps so far. lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
+    initial: sums over the weights before the first step, by name. done: steps so far.
+    lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
     """
 
     model: AlexNet
     optimizer: torch.optim.Optimizer
     scheduler: LrScheduler
     lr: float
+    initial: dict[str, tuple[float, float]]
     done: int = 0
     finished: bool = False
     total: Total = field(default_factory=Total)
@@ -66,7 +68,12 @@ class TrainState:
     def start(cls, model: AlexNet, recipe: Recipe) -> TrainState:
         """The state before the first step."""
         optimizer = make_optimizer(model.named_parameters(), recipe, model.layer_of)
-        return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr)
+        return cls(model, optimizer, LrScheduler(optimizer, recipe), recipe.lr, weight_sums(model))
+
+    def unchanged(self) -> tuple[str, ...]:
+        """The names of the weights whose sums are those of before the first step."""
+        now = weight_sums(self.model)
+        return tuple(name for name, sums in self.initial.items() if now[name] == sums)
 
 
 def train(
@@ -139,7 +146,19 @@ def train(
                 if stopping and state.done < steps:
                     return
     done, total = state.done, state.total
-    yield TrainingDone(steps=done, images=total.images, elapsed_s=total.elapsed_s, wait_s=total.wait_s)
+    yield TrainingDone(
+        steps=done,
+        images=total.images,
+        elapsed_s=total.elapsed_s,
+        wait_s=total.wait_s,
+        unchanged=state.unchanged(),
+    )
+
+
+def weight_sums(model: torch.nn.Module) -> dict[str, tuple[float, float]]:
+    """The sum and the sum of squares of each trained tensor, by name."""
+    sums = {name: weight.detach().double() for name, weight in model.named_parameters()}
+    return {name: (float(weight.sum()), float(weight.square().sum())) for name, weight in sums.items()}
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:

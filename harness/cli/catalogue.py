@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.errors import UsageError, unknown
+from harness.lookup import variant_named
 from variants.recipes.recipe import Geometry
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one variant: what it tests, its layers, parameters and multiply-accumulates."""
-    row = _variant(variant)
+    row = variant_named(variant)
     size = _geometry(row, geometry)
     spec = _spec(row, size)
     if as_json:
@@ -82,16 +83,6 @@ def diff(
 # ---------------------------------------------------------------------------------------------------------- variants
 
 
-def _variant(name: str) -> Variant:
-    from variants.catalog import CATALOG
-    from variants.plugins import register
-
-    register()
-    if name not in CATALOG:
-        raise unknown("variant", name, CATALOG, "python -m harness list")
-    return CATALOG[name]
-
-
 def _geometry(row: Variant, asked: Geometry | None) -> Geometry:
     return asked or row.geometries[0]
 
@@ -110,7 +101,7 @@ def _trained(name: str, asked: Geometry | None) -> tuple[AlexNetSpec, Recipe]:
     """The net with its native recipe, or with the first one that trains the geometry asked for."""
     from variants.recipes import RECIPES, apply
 
-    row = _variant(name)
+    row = variant_named(name)
     geometry = _geometry(row, asked)
     native = RECIPES[row.recipe]
     fits = [native, *RECIPES.values()] if native.geometry == geometry else RECIPES.values()

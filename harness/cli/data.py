@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.progress import counting
-from harness.data.names import StoreFormat
+from harness.data.names import JPEG_QUALITY, StoreFormat
 from harness.errors import UsageError
 from harness.placement import LoaderName
 
@@ -23,7 +23,9 @@ app = typer.Typer(help="List data sets, prepare one for training, sort validatio
 Format = Annotated[
     StoreFormat, typer.Option("--format", help="raw is fastest and exact; jpeg is 5-10 times smaller and needs FFCV.")
 ]
-JpegQuality = Annotated[int | None, typer.Option(min=1, max=95, help="With --format jpeg; 90 if left out.")]
+JpegQuality = Annotated[
+    int | None, typer.Option(min=1, max=95, help=f"With --format jpeg; {JPEG_QUALITY} if left out.")
+]
 LimitTrain = Annotated[
     int | None, typer.Option(min=1, help="Use only this number of training images, balanced by class.")
 ]

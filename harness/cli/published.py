@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from harness.published.schema import ArticleClaim, Target
-    from harness.tables import Table
 
 VERDICTS = ("true", "false", "partly", "unclear")
 
@@ -20,10 +17,11 @@ def targets(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list; errors are fractions in `value`.")] = False,
 ) -> None:
     """Print published numbers: value, data set, protocol, source. Each table has one protocol."""
+    from harness.lookup import variant_named
     from harness.published.targets import targets as published
 
     if variant is not None:
-        _must_exist(variant)
+        variant = variant_named(variant).name
     found = published(variant)
     if json:
         _print_json([_target_json(target) for target in found])
@@ -52,14 +50,6 @@ def article(
         _print_article(found)
 
 
-def _must_exist(variant: str) -> None:
-    from harness.errors import unknown
-    from variants.catalog import CATALOG
-
-    if variant not in CATALOG:
-        raise unknown("variant", variant, CATALOG, "python -m harness list")
-
-
 def _target_json(target: Target) -> dict[str, Any]:
     from harness.serialization import to_plain
 
@@ -75,35 +65,19 @@ def _print_json(rows: list[dict[str, Any]]) -> None:
 def _print_targets(variant: str | None, found: list[Target]) -> None:
     from rich.console import Console
 
+    from harness.cli.terminal import print_table
     from harness.published.load import remarks, sources
     from harness.published.tables import tables
 
     console = Console()
     for table in tables(found):
-        _print_table(console, table, with_variant=variant is None)
+        print_table(console, table, start=0 if variant is None else 1)
     for remark in remarks(variant):
         console.print(f"* {remark.text} ({remark.source}: {remark.section})", markup=False, highlight=False)
     if not found:
         console.print(f"Nothing is published for {variant}; see: python -m harness show {variant}", markup=False)
     for name in dict.fromkeys(target.source for target in found):
         console.print(f"{name}: {sources()[name].title} ({sources()[name].place})", markup=False, highlight=False)
-
-
-def _print_table(console: Console, table: Table, *, with_variant: bool) -> None:
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    start = 0 if with_variant else 1
-    grid = Grid(title=escape(table.caption), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[start:]:
-        numbers = column.align == "right"
-        grid.add_column(escape(column.heading), justify=column.align, no_wrap=numbers, overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(escape(cell) for cell in row[start:]))
-    console.print(grid)
-    for number, note in enumerate(table.notes, 1):
-        console.print(f"[{number}] {note}", markup=False, highlight=False)
-    console.print()
 
 
 def _print_article(found: list[ArticleClaim]) -> None:
@@ -118,7 +92,7 @@ def _print_article(found: list[ArticleClaim]) -> None:
     grid.add_column("evidence", ratio=5, overflow="fold")
     grid.add_column("tested by", ratio=3, overflow="fold")
     for claim in found:
-        tests = ", ".join((*claim.variants, *((claim.check,) if claim.check else ())))
+        tests = ", ".join((*claim.tested_by, *((claim.check,) if claim.check else ())))
         grid.add_row(str(claim.number), escape(claim.says), claim.verdict, escape(claim.evidence), escape(tests))
     counts = ", ".join(f"{sum(c.verdict == v for c in found)} {v}" for v in VERDICTS)
     console = Console()

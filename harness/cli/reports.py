@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.records.schema import Refused
-    from harness.records.store import RunRecord
+    from harness.records.store import RunRecord, Store
+    from harness.report.model import ReportModel
     from harness.studies import Study
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
@@ -26,6 +27,7 @@ def report(
     reference: Annotated[
         bool, typer.Option("--reference", help="Report on the records that came with the clone instead of yours.")
     ] = False,
+    tables: Annotated[Path | None, typer.Option(help="Also write every table as CSV and LaTeX to this folder.")] = None,
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
@@ -33,15 +35,19 @@ def report(
 
     store, wanted = Store(results), study_named(study)
     beside = store.verified_reference(study)
+    own, refused = store.verified(), beside.refused
+    compared: list[RunRecord]
     if reference:
-        write(study, beside.records, (), out, beside.refused)
-        return
-    own = store.verified()
-    refused = (*own.refused, *beside.refused)
-    if wanted.long:  # records of any machine count
-        write(study, [*of_study(wanted, own.records), *beside.records], (), out, refused)
+        shown, compared = beside.records, []
+    elif wanted.long:  # records of any machine count
+        shown, compared = [*of_study(wanted, own.records), *beside.records], []
     else:
-        write(study, of_study(wanted, own.records), beside.records, out, refused)
+        shown, compared = of_study(wanted, own.records), beside.records
+    model = write(study, shown, compared, out, refused if reference else (*own.refused, *refused))
+    if tables is not None:
+        from harness.report.table_files import write_tables
+
+        typer.echo(f"{len(write_tables(model, tables))} files with tables in {tables}")
 
 
 def verify_report(
@@ -67,6 +73,37 @@ def verify_report(
     )
 
 
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A record's folder, or the start of its name.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+    results: RESULTS = Path("results"),
+) -> None:
+    """Compare two sealed runs: spec, machine, losses step by step, errors and the images behind them."""
+    from rich.console import Console
+
+    from harness.cli.terminal import print_table
+    from harness.records.store import Store
+    from harness.records.verify import load_verified
+    from harness.report.compare_runs import compare_runs
+
+    store, console = Store(results), Console()
+    for table in compare_runs(*(load_verified(_folder(name, store)) for name in (first, second))):
+        print_table(console, table)
+
+
+def _folder(name: str, store: Store) -> Path:
+    """The folder of one record. Raises UsageError where none or several begin with `name`."""
+    from harness.errors import UsageError
+
+    if Path(name).is_dir():
+        return Path(name)
+    found = [path for path in store.folders() if path.name.startswith(name)]
+    if len(found) != 1:
+        how = "no record begins" if not found else f"{len(found)} records begin"
+        raise UsageError(f"{how} with '{name}' under {store.root}; give the whole name, or the folder")
+    return found[0]
+
+
 def of_study(study: Study, records: Sequence[RunRecord]) -> list[RunRecord]:
     """Those with the study's recipe, settings and data, whatever the variant."""
     wanted = (study.recipe, study.data)
@@ -87,13 +124,11 @@ def write(
     reference: Sequence[RunRecord],
     out: Path,
     refused: Sequence[Refused] = (),
-) -> None:
+) -> ReportModel:
     """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
     from harness.report.build import build
     from harness.report.render import write_report
-    from variants.plugins import register
 
-    register()
     model = build(study, own, reference, refused=refused, descriptions=descriptions())
     paths = write_report(model, out / study)
     for one in refused:
@@ -102,3 +137,4 @@ def write(
     for sentence in model.findings:
         typer.echo(f"* {sentence}")
     typer.echo(f"report: {paths[0]} and {paths[1]}")
+    return model

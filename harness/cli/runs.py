@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.data import Format, JpegQuality, LimitTrain, LimitVal, both_limits
+from harness.data.names import StoreFormat
 from harness.errors import UsageError
 from harness.placement import LoaderName as LoaderChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.records.store import RunRecord
+    from harness.resolve import RunRequest
 
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
@@ -69,11 +73,22 @@ def run(
     from harness.cli.progress import board
     from harness.devices import run_placement
     from harness.records.store import Store
-    from harness.resolve import RunRequest, check_request, run_spec
+    from harness.resolve import check_request, run_spec
     from harness.run import execute, weights_place
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
-    request = RunRequest(variant, recipe, data, seed, path, *stored)
+    request = _request(
+        variant,
+        recipe,
+        data,
+        path,
+        seed=seed,
+        overrides=set_,
+        skip_bad_images=skip_bad_images,
+        store_format=format_,
+        jpeg_quality=jpeg_quality,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     check_request(request)
     where = run_placement(device, threads, workers, loader)
     if save_weights is not None:
@@ -139,16 +154,25 @@ def reproduce(
     from harness.cli.reproduce import Options, run_study
     from harness.devices import study_placement
     from harness.memory import largest_run_mib
-    from harness.resolve import RunRequest, study_requests
+    from harness.resolve import study_requests
     from harness.studies import study_named
 
     if not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
     names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
     wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    settings = (*wanted.settings, *(set_ or ()))
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, settings, format_, jpeg_quality)
-    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
+    request = _request(
+        wanted.variants[0],
+        wanted.recipe,
+        wanted.data,
+        path,
+        overrides=[*wanted.settings, *(set_ or ())],
+        skip_bad_images=skip_bad_images,
+        store_format=format_,
+        jpeg_quality=jpeg_quality,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     largest = largest_run_mib(study_requests(request, wanted.variants, [0]))
     where, environments = study_placement(device, jobs, loader, run_mib=largest)
     options = Options(where, environments, 60 * minutes, 60 * checkpoint_minutes, fresh)
@@ -176,12 +200,22 @@ def evaluate(
     from harness.cli.loading import load
     from harness.cli.progress import counting
     from harness.devices import run_placement
-    from harness.resolve import RunRequest, check_request, run_spec
+    from harness.resolve import check_request, run_spec
     from harness.run import evaluate_weights
     from harness.serialization import to_plain
 
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, tuple(set_ or ()), format_, jpeg_quality)
-    request = RunRequest(variant, recipe, data, 0, path, *stored)
+    request = _request(
+        variant,
+        recipe,
+        data,
+        path,
+        overrides=set_,
+        skip_bad_images=skip_bad_images,
+        store_format=format_,
+        jpeg_quality=jpeg_quality,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     check_request(request)
     where = run_placement(device, threads, 1, loader)
     prepared = load(request, loader)
@@ -198,6 +232,37 @@ def evaluate(
             f"{name}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}{located} "
             f"(n = {result.images})"
         )
+
+
+def _request(
+    variant: str,
+    recipe: str,
+    data: str,
+    path: Path | None,
+    *,
+    seed: int = 0,
+    overrides: Sequence[str] | None,
+    skip_bad_images: bool,
+    store_format: StoreFormat,
+    jpeg_quality: int | None,
+    limit_train: int | None,
+    limit_val: int | None,
+) -> RunRequest:
+    """The request that the options of a command make. Raises UsageError where one limit lacks the other."""
+    from harness.resolve import RunRequest
+
+    return RunRequest(
+        variant=variant,
+        recipe=recipe,
+        data=data,
+        seed=seed,
+        path=path,
+        limits=both_limits(limit_train, limit_val),
+        skip_bad_images=skip_bad_images,
+        overrides=tuple(overrides or ()),
+        store_format=store_format,
+        jpeg_quality=jpeg_quality,
+    )
 
 
 def found(record: RunRecord) -> str:

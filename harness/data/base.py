@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.data.augment.counter_rng import epoch_order
 from harness.data.prepare.manifest import Manifest
 from harness.spec import DataSpec
 from variants.values import value
@@ -73,6 +74,14 @@ class LoaderSettings:
     seed: int = 0
     shuffle: bool = False
     workers: int = 1
+
+    def order(self, epoch: int, images: int) -> NDArray[np.int64]:
+        """The images of a split in the order of this epoch: int64, (images,)."""
+        return epoch_order(self.seed, epoch, images) if self.shuffle else np.arange(images)
+
+    def batches(self, images: int) -> int:
+        """How many batches an epoch of so many images has."""
+        return -(-images // self.batch_size)
 
 
 @value

@@ -46,6 +46,14 @@ DECODE_ERRORS = (
 )
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `open_rgb` gives, from the file's header; raises one of DECODE_ERRORS."""
+    with regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
+        if image.format == "TIFF":  # PIL turns it by its orientation tag; in some versions only when it decodes
+            image.load()
+        return image.size
+
+
 @contextmanager
 def regular_file(path: Path) -> Iterator[BufferedReader]:
     """The file, open for reading. Raises ValueError for FIFOs, devices and files above LARGEST_FILE; never waits."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.errors import DataError
 from harness.machine.collect_env import version
 from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
@@ -114,7 +115,7 @@ def loader() -> Finding:
     if works:
         return Finding("FFCV", "ok", said)
     plain = said.partition("; fix it with")[0]
-    return Finding("FFCV", "absent", f"{plain}; not needed: the torchvision folder loader is used instead", ffcv.FIX)
+    return Finding("FFCV", "absent", f"{plain}; not needed: the folder loader is used instead", ffcv.FIX)
 
 
 def data() -> Finding:
@@ -122,9 +123,16 @@ def data() -> Finding:
     from harness.data.prepare.manifest import load_manifest
 
     homes = sorted((cache_folder() / "data").glob("fashion_mnist-*"))
-    ready = [home.name for home in homes if load_manifest(home) is not None]
+    ready, later = [], []
+    for home in homes:
+        try:
+            ready += [home.name] if load_manifest(home) is not None else []
+        except DataError as error:  # of a later version of this program
+            later.append(f"{home.name}: {error}")
     if ready:
-        return Finding("data", "ok", f"fashion_mnist is prepared ({', '.join(ready)})")
+        return Finding("data", "ok", "; ".join([f"fashion_mnist is prepared ({', '.join(ready)})", *later]))
+    if later:
+        return Finding("data", "missing", "; ".join(later), "export HARNESS_CACHE=FOLDER, or update this program")
     return Finding(
         "data", "absent", "fashion_mnist is not prepared; not needed: the first run downloads and prepares it", PREPARE
     )
@@ -143,7 +151,9 @@ def writable(name: str, folder: Path, fix: str) -> Finding:
 
 def disk(folder: Path) -> Finding:
     """Whether there is enough disk space for the data and the records."""
-    free = disk_free_mib(folder) or 0
+    free = disk_free_mib(folder)
+    if free is None:
+        return Finding("disk", "absent", f"the free space on the disk of {folder} can't be read")
     detail = f"{free / 1024:.1f} GiB free on the disk of {folder}"
     if free < DISK_NEEDED_MIB:
         need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data set"

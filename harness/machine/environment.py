@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.bounds import Amount, Count, Size
 from harness.placement import Placement
-from harness.probes.devices import Gpu
+from harness.probes.gpus import Gpu
 from variants.values import value
 
 SCHEMA_VERSION = 2  # of everything in a record's folder; records/schema_1.py reads version 1

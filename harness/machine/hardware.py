@@ -1,83 +1,37 @@
-"""The machine as this process may use it: cores by affinity and quota, memory by limit, GPUs by NVML."""
+"""The machine as this process may use it: the processor and its limits (harness/limits.py), GPUs by NVML, the disk."""
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from harness.limits import MIB, affinity_cores, cpu_quota, memory_limit_mib, read_or_nothing, usable_cores
 from harness.machine.environment import Cpu
 from harness.probes.base import Unavailable
-from harness.probes.devices import Gpu
+from harness.probes.gpus import Gpu
 from harness.probes.nvml import DriverVersions, connect
-
-MIB = 1 << 20
 
 
 def cpu(root: Path = Path("/")) -> Cpu:
     """The processor, and what of it and of the memory this process may use."""
     return Cpu(
         model=_model(root),
-        cores_affinity=_affinity(),
+        cores_affinity=affinity_cores(),
         cores_quota=cpu_quota(root),
         cores_usable=usable_cores(root),
         memory_mib=memory_limit_mib(root),
     )
 
 
-def usable_cores(root: Path = Path("/")) -> int:
-    """Cores this process can keep busy: by affinity and by the cgroup's quota, at least 1."""
-    quota = cpu_quota(root)
-    return _affinity() if quota is None else max(1, min(_affinity(), math.floor(quota)))
-
-
-def _affinity() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _model(root: Path) -> str:
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in read_or_nothing(root / "proc/cpuinfo").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _cgroups(root: Path) -> list[Path]:
-    """The cgroup folders of this process that may hold limits, v2 and v1, from its own up to the root."""
-    found = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, place = line.split(":", 2)
-        home = root / "sys/fs/cgroup" / controllers
-        own = home / place.lstrip("/")
-        found += [folder for folder in (own, *own.parents) if folder == home or home in folder.parents]
-    return found
-
-
-def cpu_quota(root: Path = Path("/")) -> float | None:
-    """The smallest limit of CPU time that holds, in cores."""
-    limits = []
-    for folder in _cgroups(root):
-        quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
-        if not quota:
-            quota, period = (_read(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period"))
-        if quota.isdecimal() and period.isdecimal() and int(period):
-            limits.append(int(quota) / int(period))
-    return min(limits, default=None)
-
-
-def memory_limit_mib(root: Path = Path("/")) -> int:
-    """What the process may use: the machine's memory or a smaller cgroup limit."""
-    limits = [psutil.virtual_memory().total]
-    for folder in _cgroups(root):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            said = _read(folder / name).strip()
-            limits += [int(said)] if said.isdecimal() else []
-    return min(limits) // MIB
 
 
 def gpus(
@@ -97,16 +51,24 @@ def gpus(
     return found, versions
 
 
-def disk_free_mib(folder: Path) -> int | None:
-    """Free space where the folder is or would be."""
-    for place in (folder, *folder.absolute().parents):
-        if place.is_dir():
-            return shutil.disk_usage(place).free // MIB
-    return None
+def visible_gpus(environ: Mapping[str, str] = os.environ, *, nvml: Any = None) -> list[str]:
+    """UUIDs of the GPUs that this process may use; empty if NVML finds none.
 
-
-def _read(path: Path) -> str:
+    A process that uses CUDA for this would hold a context, and so memory, on every GPU until it ends.
+    nvml: a replacement of the module, for tests.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        probe = connect(environ, nvml=nvml)
+    except Unavailable:
+        return []
+    with probe:
+        return probe.readable_uuids()
+
+
+def disk_free_mib(folder: Path) -> int | None:
+    """Free space where the folder is or would be; None where the system does not say."""
+    try:
+        place = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+        return shutil.disk_usage(place).free // MIB
     except OSError:
-        return ""
+        return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.probes.base import Probe, Sample, Unavailable
-from harness.probes.devices import Device, Gpu, choose, cuda_uuids, text
+from harness.probes.gpus import Device, Gpu, choose, cuda_uuids, text
 from harness.probes.patience import answer_in_time
 
 MIB = float(1 << 20)

@@ -37,7 +37,7 @@ def article_page() -> str:
             claim.says,
             claim.verdict,
             claim.evidence,
-            ", ".join((*claim.variants, *((claim.check,) if claim.check else ()))),
+            ", ".join((*claim.tested_by, *((claim.check,) if claim.check else ()))),
         )
         for claim in article()
     ]

@@ -50,6 +50,11 @@ UNITS: dict[Measure, str] = {
 }
 
 
+def fraction(percent: float) -> float:
+    """A printed percentage, or a difference in points, in the harness's unit; 26.2 gives 0.262 and no 0.26199999."""
+    return round(percent / 100, 8)
+
+
 @value
 class Source:
     """A source of numbers. `place` is a repository with its commit, an arXiv number or a page."""
@@ -184,7 +189,7 @@ class Target:
     @property
     def value(self) -> float:
         """The number in the harness's units: percentages and their differences as fractions, all others unchanged."""
-        return round(self.published / 100, 8) if self.unit in ("percent", "points") else self.published
+        return fraction(self.published) if self.unit in ("percent", "points") else self.published
 
     @property
     def images(self) -> str:
@@ -201,7 +206,7 @@ class Target:
 class ArticleClaim:
     """One statement of the article about AlexNet, in our words, and what the sources say about it.
 
-    variants: the rows of the catalogue that test it; empty if nothing needs to be trained.
+    tested_by: the rows of the catalogue that test it; empty if nothing needs to be trained.
     check: another way to decide it ("a unit test", "arithmetic"), or None.
     """
 
@@ -209,7 +214,7 @@ class ArticleClaim:
     says: str
     verdict: Literal["true", "false", "partly", "unclear"]
     evidence: str
-    variants: tuple[str, ...] = ()
+    tested_by: tuple[str, ...] = ()
     check: str | None = None
     claims: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.published.schema import Bound, Measure, Target
+from harness.published.targets import decimals
 from harness.tables import Column, Table
 
 TITLES: dict[Measure, str] = {
@@ -111,5 +112,5 @@ def _number(target: Target) -> str:
     sign = "+" if target.versus is not None else ""
     if target.unit in ("count", "images_per_second"):
         return f"{BOUNDS[target.bound]}{target.published:{sign},.0f}"
-    digits = max(len(repr(target.published).partition(".")[2]), 1)
+    digits = decimals(target.published)
     return f"{BOUNDS[target.bound]}{target.published:{sign}.{digits}f}"

@@ -22,13 +22,14 @@ from harness.probes.base import Sample
 from harness.records import schema_1
 from harness.records.files import read_whole
 from harness.records.lines import read_lines
-from harness.records.schema import Summary
+from harness.records.schema import Analysis, Summary
 from harness.serialization import digest, from_json, strict_json
 from harness.spec import RunSpec, identity
 from variants.values import value
 
 TEXT_LIMIT = 4 << 20
 ARRAY_LIMIT = 64 << 20
+ANALYSIS = "analysis.json"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '[<|][biuf](?P<itemsize>1|2|4|8)', 'fortran_order': (?:True|False), "
@@ -115,6 +116,16 @@ class RunRecord:
                 f"{self.path / name} has {len(packed)} bytes, which is not one bit for {result.images} images"
             )
         return np.unpackbits(packed, count=result.images).astype(np.bool_)
+
+    def analysis(self) -> Analysis | None:
+        """The answers by class and by confidence; None in older records and where the evaluation did not end."""
+        path = self.path / ANALYSIS
+        if not path.exists():
+            return None
+        try:
+            return from_json(read_whole(path, TEXT_LIMIT), Analysis)
+        except RecordError as error:
+            raise RecordError(f"{path}: {error}") from error
 
     def array(self, name: str) -> NDArray[Any]:
         """What was written under `name`; pickled objects are refused."""

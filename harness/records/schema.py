@@ -55,6 +55,33 @@ class Summary:
 
 
 @value
+class Bin:
+    """Images whose most probable class has about the same probability."""
+
+    images: Count
+    confidence: Fraction | None  # mean probability of the answer
+    right: Fraction | None  # fraction of right answers
+
+
+MOST_CLASSES = 100  # a larger confusion matrix would be most of the record
+
+
+@value
+class Analysis:
+    """analysis.json: the answers of the final evaluation under its first protocol, by class and by confidence.
+
+    classes: names by label. confusion: images by label (row) and most probable class; None above MOST_CLASSES.
+    calibration: ten or more bins of the probability of the answer: images, mean probability, fraction right (null in an
+    empty bin).
+    """
+
+    protocol: str
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[Count, ...], ...] | None
+    calibration: tuple[Bin, ...]
+
+
+@value
 class Refused:
     """A record that was left out: it can't be read, or is not as it was sealed. reason: one sentence, no path."""
 

@@ -33,6 +33,7 @@ def load_verified(path: Path) -> RunRecord:
         raise RecordError("; ".join(problems))
     record = RunRecord.load(path)
     record.timeline()
+    record.analysis()
     for protocol in record.summary.results:
         for k in (1, 5):
             record.correct(protocol, k)
@@ -68,7 +69,7 @@ def _meaning(path: Path) -> list[str]:
         record = RunRecord.load(path)
     except RecordError as error:
         return [str(error)]
-    readers: list[Callable[[], object]] = [record.timeline, record.telemetry, record.probes]
+    readers: list[Callable[[], object]] = [record.timeline, record.telemetry, record.probes, record.analysis]
     for protocol in record.summary.results:
         readers += [partial(record.correct, protocol, k) for k in (1, 5) if (path / bits_name(protocol, k)).exists()]
     readers += [partial(record.array, file.stem) for file in sorted(path.glob("*.npy"))]

@@ -32,9 +32,9 @@ from harness.records.files import (
 )
 from harness.records.lines import LineWriter, read_lines
 from harness.records.private import private
-from harness.records.record import PLAIN_NAME, UTC_FORMAT, Stamped, bits_name, sealed_digest
+from harness.records.record import ANALYSIS, PLAIN_NAME, UTC_FORMAT, Stamped, bits_name, sealed_digest
 from harness.records.recovery import recovered_fields
-from harness.records.schema import ProtocolResult, Status, Summary
+from harness.records.schema import Analysis, ProtocolResult, Status, Summary
 from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
@@ -129,6 +129,11 @@ class Writer:
             if right.dtype != np.bool_ or right.ndim != 1:
                 raise TypeError(f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
             write_file(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
+
+    def analysis(self, found: Analysis) -> None:
+        """The answers by class and by confidence (analysis.json)."""
+        self._free_reserve()
+        write_file(self.folder / ANALYSIS, (to_json(found) + "\n").encode())
 
     def array(self, name: str, values: NDArray[Any]) -> None:
         self._free_reserve()

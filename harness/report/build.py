@@ -9,16 +9,19 @@ from harness.published.comparisons import compared_with
 from harness.published.history import history
 from harness.records.schema import Refused
 from harness.records.store import RunRecord
+from harness.report.checks import checks
 from harness.report.claims import claims_of, judge_over
 from harness.report.data import ReportData
+from harness.report.error_analysis import analyse
 from harness.report.evidence import Evidence, gather
 from harness.report.findings import findings
 from harness.report.frames import comparisons_frame, runs_frame, speeds_frame
 from harness.report.model import Bullets, Paragraph, ReportModel, Section, Source
+from harness.report.overview import overview
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
 from variants.catalog import CATALOG, Variant, native_recipe
-from variants.plugins import added
+from variants.plugins import added, register
 from variants.recipes import RECIPES
 
 
@@ -42,6 +45,7 @@ def build(
         study=study,
         title=f"AlexNet, measured: the study {study}",
         findings=findings(report),
+        overview=overview(report),
         sections=tuple(
             section for section in (*(write(report) for write in writers), _left_out(refused)) if section.blocks
         ),
@@ -58,7 +62,8 @@ def report_data(
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportData:
-    """Everything the sections are written from."""
+    """Everything the sections are written from. Rows of installed packages are added to the catalogue first."""
+    register()
     versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
     evidence = gather(study, own, reference, list(catalog), versus, catalog)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
@@ -69,11 +74,13 @@ def report_data(
         runs=runs,
         speeds=speeds_frame(runs),
         comparisons=comparisons_frame(evidence.settings, catalog, epochs),
-        reference_comparisons=comparisons_frame(evidence.reference, catalog, epochs),
+        reference_comparisons=comparisons_frame(evidence.reference_settings, catalog, epochs),
         catalog=catalog,
         descriptions=descriptions or {},
         epochs=epochs,
         judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
+        checks=checks(evidence.own),
+        error_analyses=tuple(analyse(setting) for setting in evidence.settings),
         paper=paper_claims(),
         article=article(),
         history=history(),
@@ -99,6 +106,6 @@ def _sources(evidence: Evidence) -> tuple[Source, ...]:
             checksums=record.checksum,
             origin=origin,  # type: ignore[arg-type]  # one of the two below
         )
-        for origin, records in (("own", evidence.own), ("reference", evidence.came_with_clone))
+        for origin, records in (("own", evidence.own), ("reference", evidence.reference_records))
         for record in records
     )

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.files import SUMS, read_whole
-from harness.records.record import TEXT_LIMIT, RunRecord
+from harness.records.record import TEXT_LIMIT, RunRecord, Stamped
 
 
 @dataclass(frozen=True)
 class CachedRecord(RunRecord):
-    """A RunRecord that keeps its packed bits (one bit per image) and its checksum after the first read."""
+    """A RunRecord that keeps its events, packed bits (one bit per image) and checksum after the first read."""
 
     @classmethod
     def of(cls, record: RunRecord) -> CachedRecord:
@@ -24,6 +24,14 @@ class CachedRecord(RunRecord):
     @cached_property
     def _packed(self) -> dict[tuple[str, int], tuple[NDArray[np.uint8], int]]:
         return {}
+
+    @cached_property
+    def _timeline(self) -> list[Stamped]:
+        return super().timeline()
+
+    def timeline(self) -> list[Stamped]:
+        """The events with their times. Checks, curves and the epochs to a training error all need them."""
+        return self._timeline
 
     def correct(self, protocol: str, k: int) -> NDArray[np.bool_]:
         """(images,) bool: whether the label was among the k most probable classes.

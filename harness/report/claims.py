@@ -18,7 +18,7 @@ from math import inf
 from typing import Literal
 
 from harness.published.comparisons import differences
-from harness.published.schema import Bound
+from harness.published.schema import Bound, fraction
 from harness.report.evidence import METRICS, Comparison, Metric, Setting, SettingKey
 from harness.report.image_sets import image_obstacle
 from harness.report.own_recipes import Sides, pairs, recipe_obstacle
@@ -124,7 +124,7 @@ def claims_of(variant: Variant) -> tuple[Claim, ...]:
             variant=variant.name,
             versus=found.versus,
             metric=metric,
-            effect=round(points / 100, 8),
+            effect=fraction(points),
             data=found.data,
             protocol=None if found.protocol == "not_stated" else found.protocol,
             source=f"{found.source}: {found.section}",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.published.schema import ArticleClaim, PaperClaim, Speed
+from harness.report.checks import Check
 from harness.report.claims import Claim, Judgement, judge_over
+from harness.report.error_analysis import ErrorAnalysis
 from harness.report.evidence import Evidence, Setting
 from harness.report.model import Block, Paragraph
 from variants.catalog import Variant
@@ -20,7 +22,8 @@ class ReportData:
 
     runs, speeds, comparisons: see frames.py. reference_comparisons: the same for the records that came with the clone.
     descriptions: one sentence per data set, by name. epochs: the length of each variant's own recipe.
-    judgements: on the catalogue's published differences, over all settings.
+    judgements: on the catalogue's published differences, over all settings. checks: of the finished runs.
+    error_analyses: one per setting; None where the records are older.
     """
 
     evidence: Evidence
@@ -32,6 +35,8 @@ class ReportData:
     descriptions: Mapping[str, str]
     epochs: Mapping[str, float]
     judgements: tuple[Judgement, ...]
+    checks: tuple[Check, ...]
+    error_analyses: tuple[ErrorAnalysis | None, ...]
     paper: Sequence[PaperClaim]
     article: Sequence[ArticleClaim]
     history: Sequence[Speed]

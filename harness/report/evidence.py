@@ -40,12 +40,21 @@ class SettingKey:
     data: DataSpec
     geometry: Geometry
     recipe: str = field(compare=False)
-    epochs: float
-    batch_size: int
     device: str
-    precision: str
     shared: Recipe
     missing: tuple[str, ...] = ()
+
+    @property
+    def epochs(self) -> float:
+        return self.shared.epochs
+
+    @property
+    def batch_size(self) -> int:
+        return self.shared.batch_size
+
+    @property
+    def precision(self) -> str:
+        return self.shared.precision
 
     @property
     def length(self) -> str:
@@ -93,9 +102,14 @@ class Setting:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """In the order in which the records name them, centre first."""
-        known = {name: None for record in self.records() for name in record.summary.results}
+        """The protocols of the records: centre, then the others by name."""
+        known = {name for record in self.records() for name in record.summary.results}
         return tuple(sorted(known, key=lambda name: (name != "centre", name)))
+
+    @property
+    def main_protocol(self) -> str:
+        """The one that figures and sentences use: centre where the runs have it."""
+        return self.protocols[0]
 
     def errors(self, variant: str, protocol: str, metric: AnyMetric) -> dict[int, float]:
         """Error by seed, as fractions. Runs without this error are left out, such as those without boxes."""
@@ -161,15 +175,18 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of a report, sorted into settings, runs to a training error (learning_speed.py), and others."""
+    """The records of a report, sorted into settings, runs to a training error (learning_speed.py), and others.
+
+    reference_settings, reference_records: those that came with the clone; no number of the others includes them.
+    """
 
     study: str
     settings: tuple[Setting, ...]
     learning_speeds: tuple[LearningSpeed, ...]
-    reference: tuple[Setting, ...]
+    reference_settings: tuple[Setting, ...]
     set_aside: tuple[SetAside, ...]
     own: tuple[CachedRecord, ...]
-    came_with_clone: tuple[CachedRecord, ...]
+    reference_records: tuple[CachedRecord, ...]
 
 
 def gather(
@@ -247,10 +264,7 @@ def _key(spec: RunSpec, row: Variant | None) -> SettingKey:
         data=spec.data,
         geometry=spec.geometry,
         recipe=recipe_label(shared, spec.recipe.name, missing),
-        epochs=shared.epochs,
-        batch_size=shared.batch_size,
         device=spec.device,
-        precision=shared.precision,
         shared=shared,
         missing=missing,
     )

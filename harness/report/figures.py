@@ -74,6 +74,25 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 
 
 @drawn
+def forest(points: Frame) -> Figure:
+    """One row per variant: the measured difference with its interval, and the published one above it.
+
+    points: columns variant, mean, seeds_low, seeds_high, published, in points; an unknown number is NaN.
+    """
+    figure, ax = _panel(1.0 + ROW_IN * len(points))
+    measured, published = sns.color_palette()[0], sns.color_palette()[3]
+    ax.axvline(0, color="0.3", lw=0.8)
+    rows: list[Any] = list(points.itertuples(index=False))
+    for place, row in enumerate(rows):
+        around = [[row.mean - row.seeds_low], [row.seeds_high - row.mean]]  # NaN draws nothing
+        ax.errorbar(row.mean, place + BELOW / 2, xerr=around, fmt="o", ms=5, capsize=3, color=measured)
+        ax.plot(row.published, place - BELOW / 2, "D", ms=5, mfc="white", mec=published, mew=1.4)
+    ax.set(xlabel="difference of top-1 error (points)", ylabel="", ylim=(len(points) - 0.5, -0.5))
+    ax.set_yticks(range(len(points)), list(points["variant"]))
+    return figure
+
+
+@drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
     """Training log loss and validation error over images seen, mean over seeds, with a colour and line style per
     variant.
@@ -105,6 +124,23 @@ def training_errors(curves: Frame, threshold_percent: float) -> Figure:
     ax.axhline(threshold_percent, color="0.3", lw=0.8, ls=(0, (6, 4)))
     ax.set(xlabel="epochs", ylabel="training error (%)", xlim=(0, None), ylim=(threshold_percent - 5, None))
     ax.legend(frameon=False)
+    return figure
+
+
+@drawn
+def confusion(percent: Frame) -> Figure:
+    """A heat map of answers (columns) by label (rows), in percent of the label's images; the diagonal is left white."""
+    side = 1.6 + 0.32 * len(percent)
+    figure = Figure(figsize=(min(WIDTH_IN, side + 1.4), min(PAGE_IN, side)), layout="constrained")
+    ax = figure.subplots()
+    diagonal = np.eye(len(percent), dtype=bool)
+    many = len(percent) > 20
+    sns.heatmap(
+        percent, mask=diagonal, annot=not many, fmt=".0f", cmap="Blues", square=True, linewidths=0.4, ax=ax,
+        cbar_kws={"label": "% of the class"}, annot_kws={"fontsize": 7},
+        xticklabels="auto" if many else 1, yticklabels="auto" if many else 1,
+    )  # fmt: skip
+    ax.set(xlabel="answer", ylabel="label")
     return figure
 
 
@@ -174,9 +210,17 @@ def _panel(height_in: float) -> tuple[Figure, Axes]:
 
 
 def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
+    """A line per variant through the means, with a band from the lowest to the highest seed."""
     names = list(dict.fromkeys(data["variant"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    options = {"hue": "variant", "style": "variant", "palette": colours, "errorbar": None, "linewidth": 1.1}
+    options = {
+        "hue": "variant",
+        "style": "variant",
+        "palette": colours,
+        "errorbar": ("pi", 100),
+        "linewidth": 1.1,
+        "err_kws": {"alpha": 0.12, "lw": 0},
+    }
     dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
     sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 

@@ -10,12 +10,12 @@ from harness.report.data import ReportData
 from harness.report.evidence import Evidence, Setting
 from harness.report.frames import estimate_of, rows_of
 from harness.report.learning_speed import LearningSpeed
-from harness.report.sections.setup import machine
 from harness.report.text import (
     count,
     epochs_to,
     factor,
     listed,
+    machines,
     percent,
     percent_with_interval,
     points_with_interval,
@@ -67,15 +67,14 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
 
 def _finished(setting: Setting) -> str:
     records, key = list(setting.records()), setting.key
-    machines = listed(sorted({machine(record) for record in records}))
     return (
         f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on {key.data.name} "
-        f"({key.geometry} geometry, {key.length}) on {machines}."
+        f"({key.geometry} geometry, {key.length}) on {machines(records)}."
     )
 
 
 def _lowest(report: ReportData, setting: Setting) -> str:
-    protocol = setting.protocols[0]
+    protocol = setting.main_protocol
     means = {row.variant: estimate_of(row) for row in rows_of(report.errors(1, protocol))}
     lowest, base = min(means, key=lambda name: means[name].mean), setting.base
     text = f"Lowest top-1 error ({protocol}): {lowest}, {percent_with_interval(means[lowest], ' %')}"
@@ -85,7 +84,7 @@ def _lowest(report: ReportData, setting: Setting) -> str:
 
 
 def _at_chance(report: ReportData, setting: Setting) -> tuple[str, ...]:
-    errors = report.errors(1, setting.protocols[0])
+    errors = report.errors(1, setting.main_protocol)
     names = errors.loc[errors["at_chance"].eq(True), "variant"].tolist()
     if not names:
         return ()
@@ -131,4 +130,7 @@ def _other_settings(evidence: Evidence) -> tuple[str, ...]:
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
     broken = [item for item in evidence.set_aside if item.record.summary.status != "ok"]
-    return (f"{count(len(broken), 'run')} failed or was interrupted and is not used.",) if broken else ()
+    if not broken:
+        return ()
+    was, used = ("was", "is not used") if len(broken) == 1 else ("were", "are not used")
+    return (f"{count(len(broken), 'run')} failed or {was} interrupted and {used}.",)

@@ -125,12 +125,12 @@ def _rows(
         claims = _claims(catalog.get(variant))
         for metric in METRICS:
             claim = claims.get((versus, metric))
-            main = evaluated_under(claim, setting) if claim else setting.protocols[0]
+            main = evaluated_under(claim, setting) if claim else setting.main_protocol
             for protocol in setting.protocols:
                 tested_claim = claim if claim and protocol == main else None
                 row = _difference(setting, variant, versus, metric, protocol, tested_claim, epochs.get(variant))
                 if row:
-                    tested = (versus, metric, protocol) == (setting.base, "top1_error", setting.protocols[0])
+                    tested = (versus, metric, protocol) == (setting.base, "top1_error", setting.main_protocol)
                     p_value = p_values.get(variant, nan) if tested else nan
                     yield {**names, **row, "main_protocol": protocol == main, "dunnett_p": p_value}
 
@@ -166,7 +166,7 @@ def _error(
         "versus": None,
         "metric": metric,
         "protocol": protocol,
-        "main_protocol": protocol == setting.protocols[0],
+        "main_protocol": protocol == setting.main_protocol,
         **_estimate(estimate, finite_test_set(errors[first], images)),
         "lowest": min(errors.values()),
         "highest": max(errors.values()),
@@ -227,7 +227,7 @@ def _dunnett(setting: Setting) -> dict[str, float]:
 
     Empty if fewer than two variants have two seeds, or if the base is no better than chance.
     """
-    protocol, base = setting.protocols[0], setting.base
+    protocol, base = setting.main_protocol, setting.base
     by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.runs}
     tested = [name for name, errors in by_seed.items() if len(errors) > 1]
     others = [name for name in tested if name != base]

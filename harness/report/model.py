@@ -1,4 +1,4 @@
-"""`Report`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
+"""`ReportModel`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
 
 Markdown and PDF are both written from this value, so they have the same contents. No string here is markup.
 """
@@ -79,6 +79,7 @@ class ReportModel:
     study: str
     title: str
     findings: tuple[str, ...]
+    overview: Figure | None = None
     sections: tuple[Section, ...]
     results_table: Table | None
     sources: tuple[Source, ...]
@@ -86,4 +87,5 @@ class ReportModel:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        in_sections = (block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        return tuple(in_sections) if self.overview is None else (self.overview, *in_sections)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import typst
 
 from harness.errors import RecordError
+from harness.files import write_atomically
 from harness.records.files import read_whole, sha256_of
 from harness.records.record import TEXT_LIMIT
 from harness.records.schema import Refused
@@ -57,7 +57,8 @@ def write_report(model: ReportModel, folder: Path) -> list[Path]:
         for name, content in files.items():
             if name == MANIFEST:  # last: until then the old manifest says which figures are the report's own
                 _remove(folder, old.keys() - files.keys(), old)
-            _replace(folder / name, content)
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_atomically(folder / name, content)
     except OSError as error:
         raise RecordError(f"can't write the report to {folder}: {error.strerror or error}; use --out DIR") from error
     return [folder / name for name in files]
@@ -112,17 +113,3 @@ def _manifest(model: ReportModel, files: dict[str, bytes]) -> bytes:
     if not model.refused:
         del plain["refused"]
     return (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # noqa: PTH101  # mkstemp's files are private
-        os.replace(name, path)  # noqa: PTH105
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108
-        raise

@@ -23,7 +23,7 @@ def results_table(report: ReportData) -> Table | None:
     if not report.evidence.settings:
         return None
     setting = report.evidence.settings[0]
-    protocol, data = setting.protocols[0], setting.key.data
+    protocol, data = setting.main_protocol, setting.key.data
     metrics = tuple(METRICS) if data.classes > FEW_CLASSES else tuple(METRICS)[:1]
     return Table(
         caption="Results",

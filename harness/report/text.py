@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.published.schema import Bound
 from harness.published.tables import BOUNDS
+from harness.records.store import RunRecord
 from harness.report.stats import Estimate, Interval
 
 NONE = "—"
@@ -74,6 +75,21 @@ def count(amount: int, thing: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def machine(record: RunRecord) -> str:
+    """The devices of the run, as text."""
+    cpu = record.env.cpu
+    cores = f"{cpu.model}, {count(cpu.cores_usable, 'usable core')}"
+    if record.spec.device == "cpu":
+        return cores
+    names = [gpu.name for gpu in record.env.used_gpus or ()] or ["a GPU that the record does not name"]
+    return f"{' + '.join(names)} ({cores})"
+
+
+def machines(records: Iterable[RunRecord]) -> str:
+    """The different machines of the runs, by name."""
+    return listed(sorted({machine(record) for record in records}))
 
 
 def start_command(study: str) -> str:

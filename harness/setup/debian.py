@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import sysconfig
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.setup.steps import SetupError, Steps
@@ -30,14 +31,21 @@ extern "C" __attribute__((visibility("hidden"))) void *glXGetProcAddressARB(cons
 PC_FILE = "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cflags}\nLibs: -L{lib} {libs}\n"
 
 
-def unpack(folder: Path, steps: Steps) -> Path:
-    """Download and unpack what FFCV needs under `folder`; the root of the unpacked tree. Works without root."""
+def unpack(folder: Path, steps: Steps, packages: Sequence[str] | None = None) -> Path:
+    """Download and unpack `packages` under `folder`; the root of the unpacked tree. Works without root.
+
+    packages: what FFCV needs if left out.
+    """
+    packages = packages or [*PACKAGES, *_python_headers()]
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise SetupError("this system has no apt-get and dpkg-deb, which are needed to download OpenCV's headers")
+        raise SetupError(f"this system has no apt-get and dpkg-deb, which are needed to download {packages[0]}")
     downloads, root = folder / "debs", folder / "root"
     downloads.mkdir(parents=True)
-    download([*PACKAGES, *_python_headers()], downloads, folder, steps)
-    for package in sorted(downloads.glob("*.deb")):
+    download(packages, downloads, folder, steps)
+    found = sorted(downloads.glob("*.deb"))
+    if not found:
+        raise SetupError(f"apt-get downloaded no {packages[0]}")
+    for package in found:
         steps.run(f"unpacking {package.name}", ["dpkg-deb", "-x", str(package), str(root)])
     return root
 
@@ -71,7 +79,7 @@ def bundle(wheel: Path, root: Path) -> None:
     whole.replace(wheel)
 
 
-def download(packages: list[str], into: Path, folder: Path, steps: Steps) -> None:
+def download(packages: Sequence[str], into: Path, folder: Path, steps: Steps) -> None:
     """Download packages by the system's package lists, or by lists of our own if those are empty or outdated."""
     try:
         steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)

@@ -33,7 +33,7 @@ NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptool
 IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
 FIX = "python -m harness.setup.ffcv"
 ADVICE = (
-    "The torchvision folder loader does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
+    "The folder loader (torch and PIL) does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
     f"python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
 )
 

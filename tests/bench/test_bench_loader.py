@@ -88,7 +88,7 @@ def test_ffcv_loads_what_torchvision_loads(benchmark, stored, store_format):
     repeats = 1 if benchmark.disabled else max(1, 2000 // n)
     crop = CropRule(size=CROP, position="random", mirror=True)
     settings = LoaderSettings(batch_size=BATCH, crop=crop, shuffle=True, workers=WORKERS)
-    loader = FfcvLoader(root / f"{store_format}.beton", settings, images=n)
+    loader = FfcvLoader(root / f"{store_format}.beton", settings, images=n, reason="asked for")
     rivals = []
 
     def rival():

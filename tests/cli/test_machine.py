@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def test_ffcv_that_does_not_work_is_absent_with_the_command_that_fixes_it(monkey
     monkeypatch.setattr(doctor.ffcv, "status", lambda: (False, "ffcv is not installed; fix it with: python -m x"))
     finding = doctor.loader()
     assert finding.state == "absent"
-    assert finding.detail == "ffcv is not installed; not needed: the torchvision folder loader is used instead"
+    assert finding.detail == "ffcv is not installed; not needed: the folder loader is used instead"
     assert finding.fix == "python -m harness.setup.ffcv"
 
 
@@ -79,6 +81,15 @@ def test_a_folder_that_can_not_be_written_or_is_full_is_missing(
     assert (finding.state, finding.fix) == ("missing", "fix it")
     monkeypatch.setattr(doctor, "disk_free_mib", lambda folder: 100)
     assert doctor.disk(tmp_path).state == "missing"
+
+
+def test_a_disk_that_does_not_tell_its_free_space_is_not_called_full(tmp_path, monkeypatch):
+    def fails(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shutil, "disk_usage", fails)
+    found = doctor.disk(tmp_path)
+    assert (found.state, found.detail) == ("absent", f"the free space on the disk of {tmp_path} can't be read")
 
 
 def test_doctor_prints_json_and_fails_only_for_what_is_needed(

@@ -121,6 +121,12 @@ def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_
     done = harness("run", *words, path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wide_conv1: top-1 error ")
+    shown = harness("show", "rows:WIDE", path=tmp_path, cwd=tmp_path)
+    assert shown.stdout.startswith("variant    wide_conv1 (full): "), shown.stderr
+
+
+def test_targets_know_an_installed_packages_variant(package: Path, tmp_path: Path) -> None:
+    assert "Nothing is published for wide_conv1" in harness("targets", "wide_conv1", path=package, cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from harness.data.sources import cifar10
 from harness.data.sources.class_folders import ImageFiles, open_class_folders
 from harness.data.sources.ilsvrc_boxes import open_located
 from harness.data.sources.layouts import IMAGE_SUFFIXES
-from harness.data.sources.val_labels import sort_images
+from harness.data.sources.val_labels import labels_for, sort_images
 from harness.errors import DataError
 
 VAL = {"ILSVRC2012_val_00000001.JPEG": "n02", "ILSVRC2012_val_00000002.JPEG": "n01"}
@@ -226,6 +226,28 @@ def test_nothing_is_moved_where_an_image_has_no_class(flat: Path, tmp_path: Path
     assert len(list((flat / "val").glob("*.JPEG"))) == 3
     with pytest.raises(DataError, match="gives no classes of images"):
         sort_images(flat / "val", tmp_path / "missing.csv")
+
+
+def test_damaged_labels_are_one_sentence_whatever_the_damage(flat: Path, tmp_path: Path) -> None:
+    """scipy raises many kinds of errors for damaged .mat files, csv one of its own."""
+    whole = devkit(tmp_path / "whole.tar.gz").read_bytes()
+    with tarfile.open(tmp_path / "whole.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    meta = next(tmp_path.rglob("meta.mat"))
+    kit, mat = meta.parents[1], meta.read_bytes()
+    for cut in range(0, len(mat) - 1, 60):
+        meta.write_bytes(mat[:cut])
+        with pytest.raises(DataError, match="gives no classes of images"):
+            labels_for(["val/a.JPEG"], kit)
+    labels, table = tmp_path / "cut.tar.gz", tmp_path / "labels.csv"
+    labels.write_bytes(whole[: len(whole) // 2])
+    table.write_text("a.JPEG," + "n" * 200_000)
+    (tmp_path / "notes").mkdir()
+    annotation(tmp_path / "notes/a.xml", "n01")
+    (tmp_path / "notes/b.xml").write_text("<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>")
+    for place in (labels, table, tmp_path / "notes"):
+        with pytest.raises(DataError, match=f"{place.name} gives no classes of images"):
+            labels_for(["val/a.JPEG", "val/b.JPEG", "val/c.JPEG"], place)
 
 
 def test_a_class_that_leaves_the_folder_is_refused(flat: Path, tmp_path: Path) -> None:

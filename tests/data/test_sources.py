@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import pickle
@@ -197,6 +198,7 @@ def test_unavailable_fashion_mnist_is_one_sentence_that_says_what_to_do(
         raise RuntimeError("no route\nto host")
 
     monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "none")
+    monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr(fashion_mnist.debian, "download", no_network)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", no_site)
     with pytest.raises(
@@ -204,6 +206,34 @@ def test_unavailable_fashion_mnist_is_one_sentence_that_says_what_to_do(
     ):
         fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
     assert list((tmp_path / "downloads/fashion-mnist").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("call", ["pathlib.Path.mkdir", "tempfile.mkdtemp"])
+def test_a_cache_that_takes_nothing_is_named_and_no_other_way_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
+    """The refusal is acted, since root may write everywhere."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "none")
+    monkeypatch.setattr(fashion_mnist.debian, "download", lambda *_: pytest.fail("a download was begun"))
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(DataError, match=r"^could not write .*fashion-mnist: .* HARNESS_CACHE"):
+        fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
+
+
+def test_a_system_without_apt_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_site(*_: object, **__: object) -> None:
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "none")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST", no_site)
+    with pytest.raises(DataError, match=r"can't be fetched \(this system has no apt-get and dpkg-deb"):
+        fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
 
 
 def test_cifar10_reads_class_folders_with_test_as_validation(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_read_only_results_folder(call: Any, run_words: tuple[str, ...], monke
         ("harness.data.prepare.manifest.os.fsync", DATA),
         ("harness.records.lines.os.pwrite", RECORD),
         ("harness.records.writer.write_file", RECORD),
-        ("harness.report.render._replace", RECORD),
+        ("harness.report.render.write_atomically", RECORD),
         ("harness.report.render.tempfile.TemporaryDirectory", RECORD),
     ],
 )

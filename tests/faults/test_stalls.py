@@ -64,7 +64,8 @@ def slow(*given):
     return real(*given)
 decoders.crop_planes = slow
 
-loader = FfcvLoader(Path("train.beton"), LoaderSettings(batch_size=1, workers=1), images=12, timeout_s=1.0)
+settings = LoaderSettings(batch_size=1, workers=1)
+loader = FfcvLoader(Path("train.beton"), settings, images=12, reason="asked for", timeout_s=1.0)
 with loader.epoch(0) as batches:
     for batch in batches:
         print(batch.indices.item(), flush=True)
@@ -147,7 +148,7 @@ def test_a_stall_of_the_ffcv_loader_is_retried_once_with_the_same_batches(
     settings = LoaderSettings(batch_size=3, crop=CropRule(size=9, position="random"), shuffle=True, workers=1)
 
     def load() -> list[object]:
-        loader = FfcvLoader(tmp_path / "train.beton", settings, images=40, timeout_s=0.5)
+        loader = FfcvLoader(tmp_path / "train.beton", settings, images=40, reason="asked for", timeout_s=0.5)
         with loader.epoch(1) as batches:
             return [(batch.indices.tolist(), batch.images.tolist()) for batch in batches]
 

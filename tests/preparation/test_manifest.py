@@ -19,6 +19,7 @@ from harness.data.prepare import manifest
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings, load_manifest
 from harness.errors import DataError
+from harness.machine import doctor
 from harness.serialization import to_plain
 
 
@@ -97,6 +98,34 @@ def test_what_a_later_version_prepared_is_not_written_over(ready: Callable[..., 
     with pytest.raises(DataError, match="has format 4, and this version reads up to 3; update this program"):
         ready()
     assert file.read_text() == later
+
+
+def test_what_a_later_version_prepared_hides_nothing_that_is_usable(
+    ready: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ready()
+    newer = first.folder.with_name("folder-newer")
+    newer.mkdir()
+    manifest_text = (first.folder / "manifest.json").read_text()
+    (newer / "manifest.json").write_text(signed(json.loads(manifest_text) | {"format": 4}))
+    assert ready(path=None).folder == first.folder
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    newer.rename(newer.with_name("fashion_mnist-b"))
+    finding = doctor.data()
+    assert finding.state == "missing"
+    assert "fashion_mnist-b: the prepared data has format 4" in finding.detail
+    first.folder.rename(newer.with_name("fashion_mnist-a"))
+    finding = doctor.data()
+    assert finding.state == "ok"
+    assert finding.detail.startswith("fashion_mnist is prepared (fashion_mnist-a); fashion_mnist-b: the prepared data")
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5])
+def test_a_format_that_never_was_is_prepared_again(number: float, ready: Callable[..., Prepared]) -> None:
+    file = ready().folder / "manifest.json"
+    file.write_text(signed(json.loads(file.read_text()) | {"format": number}))
+    assert load_manifest(file.parent) is None
+    assert ready().manifest.format == 3
 
 
 @pytest.fixture(scope="module")

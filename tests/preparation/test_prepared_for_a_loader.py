@@ -37,6 +37,18 @@ def test_a_loader_not_prepared_for_is_told_with_the_way_out(
         )
 
 
+def test_the_reason_for_ffcv_is_found_once_and_told(
+    ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find it loads FFCV's C library."""
+    pytest.importorskip("ffcv")
+    prepared = ready(loader="ffcv")
+    asked = list[int]()
+    monkeypatch.setattr(factory.ffcv, "status", lambda: (asked.append(1), (True, "it works"))[1])
+    opened = open_loader(prepared, "val", LoaderSettings(batch_size=2))
+    assert (opened.choice.name, opened.choice.reason, len(asked)) == ("ffcv", "it works", 1)
+
+
 def test_jpeg_for_the_folder_loader_is_refused(ready: Callable[..., Prepared]) -> None:
     with pytest.raises(UsageError, match="the folder loader reads raw only"):
         ready(store_format="jpeg")

@@ -11,7 +11,7 @@ import pytest
 from fake_nvml import FakeNvml, Gpu
 
 from harness.machine import doctor, hardware
-from harness.machine.gpus import visible_gpus
+from harness.machine.hardware import visible_gpus
 from harness.probes import nvml as nvml_module
 from harness.probes.base import Unavailable
 from harness.probes.nvml import connect, open_nvml

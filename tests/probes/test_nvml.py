@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fake_nvml import ANSWERS, FakeNvml, Gpu
 
-from harness.machine.gpus import visible_gpus
+from harness.machine.hardware import visible_gpus
 from harness.probes.base import Unavailable
-from harness.probes.devices import choose
+from harness.probes.gpus import choose
 from harness.probes.nvml import FIELDS, LostError, connect, open_nvml, throttle_words
 
 TWO = [Gpu("GPU-aaaa-1"), Gpu("GPU-bbbb-2")]

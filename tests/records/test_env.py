@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import pytest
 from fake_run import ENV, SPEC
 
+from harness import limits
 from harness.errors import RecordError
-from harness.machine import collect_env, hardware
+from harness.machine import collect_env
 from harness.machine.collect_env import VARIABLES, bench_key, describe, machine_id, used_gpus
 from harness.machine.environment import TorchSettings, UsedGpu
 from harness.machine.git_state import source
@@ -90,14 +91,14 @@ def files(root: Path, **content: str) -> Path:
 
 def test_the_quota_of_any_cgroup_above_counts(tmp_path: Path) -> None:
     root = files(tmp_path, proc__self__cgroup="0::/job/part\n")
-    assert hardware.cpu_quota(root) is None
+    assert limits.cpu_quota(root) is None
     home = root / "sys/fs/cgroup"
     (home / "job/part").mkdir(parents=True)
     (home / "job/part/cpu.max").write_text("max 100000\n")
     (home / "job/cpu.max").write_text("150000 100000\n")
-    assert hardware.cpu_quota(root) == 1.5
+    assert limits.cpu_quota(root) == 1.5
     (home / "job/memory.max").write_text(str(512 << 20))
-    assert hardware.memory_limit_mib(root) == 512
+    assert limits.memory_limit_mib(root) == 512
 
 
 def test_the_quota_of_the_older_cgroups_counts_too(tmp_path: Path) -> None:
@@ -106,14 +107,14 @@ def test_the_quota_of_the_older_cgroups_counts_too(tmp_path: Path) -> None:
     home.mkdir(parents=True)
     (home / "cpu.cfs_quota_us").write_text("50000\n")
     (home / "cpu.cfs_period_us").write_text("100000\n")
-    assert hardware.cpu_quota(root) == 0.5
-    assert hardware.usable_cores(root) == 1  # never none
+    assert limits.cpu_quota(root) == 0.5
+    assert limits.usable_cores(root) == 1  # never none
 
 
 def test_usable_cores_are_those_of_the_affinity() -> None:
     told = subprocess.run(
         [sys.executable, "-c", "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-         "from harness.machine.hardware import usable_cores; print(usable_cores())"],
+         "from harness.limits import usable_cores; print(usable_cores())"],
         capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(collect_env.__file__).parents[2])},
     )  # fmt: skip

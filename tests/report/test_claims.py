@@ -108,7 +108,9 @@ def test_a_claim_without_stated_images_and_views_stays_inconclusive_on_full_ilsv
     assert (claim.data, claim.protocol) == ("ILSVRC", None)
     key = evidence(finished).settings[0].key
     data = replace(key.data, classes=1000, train_images=1_281_167, val_images=50_000)
-    why = obstacles(claim, replace(key, data=data, geometry="full", epochs=90.0), "ten_view", 90.0)
+    why = obstacles(
+        claim, replace(key, data=data, geometry="full", shared=replace(key.shared, epochs=90.0)), "ten_view", 90.0
+    )
     assert any("a protocol not stated" in reason for reason in why)
     assert judge(claim, comparison([0.0178, 0.0180, 0.0182]), why).verdict == "inconclusive"
 
@@ -166,11 +168,11 @@ def test_mini_runs_on_garments_decide_nothing_about_imagenet(finished: Study):
 def test_full_size_ilsvrc_runs_of_the_whole_recipe_meet_no_obstacle(finished: Study):
     key = evidence(finished).settings[0].key
     data = replace(key.data, name="anything", classes=1000, train_images=1_281_167, val_images=50_000)
-    full = replace(key, data=data, geometry="full", epochs=90.0)
+    full = replace(key, data=data, geometry="full", shared=replace(key.shared, epochs=90.0))
     assert obstacles(LRN, full, "ten_view", 90.0) == ()
     assert len(obstacles(LRN, full, "centre", 90.0)) == 1
     assert len(obstacles(replace(LRN, protocol=None), full, "centre", 90.0)) == 1
-    assert len(obstacles(LRN, replace(full, epochs=1.0), "ten_view", 90.0)) == 1
+    assert len(obstacles(LRN, replace(full, shared=replace(full.shared, epochs=1.0)), "ten_view", 90.0)) == 1
     assert len(obstacles(replace(LRN, data="ILSVRC-2010 test"), full, "ten_view", 90.0)) == 1
 
 
@@ -231,7 +233,7 @@ def test_runs_of_an_older_version_of_a_variant_are_set_aside(study: Study):
 def test_reference_records_never_enter_our_numbers(finished: Study):
     found = evidence(finished)
     errors = found.settings[0].errors("grouped_2gpu", "centre", "top1_error")
-    assert len(found.came_with_clone) == 1
+    assert len(found.reference_records) == 1
     assert set(errors) == {0, 1, 2}
     assert all(record.path.parent == finished.root for record in found.settings[0].records())
     assert np.mean(list(errors.values())) == pytest.approx(ERRORS["grouped_2gpu"], abs=0.02)

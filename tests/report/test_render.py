@@ -20,6 +20,7 @@ from study_records import ENV, Study
 import harness
 from harness.errors import RecordError
 from harness.markdown import inline, plain, table_grid
+from harness.records import verify
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.check import check_report
@@ -234,6 +235,19 @@ def test_a_report_checks_out_until_a_file_a_record_or_a_number_is_changed(study:
 
     shutil.rmtree(own[1].path)
     assert any("is not under" in problem for problem in check_report(folder, store))
+
+
+def test_the_check_of_a_report_reads_each_record_for_its_checksums_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for seed in range(2):
+        study.run(study.spec("grouped_2gpu", seed), 0.16)
+    store, summed = Store(study.root), list[Path]()
+    write_report(build("reproduce", store.records()), tmp_path)
+    true_sum = verify.sha256_of
+    monkeypatch.setattr(verify, "sha256_of", lambda path: summed.append(path) or true_sum(path))
+    assert check_report(tmp_path, store) == []
+    assert len(summed) == len(set(summed)) == sum(len(list(path.iterdir())) - 1 for path in store.folders())
 
 
 def test_a_folder_without_a_manifest_is_one_sentence(tmp_path: Path):

@@ -15,7 +15,7 @@ from harness.records.store import Store
 from harness.report.build import build, report_data
 from harness.report.markdown import report_markdown
 from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section
-from harness.report.sections import paper
+from harness.report.sections import paper, reference
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import limited_by
 from harness.report.sections.training import columns_of
@@ -58,8 +58,8 @@ def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished:
     without = build("reproduce", Store(finished.root).records())
     assert section(model, "Errors") == section(without, "Errors")
     assert section(model, "Differences") == section(without, "Differences")
-    reference = tables(section(model, "Reference"))
-    assert [table.caption.startswith("Reference records, not yours.") for table in reference] == [True]
+    shown = tables(section(model, "Reference"))
+    assert [table.caption.startswith("Reference records, not yours.") for table in shown] == [True]
 
 
 def test_differences_are_shown_with_published_value_and_both_answers(model: ReportModel):
@@ -77,7 +77,24 @@ def test_the_findings_name_significant_differences_and_failed_runs(model: Report
     assert "10 runs of 4 variants finished on fashion_mnist" in text
     assert "no_lrn +" in text
     assert "can't decide them" in text
-    assert "1 run failed or was interrupted" in text
+    assert "1 run failed or was interrupted and is not used." in text
+
+
+def test_several_failed_runs_take_the_plural(study: Study):
+    for variant in ("no_lrn", "ungrouped"):
+        study.fail(study.spec(variant, 0), "the loss at step 12 is nan")
+    assert (
+        "2 runs failed or were interrupted and are not used."
+        in build("reproduce", Store(study.root).records()).findings
+    )
+
+
+def test_the_table_of_the_reference_keeps_its_notes(finished: Study, monkeypatch: pytest.MonkeyPatch):
+    noted = Table(caption="Errors.", columns=(), rows=(), notes=("n is the number of seeds",))
+    monkeypatch.setattr(reference, "error_table", lambda *_: noted)
+    report = report_data("reproduce", (), Store(finished.root).verified_reference().records)
+    (table,) = tables(reference.section(report))
+    assert (table.caption, table.notes) == ("Reference records, not yours. Errors.", noted.notes)
 
 
 def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(finished: Study, model: ReportModel):
@@ -122,7 +139,7 @@ def test_the_fraction_of_time_spent_waiting_shows_what_limits_training(wait: flo
 
 def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportModel):
     kinds = {figure.file.partition("-")[0] for figure in model.figures}
-    assert kinds == {"errors", "curves", "kernels", "throughput", "utilisation"}
+    assert kinds == {"differences.svg", "errors", "curves", "throughput", "utilisation"}
     assert all(figure.alt and figure.content for figure in model.figures)
 
 
@@ -203,7 +220,7 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
         small_scale=None,
     )  # fmt: skip
     made = tables(paper.section(replace(given, paper=[claim])))[0]
-    assert made.rows == (("1", "s", NONE, "not run", "n"),)
+    assert made.rows == (("1", "s", NONE, "not run", "[1]"),)
 
 
 def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):
@@ -241,3 +258,26 @@ def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
     assert (
         "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found
     )
+
+
+def test_the_figure_on_the_first_page_has_a_row_for_each_difference(finished: Study, model: ReportModel):
+    assert model.overview is not None
+    assert model.figures[0] is model.overview
+    assert "grouped_2gpu" in model.overview.alt
+    one = [record for record in Store(finished.root).records() if record.spec.variant == "no_lrn"]
+    assert build("reproduce", one).overview is None
+
+
+def test_kernels_are_shown_of_networks_that_trained_for_five_epochs(study: Study):
+    for epochs, shown in ((4.0, False), (5.0, True)):
+        spec = study.spec("grouped_2gpu", 0)
+        made = study.run(replace(spec, recipe=replace(spec.recipe, epochs=epochs)), 0.16)
+        files = [figure.file for figure in build("reproduce", [made]).figures]
+        assert ("kernels-1.png" in files) is shown
+
+
+def test_needs_that_several_claims_share_are_written_once(model: ReportModel):
+    table = next(table for table in tables(section(model, "What is published")) if "paper's claims" in table.caption)
+    notes = [note for note in table.notes if note.startswith("[")]
+    assert len(notes) == len(set(notes)) < len(table.rows)
+    assert {row[-1] for row in table.rows} == {note.partition(" ")[0] for note in notes}

@@ -162,7 +162,7 @@ def test_if_ffcv_can_not_be_installed_one_sentence_says_why_and_what_to_do(monke
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert ffcv.main([]) == 1
     said = capsys.readouterr().out
-    assert said.startswith("FFCV can't be installed here: FFCV needs Linux and this is Darwin. The torchvision folder")
+    assert said.startswith("FFCV can't be installed here: FFCV needs Linux and this is Darwin. The folder loader")
     assert "apt-get install g++" in said
     assert ffcv.main(["--optional"]) == 0
 

@@ -86,7 +86,7 @@ def test_paper_claims_are_numbered_in_order():
 def test_every_variant_named_is_in_the_catalogue():
     tests = [test for claim in paper_claims() for test in claim.tests]
     named = {target.variant for target in targets()} | {remark.variant for remark in remarks()}
-    named |= {name for claim in article() for name in claim.variants}
+    named |= {name for claim in article() for name in claim.tested_by}
     named |= {test.variant for test in tests} | {test.versus for test in tests}
     assert named - {None} <= set(CATALOG)
 
@@ -163,13 +163,15 @@ def test_targets_of_a_variant_are_its_own():
 
 def test_claim_of_1x1_kernels_first_names_only_rows_that_have_them_first():
     """Claim 47; the row article starts with a kernel for each map."""
-    convs = [layer for name in article()[46].variants for layer in CATALOG[name].spec.layers if isinstance(layer, Conv)]
+    convs = [
+        layer for name in article()[46].tested_by for layer in CATALOG[name].spec.layers if isinstance(layer, Conv)
+    ]
     assert all(conv.separable == "pointwise_first" for conv in convs)
 
 
 def test_claim_on_gradients_names_a_pair_without_batch_normalisation():
     """Claim 12: batch normalisation would hide what splitting convolutions does to gradients."""
-    rows = [CATALOG[name] for name in article()[11].variants]
+    rows = [CATALOG[name] for name in article()[11].tested_by]
     assert len(rows) == 2
     assert not any(isinstance(layer, BatchNorm) for row in rows for layer in row.spec.layers)
 

@@ -308,3 +308,18 @@ def test_recorded_losses_are_the_shortest_numbers_of_their_float32() -> None:
     exact = torch.tensor([0.1, 1.4652341604232788, 3e-9])
     assert shortest(exact) == [0.1, 1.4652342, 3e-9]
     assert torch.equal(torch.tensor(shortest(exact)), exact)
+
+
+def test_weights_that_training_leaves_as_they_were_are_named() -> None:
+    made = training(recipe(epochs=0.3))
+    layer = made.model.get_submodule("conv1")
+    layer.weight.register_hook(torch.zeros_like)  # type: ignore[union-attr, operator]
+    done = list(made.events())[-1]
+    assert isinstance(done, TrainingDone)
+    assert done.unchanged == ()  # weight decay moves it
+    rules = recipe(epochs=0.3, weight_decay=0.0)
+    made = training(rules)
+    made.model.get_submodule("conv1").weight.register_hook(torch.zeros_like)  # type: ignore[union-attr, operator]
+    done = list(made.events())[-1]
+    assert isinstance(done, TrainingDone)
+    assert done.unchanged == ("conv1.weight",)

@@ -24,7 +24,7 @@ from harness.data.prefetch import to_device
 from harness.errors import UsageError
 from variants.recipes.recipe import Recipe
 
-Protocol: TypeAlias = Literal["centre", "mirror", "ten_view", "nine_view"]
+ViewProtocol: TypeAlias = Literal["centre", "mirror", "ten_view", "nine_view"]
 CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # indices of the views "centre" and "mirror" in ten_view
 
 
@@ -44,7 +44,7 @@ def train_crop(recipe: Recipe, input_size: int) -> CropRule:
     )
 
 
-def crop_positions(side: int, size: int, protocol: Protocol) -> list[tuple[int, int, bool]]:
+def crop_positions(side: int, size: int, protocol: ViewProtocol) -> list[tuple[int, int, bool]]:
     """The views of a stored image as (top, left, mirrored), in the order of torchvision's TenCrop.
 
     That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored image, so that
@@ -71,21 +71,21 @@ class ImageTransform:
         self._std = torch.from_numpy(_std(prepared, recipe)).to(device)
         self._axes = _colour_axes(prepared, recipe)
 
-    def train(self, batch: Batch, epoch: float, *, colour: bool = True) -> torch.Tensor:
+    def train(self, batch: Batch, epoch: int, *, colour: bool = True) -> torch.Tensor:
         """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no colour noise."""
         images = batch.images.to(self.device, non_blocking=True).float()
         if warps(self.recipe):
-            images = self._warp(images, self._affine_crops(batch, int(epoch)))
+            images = self._warp(images, self._affine_crops(batch, epoch))
         images = images.sub_(self._centre)
         if colour and self.recipe.augmentation.colour_std > 0.0:
             # convdata_jpeg.py:155 has the noise and the division under one `if`
-            noise = to_device(torch.from_numpy(self.colour_noise(batch, int(epoch))), self.device)
+            noise = to_device(torch.from_numpy(self.colour_noise(batch, epoch)), self.device)
             images = images.add_(noise[:, :, None, None])
             if self.recipe.augmentation.divide_by != 1.0:
                 images = images.div_(self.recipe.augmentation.divide_by)
         return images.div_(self._std) if self.recipe.pixels.divide_by_std else images
 
-    def train_boxes(self, batch: Batch, epoch: float) -> torch.Tensor:
+    def train_boxes(self, batch: Batch, epoch: int) -> torch.Tensor:
         """The boxes as fractions of what `train` gives for this batch, float32 (N, 4).
 
         The batch has its crops, which the loader drew.
@@ -94,7 +94,7 @@ class ImageTransform:
         assert batch.crops is not None, "the loader leaves out its crops"
         boxes, crops = batch.boxes.numpy(), batch.crops
         if warps(self.recipe):  # the loader mirrored the whole image, and the rotated crop is taken of that
-            moved = boxes_in_crops(mirror_boxes(boxes, crops.flips), self._affine_crops(batch, int(epoch)))
+            moved = boxes_in_crops(mirror_boxes(boxes, crops.flips), self._affine_crops(batch, epoch))
         else:
             moved = mirror_boxes(boxes_in_crops(boxes, self._upright(crops.ys, crops.xs)), crops.flips)
         return to_device(torch.from_numpy(moved), self.device)
@@ -104,7 +104,7 @@ class ImageTransform:
         start = np.full(len(boxes), (self.side - self.size) // 2, dtype=np.int64)
         return torch.from_numpy(boxes_in_crops(boxes.numpy(), self._upright(start, start))).to(self.device)
 
-    def views(self, stored: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+    def views(self, stored: torch.Tensor, protocol: ViewProtocol) -> Iterator[torch.Tensor]:
         """The views of an evaluation protocol, one at a time: ten of 250 images at once take gigabytes.
 
         uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Images of the

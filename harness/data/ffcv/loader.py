@@ -21,14 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.counter_rng import epoch_order
 from harness.data.base import Batch, LoaderChoice, LoaderSettings
 from harness.data.ffcv.decoders import Columns, CroppedImages, Indices
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import PipelineSpec, TraversalOrder
 from harness.data.ffcv.write import BOX_FIELDS, check_beton
 from harness.errors import DataError, RunFailed
-from harness.setup.ffcv import status
 
 POLL_S = 0.2
 BATCHES_AHEAD = 3
@@ -37,8 +35,9 @@ BATCHES_AHEAD = 3
 class FfcvLoader:
     """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned memory under CUDA.
 
-    images: how many the file holds. settings.workers: threads that crop. boxes: whether the file holds them.
-    timeout_s: how long to wait for a batch before starting again, and then before giving up.
+    images: how many the file holds. reason: why this loader was chosen. settings.workers: threads that crop.
+    boxes: whether the file holds them. timeout_s: how long to wait for a batch before starting again, and then before
+    giving up.
     Raises DataError where the file is torn or foreign.
     """
 
@@ -48,16 +47,17 @@ class FfcvLoader:
         settings: LoaderSettings,
         *,
         images: int,
+        reason: str,
         boxes: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
         if fault := check_beton(path, images, boxes=boxes):
             raise DataError(f"{path} {fault}; prepare the data set again")
-        self.choice = LoaderChoice(name="ffcv", reason=status()[1])
-        self.images, self.batches = images, -(-images // settings.batch_size)
+        self.choice = LoaderChoice(name="ffcv", reason=reason)
+        self.images, self.batches = images, settings.batches(images)
         self._path, self._workers, self._timeout_s = path, settings.workers, timeout_s
         self._batch_size = settings.batch_size
-        self._order = _Order(settings.seed, settings.shuffle, images)
+        self._order = _Order(settings, images)
         self._crops = CroppedImages(path, settings.crop, settings.seed)
         self._busy = False
         self._stock = StockLoader(
@@ -158,16 +158,15 @@ class _Order(TraversalOrder):  # type: ignore[misc]
     first: how many images to leave out at the start, after a stall.
     """
 
-    def __init__(self, seed: int, shuffle: bool, images: int) -> None:
-        self._seed, self._shuffle, self._images, self.first = seed, shuffle, images, 0
+    def __init__(self, settings: LoaderSettings, images: int) -> None:
+        self._settings, self._images, self.first = settings, images, 0
 
     def __call__(self, _loader: Any) -> _Order:
         """FFCV calls an order with its loader and takes what comes back."""
         return self
 
     def sample_order(self, epoch: int) -> NDArray[np.int64]:
-        order = epoch_order(self._seed, epoch, self._images) if self._shuffle else np.arange(self._images)
-        return order[self.first :]
+        return self._settings.order(epoch, self._images)[self.first :]
 
 
 def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:

@@ -1,21 +1,17 @@
 """The loader's compiled loop: crops, mirrors and transposes images in one pass from the file to the batch.
 
 It takes 13-15 us for 224x224 out of 256x256, mirrored or not (FFCV's copy, crop and flip are 3 passes). It releases
-Python's lock. Its machine code is kept in the cache folder: compiling takes 0.4 s once, loading 0.05 s.
+Python's lock. Its machine code is kept in the cache folder (library.py): compiling takes 0.4 s once, loading 0.05 s.
 """
 
 from __future__ import annotations
 
-import os
-
-from harness.setup.cache import cache_folder
-
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # read when numba is imported
-
-import numba
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
+
+from harness.data.ffcv.library import numba
+
+types = numba.types
 
 _PIXELS = types.Array(types.uint8, 1, "C", readonly=True)
 _NUMBERS = types.Array(types.int64, 1, "C", readonly=True)

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from harness.data.ffcv.encode import Box, Item, encoded
 from harness.data.ffcv.library import IMAGE_MODES, FloatField, IntField, Reader, RGBImageField, layout
-from harness.data.prepare.manifest import StoreSettings
+from harness.data.names import JPEG_QUALITY
+from harness.data.prepare.manifest import StoreSettings, data_file
 from harness.data.progress import Progress, silent
-from harness.errors import DataError
-from harness.files import atomic_file
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
 PAGE = 1 << 23  # bytes; FFCV's own default. No image crosses a page.
@@ -39,23 +38,22 @@ def write_beton(
     """Write item(0) .. item(n - 1) to `path`, atomically.
 
     item: gives (RGB image, uint8 (store_size, store_size, 3); label; box or None), picklable where workers > 1
-    (processes; 1 writes in this one). box: x, y, width, height as fractions of the image. jpeg_quality: 90 if left out.
-    name: what to call image i in an error. Raises DataError, and leaves neither file nor temporary file, where an item
-    fails (a HarnessError of its own passes through), a worker dies or the disk is full.
+    (processes; 1 writes in this one). box: x, y, width, height as fractions of the image. name: what to call image i
+    in an error. settings.jpeg_quality: JPEG_QUALITY if left out.
+
+    Raises DataError, and leaves neither file nor temporary file, where an item fails (a HarnessError of its own passes
+    through), a worker dies or the disk is full.
     """
     jpeg, side = settings.store_format == "jpeg", settings.store_size
-    quality = (settings.jpeg_quality or 90) if jpeg else None
+    quality = (settings.jpeg_quality or JPEG_QUALITY) if jpeg else None
     tables = _Tables(n, "jpg" if jpeg else "raw", side, boxes)
-    try:
-        with atomic_file(path) as file:
-            for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
-                file.seek(tables.place(index, len(pixels)))
-                file.write(pixels)
-                tables.describe(index, label, box)
-                progress(f"writing {path.name}", index + 1, n)
-            tables.save(file)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error.strerror or error}") from error
+    with data_file(path) as file:
+        for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
+            file.seek(tables.place(index, len(pixels)))
+            file.write(pixels)
+            tables.describe(index, label, box)
+            progress(f"writing {path.name}", index + 1, n)
+        tables.save(file)
 
 
 def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:

@@ -44,7 +44,7 @@ def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, load
         return open_synthetic(prepared, split, settings)
     choice = _choose_for(prepared, loader)
     if choice.name == "ffcv":
-        return _open_ffcv(prepared, prepared.folder, split, settings)
+        return _open_ffcv(prepared, prepared.folder, split, settings, choice.reason)
     root, listing = prepared.folder / prepared.manifest.roots[split], Listing.load(prepared.folder / f"{split}.jsonl")
     _refuse_changed_files(prepared, split, root, listing)
     return FolderLoader(
@@ -68,13 +68,13 @@ def _refuse_changed_files(prepared: Prepared, split: Split, root: Path, listing:
         raise DataError(f"the images in {root} changed since {name} was prepared; {fix} --path {path}")
 
 
-def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings) -> Loader:
+def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings, reason: str) -> Loader:
     from harness.data.ffcv.loader import FfcvLoader  # imports ffcv, which not every machine has
 
     spec = prepared.spec
-    images = spec.train_images if split == "train" else spec.val_images
     settings = replace(settings, workers=max(1, settings.workers))
-    return FfcvLoader(folder / f"{split}.beton", settings, images=images, boxes=spec.boxes)
+    path, images = folder / f"{split}.beton", spec.images(split)
+    return FfcvLoader(path, settings, images=images, reason=reason, boxes=spec.boxes)
 
 
 def _choose_for(prepared: Prepared, loader: LoaderName) -> LoaderChoice:

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data.augment.counter_rng import epoch_order
 from harness.data.augment.crops import crop_image, draw_crops
 from harness.data.base import Batch, Crops, LoaderChoice, LoaderSettings
 from harness.data.prepare.manifest import Listing
@@ -82,7 +81,7 @@ class FolderLoader:
     ) -> None:
         self.choice = LoaderChoice(name="folder", reason=reason)
         self.images = len(listing.names)
-        self.batches = -(-self.images // settings.batch_size)
+        self.batches = settings.batches(self.images)
         self._files = Files(root, listing, side, settings.crop.size)
         self._side, self._settings = side, settings
         self._timeout_s = timeout_s if settings.workers else 0.0
@@ -136,7 +135,7 @@ class FolderLoader:
 
     def _plans(self, epoch: int) -> list[BatchPlan]:
         settings = self._settings
-        order = epoch_order(settings.seed, epoch, self.images) if settings.shuffle else np.arange(self.images)
+        order = settings.order(epoch, self.images)
         plans = []
         for start in range(0, self.images, settings.batch_size):
             indices = order[start : start + settings.batch_size].copy()

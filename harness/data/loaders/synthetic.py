@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.augment.counter_rng import epoch_order
 from harness.data.augment.crops import crop_image, draw_crops
 from harness.data.base import Batch, LoaderChoice, LoaderSettings, Prepared
 from harness.data.names import Split
@@ -63,7 +62,7 @@ class SyntheticLoader:
     def __init__(self, made: SyntheticImages, count: int, settings: LoaderSettings) -> None:
         self.choice = CHOICE
         self.images = count
-        self.batches = -(-count // settings.batch_size)
+        self.batches = settings.batches(count)
         self._made, self._settings = made, settings
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
@@ -71,7 +70,7 @@ class SyntheticLoader:
 
     def _run(self, epoch: int) -> Generator[Batch, None, None]:
         settings = self._settings
-        order = epoch_order(settings.seed, epoch, self.images) if settings.shuffle else np.arange(self.images)
+        order = settings.order(epoch, self.images)
         for start in range(0, self.images, settings.batch_size):
             yield self._batch(epoch, order[start : start + settings.batch_size])
 
@@ -131,5 +130,4 @@ def prepare_synthetic(settings: StoreSettings, progress: Progress = silent) -> P
 def open_synthetic(prepared: Prepared, split: Split, settings: LoaderSettings) -> SyntheticLoader:
     """The loader of one split of `prepare_synthetic`'s data set."""
     spec = prepared.spec
-    count = spec.train_images if split == "train" else spec.val_images
-    return SyntheticLoader(SyntheticImages(split, spec.store_size, spec.classes), count, settings)
+    return SyntheticLoader(SyntheticImages(split, spec.store_size, spec.classes), spec.images(split), settings)

@@ -11,10 +11,11 @@ from PIL import Image
 
 from harness.data.augment.boxes import box_in_centre_square
 from harness.data.prepare.contents import names_below_root
-from harness.data.prepare.manifest import Listing, disk_errors
+from harness.data.prepare.manifest import Listing, disk_errors, printable
 from harness.data.progress import Progress
-from harness.data.resize import Picture, resize_and_centre_crop
+from harness.data.resize import DECODE_ERRORS, resize_and_centre_crop
 from harness.data.sources.base import ImageDataset
+from harness.errors import DataError
 
 
 class StoredImage:
@@ -25,22 +26,36 @@ class StoredImage:
 
     def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
         image = self.split.item(index)
+        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
         boxes = self.split.boxes
-        box = None if boxes is None else _stored_box(boxes[index], image)
+        box = None if boxes is None else _stored_box(boxes[index], size)
         return resize_and_centre_crop(image, self.side), int(self.split.labels[index]), box
 
 
-def _stored_box(box: NDArray[np.float32], image: Picture) -> NDArray[np.float32]:
-    size = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+def _stored_box(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     return np.array(box_in_centre_square(tuple(box.tolist()), *size), dtype=np.float32)
 
 
-def stored_listing(split: ImageDataset, side: int) -> Listing:
+def stored_listing(split: ImageDataset, what: str, progress: Progress) -> Listing:
     """The split as the folder loader reads it: names below its folder, boxes as fractions of the stored image."""
-    item, numbers = StoredImage(split, side), range(len(split))
+    numbers = range(len(split))
     names = [_png_name(split, index) for index in numbers] if split.root is None else names_below_root(split)
-    boxes = None if split.boxes is None else np.array([item(index)[2] for index in numbers], dtype=np.float32)
-    return Listing(names=names, labels=split.labels, boxes=boxes)
+    return Listing(names=names, labels=split.labels, boxes=_stored_boxes(split, what, progress))
+
+
+def _stored_boxes(split: ImageDataset, what: str, progress: Progress) -> NDArray[np.float32] | None:
+    if split.boxes is None:
+        return None
+    stored = np.empty_like(split.boxes)
+    for index, box in enumerate(split.boxes):
+        try:
+            stored[index] = _stored_box(box, split.size(index))
+        except DECODE_ERRORS as error:
+            raise DataError(
+                f"{printable(split.name(index))} was readable just now and is not any more ({error})"
+            ) from error
+        progress(f"reading {what} sizes", index + 1, len(split))
+    return stored
 
 
 def write_pngs(root: Path, split: ImageDataset, side: int, what: str, progress: Progress) -> None:

@@ -12,7 +12,6 @@ made again, and its digest says which of the folders holds these images.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from harness.data.base import Prepared
 from harness.data.loaders.factory import choose_loader
-from harness.data.names import Split
+from harness.data.names import JPEG_QUALITY, Split
 from harness.data.prepare.contents import names_below_root, newer_than, source_stamp
 from harness.data.prepare.export import StoredImage, stored_listing, write_pngs
 from harness.data.prepare.manifest import (
@@ -46,6 +45,7 @@ from harness.data.sources import source_named
 from harness.data.sources.base import ImageDataset, balanced
 from harness.errors import DataError, UsageError
 from harness.files import remove_temporary_files
+from harness.limits import usable_cores
 from harness.placement import LoaderName
 from harness.serialization import digest, to_plain
 from harness.setup.cache import cache_folder
@@ -57,16 +57,18 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 
 @dataclass(frozen=True)
 class Job:
-    """One preparation: the splits of `source`. workers: None is one for each core.
+    """One preparation: the splits of `source`. workers: threads of the first pass, processes of the second.
 
     folder: where it goes, unless other images of the same listing are there already.
+    few: fewer files than this are stored by one process.
     """
 
     source: Origin
     folder: Path
     splits: dict[Split, ImageDataset]
     settings: StoreSettings
-    workers: int | None
+    workers: int
+    few: int
     progress: Progress
 
 
@@ -85,8 +87,8 @@ def prepare(
 
     path: where the source is, if it needs one; left out, the preparation made last with these settings is taken.
     skip_bad_images: leave out what can't be read. That is remembered: later calls need not say it again.
-    workers: None is one for each core. Raises UsageError (a wrong name, loader or setting) and DataError (missing,
-    broken, full disk).
+    workers: None is one for each core that this process may use.
+    Raises UsageError (a wrong name, loader or setting) and DataError (missing, broken, full disk).
     """
     source, settings = source_named(name), _with_quality(settings)
     if source.generate is not None:
@@ -100,7 +102,15 @@ def prepare(
     assert source.open is not None, "a source has open or generate"
     splits = _limited(dict(zip(SPLITS, source.open(path, base, progress), strict=True)), settings.limit)
     origin = Origin(name=name, path=_text(path), contents=splits["train"].contents)
-    job = Job(origin, base / f"{name}-{_key(splits, settings)}", splits, settings, workers, progress)
+    job = Job(
+        source=origin,
+        folder=base / f"{name}-{_key(splits, settings)}",
+        splits=splits,
+        settings=settings,
+        workers=workers or usable_cores(),
+        few=0 if workers else FEW,
+        progress=progress,
+    )
     with folder_lock(job.folder):
         candidates = _candidates(job.folder)
         found = next((item for item in candidates.items() if _is_of_these_files(job, *item)), None)
@@ -128,7 +138,7 @@ def _with_quality(settings: StoreSettings) -> StoreSettings:
         if settings.jpeg_quality is not None:
             raise UsageError("a JPEG quality goes with --format jpeg only; leave it out, or store as jpeg")
         return settings
-    return replace(settings, jpeg_quality=90 if settings.jpeg_quality is None else settings.jpeg_quality)
+    return replace(settings, jpeg_quality=JPEG_QUALITY if settings.jpeg_quality is None else settings.jpeg_quality)
 
 
 def _limited(splits: dict[Split, ImageDataset], limit: tuple[int, int] | None) -> dict[Split, ImageDataset]:
@@ -155,7 +165,10 @@ def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str
     """The newest whole preparation of `name` with these settings."""
     folders = sorted(base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in folders:
-        manifest = load_manifest(file.parent)
+        try:
+            manifest = load_manifest(file.parent)
+        except DataError:  # of a later version; it hides no folder that this one can read
+            continue
         if manifest and manifest.settings == settings and loader in manifest.loaders:
             return _opened(file.parent, manifest)
     raise UsageError(
@@ -297,18 +310,16 @@ def _write_beton(job: Job, name: Split, split: ImageDataset) -> str:
         StoredImage(split, settings.store_size),
         settings,
         boxes=split.boxes is not None,
-        workers=_writers(split, job.workers),
+        workers=_writers(split, job),
         progress=job.progress,
         name=split.name,
     )
     return path.name
 
 
-def _writers(split: ImageDataset, workers: int | None) -> int:
+def _writers(split: ImageDataset, job: Job) -> int:
     """Images in memory are stored faster than sent to other processes, and few files faster than one starts."""
-    if split.root is None:
-        return 1
-    return workers or (1 if len(split) < FEW else len(os.sched_getaffinity(0)))
+    return 1 if split.root is None or len(split) < job.few else job.workers
 
 
 def _files_for_folder_loader(job: Job, name: Split, split: ImageDataset) -> str:
@@ -316,7 +327,7 @@ def _files_for_folder_loader(job: Job, name: Split, split: ImageDataset) -> str:
     side = job.settings.store_size
     if split.root is None:
         write_pngs(job.folder / name, split, side, f"writing {name} images", job.progress)
-    stored_listing(split, side).save(job.folder / f"{name}.jsonl")
+    stored_listing(split, name, job.progress).save(job.folder / f"{name}.jsonl")
     return name if split.root is None else str(split.root)
 
 

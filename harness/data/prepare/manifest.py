@@ -144,12 +144,16 @@ def data_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a disk that is full or read-only into a DataError of one sentence."""
+    """Turn a disk that is full, read-only or failing into a DataError of one sentence."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             why = "the disk is full; free some space or point HARNESS_CACHE to another disk"
+        elif error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV):
+            why = f"the disk fails ({error.strerror}); point HARNESS_CACHE to another one"
+        elif error.errno == errno.EFBIG:
+            why = "files may not be so large here (see ulimit -f); point HARNESS_CACHE to another disk"
         elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             why = "this folder can't be written to; point HARNESS_CACHE to one that can"
         else:
@@ -249,6 +253,8 @@ def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
             f"the prepared data has format {plain['format']}, and this version reads up to {FORMAT}; "
             "update this program, or point HARNESS_CACHE to another folder"
         )
+    if plain["format"] != FORMAT:
+        raise ValueError(f"there never was a format {plain['format']}")
     return plain
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,11 +40,11 @@ class _Part:
     digests: bytes
 
 
-def scan_images(split: ImageDataset, side: int, what: str, workers: int | None, progress: Progress) -> Scanned:
+def scan_images(split: ImageDataset, side: int, what: str, workers: int, progress: Progress) -> Scanned:
     """Decode all of `split`. In threads: PIL works outside of Python's lock."""
     bad, moments, done, contents = list[BadImage](), Moments(side), 0, hashlib.sha256()
     starts = range(0, len(split), CHUNK)
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(workers) as threads:
         try:
             for part in threads.map(lambda start: _chunk(split, side, start), starts):
                 bad += part.bad

@@ -34,6 +34,10 @@ class ArraySplit:
     def name(self, index: int) -> str:
         return f"{self.what} image {index}"
 
+    def size(self, index: int) -> tuple[int, int]:
+        height, width = self.images.shape[1:3]
+        return width, height
+
     def item(self, index: int) -> NDArray[np.uint8]:
         image = self.images[index]
         return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)

@@ -45,6 +45,10 @@ class ImageDataset(Protocol):
 
     def name(self, index: int) -> str: ...
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of `item`, without decoding it. Raises one of resize.DECODE_ERRORS."""
+        ...
+
     def item(self, index: int) -> Picture:
         """Raises one of resize.DECODE_ERRORS where the image is broken."""
         ...
@@ -90,6 +94,9 @@ class Subset:
 
     def name(self, index: int) -> str:
         return self.whole.name(int(self.kept[index]))
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.whole.size(int(self.kept[index]))
 
     def item(self, index: int) -> Picture:
         return self.whole.item(int(self.kept[index]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.progress import Progress
-from harness.data.resize import decode_rgb, open_rgb, regular_file
+from harness.data.resize import decode_rgb, image_size, open_rgb, regular_file
 from harness.data.sources.layouts import (
     IMAGE_SUFFIXES,
     child,
@@ -66,6 +66,9 @@ class ImageFiles:
 
     def name(self, index: int) -> str:
         return str(self._path(index))
+
+    def size(self, index: int) -> tuple[int, int]:
+        return image_size(self._path(index))
 
     def item(self, index: int) -> Image.Image:
         return open_rgb(self._path(index))

@@ -42,6 +42,9 @@ class ComposedSplit:
     def name(self, index: int) -> str:
         return f"{self.plain.name(index)} on its canvas"
 
+    def size(self, index: int) -> tuple[int, int]:
+        return CANVAS, CANVAS
+
     def item(self, index: int) -> NDArray[np.uint8]:
         """uint8, (56, 56, 3): the brighter of noise and garment."""
         side, left, top = int(self.sides[index]), int(self.lefts[index]), int(self.tops[index])

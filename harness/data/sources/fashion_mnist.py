@@ -24,7 +24,8 @@ from harness.setup import debian
 from harness.setup.steps import SetupError, Steps
 
 PACKAGE = "dataset-fashion-mnist"
-SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # where the package is when root installed it
+INSTALLED = "usr/share/datasets/fashion-mnist"  # where the package has the files
+SYSTEM = Path("/") / INSTALLED  # where they are when root installed it
 SUMS = {  # sha256 of the unpacked IDX files
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -57,12 +58,24 @@ def _found_or_fetched(home: Path, progress: Progress) -> dict[str, bytes]:
             return _read(folder)
         except DataError:
             continue  # not there yet, or not whole
+    with disk_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        files = _fetched(home, progress)
+    for name, data in files.items():
+        with data_file(home / name) as file:
+            file.write(data)
+    return files
+
+
+def _fetched(home: Path, progress: Progress) -> dict[str, bytes]:
+    """The four files, by the first way that works, each in a scratch folder of its own."""
     reasons = []
     for fetch in (_from_debian, _from_torchvision):
-        try:
-            return fetch(home, progress)
-        except HarnessError as error:
-            reasons.append(str(error))
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            try:
+                return fetch(Path(scratch), progress)
+            except HarnessError as error:
+                reasons.append(str(error))
     raise DataError(
         f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package {PACKAGE}, or put its four "
         "files into a folder and add --path FOLDER"
@@ -84,40 +97,21 @@ def _read(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _from_debian(home: Path, progress: Progress) -> dict[str, bytes]:
-    """apt-get download and unpack, without root; only the four files are kept."""
+def _from_debian(scratch: Path, progress: Progress) -> dict[str, bytes]:
     progress("fetching Fashion-MNIST from Debian, 31 MB", 0, None)
-    with disk_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home) as scratch:
-        work = Path(scratch)
-        steps = Steps(log=work / "log", environ=os.environ)
-        debian.download([PACKAGE], work, work, steps)
-        package = next(work.glob("*.deb"), None)
-        if package is None:
-            raise SetupError(f"apt-get downloaded no {PACKAGE}")
-        steps.run(f"unpacking {PACKAGE}", ["dpkg-deb", "-x", str(package), str(work / "root")])
-        return _keep(work / "root" / SYSTEM.relative_to("/"), home)
+    root = debian.unpack(scratch, Steps(log=scratch / "log", environ=os.environ), [PACKAGE])
+    return _read(root / INSTALLED)
 
 
-def _from_torchvision(home: Path, progress: Progress) -> dict[str, bytes]:
+def _from_torchvision(scratch: Path, progress: Progress) -> dict[str, bytes]:
     from torchvision.datasets import FashionMNIST
 
     progress("fetching Fashion-MNIST from its own site, 30 MB", 0, None)
-    with tempfile.TemporaryDirectory(dir=home) as scratch:
-        try:
-            FashionMNIST(scratch, download=True)
-        except (OSError, RuntimeError) as error:
-            raise SetupError(f"its site can't be reached: {str(error).strip().splitlines()[0]}") from error
-        return _keep(Path(scratch) / "FashionMNIST/raw", home)
-
-
-def _keep(folder: Path, home: Path) -> dict[str, bytes]:
-    files = _read(folder)
-    for name, data in files.items():
-        with data_file(home / name) as file:
-            file.write(data)
-    return files
+    try:
+        FashionMNIST(scratch, download=True)
+    except (OSError, RuntimeError) as error:
+        raise SetupError(f"its site can't be reached: {str(error).strip().splitlines()[0]}") from error
+    return _read(scratch / "FashionMNIST/raw")
 
 
 def _split(what: str, files: dict[str, bytes], prefix: str) -> ArraySplit:

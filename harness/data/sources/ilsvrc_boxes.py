@@ -6,17 +6,15 @@ first annotated object of the image's class; the challenge accepts a prediction 
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 
+from harness.data.augment.boxes import Box
 from harness.data.progress import Progress
+from harness.data.sources.annotations import read_annotation, unreadable_annotation
 from harness.data.sources.class_folders import ImageFiles, open_class_folders
-from harness.data.sources.val_labels import LARGEST_XML
 from harness.errors import DataError
-
-Box = tuple[float, float, float, float]
 
 
 def open_located(path: Path, progress: Progress) -> tuple[ImageFiles, ImageFiles]:
@@ -50,23 +48,15 @@ def _located(split: ImageFiles, notes: Path, progress: Progress) -> ImageFiles:
 
 
 def read_box(file: Path) -> Box:
-    """The first object's box as fractions of the image, from a Pascal VOC file. Raises DataError for anything else.
-
-    A document type is refused, since entities defined there could unpack to gigabytes; so is a file above 1 MiB.
-    """
+    """The first object's box as fractions of the image. Raises DataError for anything but such an annotation."""
+    document = read_annotation(file)
     try:
-        if file.stat().st_size > LARGEST_XML:
-            raise DataError(f"{file} is larger than any annotation; remove it")
-        text = file.read_bytes()
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-            raise DataError(f"{file} defines a document type, which annotations don't; remove it")
-        document = ET.fromstring(text)
         width, height = (float(document.findtext(f"size/{name}", "")) for name in ("width", "height"))
         left, top, right, bottom = (
             float(document.findtext(f"object/bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
         )
-    except (OSError, ValueError, ET.ParseError) as error:
-        raise DataError(f"{file} is not a readable CLS-LOC annotation ({error})") from error
+    except ValueError as error:
+        raise unreadable_annotation(file, error) from error
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise DataError(f"{file} has a box ({left:g}, {top:g}, {right:g}, {bottom:g}) outside of {width:g}x{height:g}")
     return (left / width, top / height, (right - left) / width, (bottom - top) / height)

@@ -8,7 +8,9 @@ from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
+    checks,
     differences,
+    error_analysis,
     errors,
     learning_speed,
     methods,
@@ -25,7 +27,9 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     setup.section,
     errors.section,
     differences.section,
+    error_analysis.section,
     training.section,
+    checks.section,
     speed.section,
     reference.section,
     paper.section,

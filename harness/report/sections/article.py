@@ -34,7 +34,7 @@ def section(report: ReportData) -> Section:
             Column(heading="Variant", share=3),
         ),
         rows=tuple(
-            (str(claim.number), claim.says, claim.verdict, claim.evidence, _variants(claim.variants, ran))
+            (str(claim.number), claim.says, claim.verdict, claim.evidence, _variants(claim.tested_by, ran))
             for claim in report.article
         ),
     )

@@ -82,7 +82,7 @@ def _between(interval: Interval | None) -> str:
 
 
 def _plot(report: ReportData, setting: Setting, place: int) -> Figure:
-    protocol = setting.protocols[0]
+    protocol = setting.main_protocol
     means = {row.variant: estimate_of(row) for row in rows_of(report.errors(place, protocol))}
     runs = report.runs[(report.runs["setting"] == place) & (report.runs["protocol"] == protocol)]
     return Figure(

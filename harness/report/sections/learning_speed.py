@@ -10,8 +10,7 @@ from harness.report import figures
 from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
 from harness.report.model import Block, Bullets, Figure, Paragraph, Section
-from harness.report.sections.setup import machine
-from harness.report.text import NONE, count, epochs_to, factor, listed, percent
+from harness.report.text import NONE, count, epochs_to, factor, listed, machines, percent
 from harness.studies import STUDIES
 from harness.tables import Column, Table
 
@@ -30,10 +29,10 @@ def section(report: ReportData) -> Section:
 
 
 def _lead(speed: LearningSpeed) -> Paragraph:
-    machines = listed(sorted({machine(record) for record in speed.records}))
     return Paragraph(
         text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to train on. The runs end "
-        f"once the top-1 error on all training images is below {percent(speed.threshold, 0)} %. Machines: {machines}."
+        f"once the top-1 error on all training images is below {percent(speed.threshold, 0)} %. "
+        f"Machines: {machines(speed.records)}."
     )
 
 

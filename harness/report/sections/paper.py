@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.published.schema import ClaimTest, PaperClaim
+from harness.published.schema import ClaimTest, PaperClaim, fraction
 from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, Verdict, verdict_counts
 from harness.report.data import ReportData
@@ -28,18 +28,23 @@ def section(report: ReportData) -> Section:
 
 
 def _table(report: ReportData) -> Table:
+    needs = list(dict.fromkeys(claim.needs for claim in report.paper))  # several claims need the same
     return Table(
         caption="The paper's claims. The verdict is about the claim as printed, on its original images. The column "
-        '"Measured here" may be about other images.',
+        '"Measured here" may be about other images. Needs: what decides the claim, by number of the note below.',
         columns=(
             Column(heading="Sec."),
             Column(heading="Claim", share=1),
             Column(heading="Measured here"),
             Column(heading="Verdict"),
-            Column(heading="What decides it", share=1),
+            Column(heading="Needs"),
         ),
-        rows=tuple((claim.section, claim.statement, *_settled(report, claim), claim.needs) for claim in report.paper),
+        rows=tuple(
+            (claim.section, claim.statement, *_settled(report, claim), f"[{needs.index(claim.needs) + 1}]")
+            for claim in report.paper
+        ),
         notes=(
+            *(f"[{place}] {text}" for place, text in enumerate(needs, 1)),
             "Measured here: differences in points over seeds, as in the section on differences; counts are taken from "
             "the layer table, without a run. Claims about quantities that records don't have (such as iterations to "
             "converge) are listed as not run.",
@@ -91,7 +96,7 @@ def _judgements(report: ReportData, claim: PaperClaim) -> Iterator[Judgement]:
                     variant=test.variant,
                     versus=test.versus,
                     metric=metric,
-                    effect=round(test.expected / 100, 8),
+                    effect=fraction(test.expected),
                     data=claim.data,
                     protocol=None if test.protocol == "not_stated" else test.protocol,
                     source=claim.section,

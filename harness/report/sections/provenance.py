@@ -17,13 +17,12 @@ from harness.tables import Column, Table
 def section(report: ReportData) -> Section:
     """Tables of runs set aside, of versions and of records, and the commands that check them."""
     own = report.evidence.own
-    check = ("python -m harness verify", f"python -m harness verify-report reports/{report.evidence.study}")
     blocks = (
         *_set_aside(report),
         *_versions(own),
         *_records(own),
-        Paragraph(text="To check:", lead=True),
-        Commands(lines=check),
+        Paragraph(text="To check records and report, where PATH is the folder of this report:", lead=True),
+        Commands(lines=("python -m harness verify", "python -m harness verify-report PATH")),
     )
     return Section(title="Provenance", blocks=blocks)
 

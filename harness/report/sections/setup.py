@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.records.store import RunRecord
 from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
 from harness.report.model import Block, Paragraph, Section
-from harness.report.text import count, listed, number, start_command
+from harness.report.text import count, listed, machine, number, start_command
 from harness.tables import Column, Table
 
 
@@ -41,16 +40,6 @@ def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
     yield "recipe", f"{key.recipe}: {key.length} in batches of {key.batch_size}, {key.precision}"
     yield "machine", listed(_distinct(machine(record) for record in records))
     yield "loader", "; ".join(_distinct(f"{r.summary.loader} ({r.summary.loader_reason})" for r in records))
-
-
-def machine(record: RunRecord) -> str:
-    """The devices of the run, as text."""
-    cpu = record.env.cpu
-    cores = f"{cpu.model}, {count(cpu.cores_usable, 'usable core')}"
-    if record.spec.device == "cpu":
-        return cores
-    names = [gpu.name for gpu in record.env.used_gpus or ()] or ["a GPU that the record does not name"]
-    return f"{' + '.join(names)} ({cores})"
 
 
 def _distinct(items: Iterator[str]) -> list[str]:

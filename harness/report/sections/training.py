@@ -18,6 +18,7 @@ from variants.spec import AlexNetSpec
 
 MOST_CURVES = 10  # variants: more lines can't be distinguished
 MOST_KERNELS = 6  # half a page
+KERNELS_FROM_EPOCHS = 5.0  # before that, they are mostly the random numbers they began with
 
 
 def section(report: ReportData) -> Section:
@@ -29,12 +30,13 @@ def section(report: ReportData) -> Section:
 
 
 def _curves(setting: Setting, place: int) -> Figure:
-    course, protocol = curves_table(_shown(setting)), setting.protocols[0]
+    course, protocol = curves_table(_shown(setting)), setting.main_protocol
     course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
     return Figure(
         file=f"curves-{place}.svg",
         caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the validation images, "
-        f"{protocol}. Each line is the mean over a variant's seeds{_of(setting, MOST_CURVES)}.",
+        f"{protocol}. Each line is the mean over a variant's seeds, and the band around it goes from the lowest to the "
+        f"highest seed{_of(setting, MOST_CURVES)}.",
         alt="Training log loss and validation error over the number of images seen, a line per variant.",
         content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
     )
@@ -51,6 +53,8 @@ def _of(setting: Setting, most: int) -> str:
 
 
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
+    if setting.key.epochs < KERNELS_FROM_EPOCHS:
+        return ()
     first = {name: next(iter(setting.runs[name].values())) for name in setting.first(MOST_KERNELS)}
     kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
     if not kernels:

@@ -26,7 +26,7 @@ from harness.spec import RunSpec
 from harness.version import __version__
 
 CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
-PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
+PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "triton", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
              "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
              "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip

@@ -195,6 +195,13 @@ def test_compiled_kernels_equal_torchs_operations(
         assert not torch.equal(one, other)  # both ways were taken
 
 
+def test_compiled_kernels_take_a_window_of_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    kernels, plain = _both_ways(1, 1, 8, monkeypatch)
+    for one, other in zip(kernels, plain, strict=True):
+        assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
+
+
 def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     before, made = torch.get_num_threads(), []

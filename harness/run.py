@@ -31,6 +31,7 @@ from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
+from harness.loss import check_compiler
 from harness.machine.allocator import keep_freed_memory
 from harness.machine.collect_env import describe, used_gpus
 from harness.machine.environment import Environment
@@ -76,7 +77,8 @@ def execute(
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
-    _make_deterministic(spec.seed, where.threads)
+    check_compiler(recipe, device)
+    _set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with (
         float32_precision(recipe.precision),
@@ -145,7 +147,7 @@ def follow(
     Its calls of `ranks` are those of `execute`, in the same order.
     """
     device = torch.device(where.device)
-    _make_deterministic(spec.seed, where.threads)
+    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with float32_precision(spec.recipe.precision):
         ranks.gather(used_gpus(where.device, {}))
@@ -288,7 +290,7 @@ def evaluate_weights(
 ) -> dict[str, ProtocolResult]:
     """Errors of weights from a file under the recipe's protocols. Raises UsageError if the weights don't fit."""
     device = torch.device(where.device)
-    _make_deterministic(spec.seed, where.threads)
+    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     model = build(spec.net)
     try:
         load_weights(weights, model)
@@ -327,10 +329,15 @@ def first_kernels(model: Network) -> np.ndarray:
     return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
 
 
-def _make_deterministic(seed: int, threads: int) -> None:
+def _set_up_torch(seed: int, threads: int, *, deterministic: bool) -> None:
+    """Seed, threads and algorithms. On the CPU torch has only deterministic ones for this, so the choice is a GPU's."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # In deterministic mode torch fills every new tensor with NaN: 97 fills a step instead of 6. They serve to find code
+    # that reads memory before it writes to it. Where there is none, and tests/unit/test_fast_mode.py finds none, no
+    # value that is read is ever a filled one, so that leaving them out changes no number.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
+    torch.backends.cudnn.benchmark = not deterministic  # measures cuDNN's algorithms at the first step of each shape
     keep_freed_memory()

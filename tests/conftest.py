@@ -18,6 +18,7 @@ from harness.cli.app import main
 from harness.setup.cache import cache_folder
 from variants.plugins import register
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: threads that spin slow the others
 # A shell starts background jobs with SIGINT ignored, and processes started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import NoDriver
 
 from harness.cli import machine
 from harness.errors import HarnessError, UsageError
@@ -33,12 +34,6 @@ def test_everything_the_job_needs_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_no_gpu_is_absent_and_fine(tmp_path: Path) -> None:
-    class NoDriver:
-        NVMLError = OSError
-
-        def nvmlInit(self) -> None:
-            raise OSError("no driver")
-
     finding = found(tmp_path, nvml=NoDriver())["NVML"]
     assert finding.state == "absent"
     assert "no driver" in finding.detail

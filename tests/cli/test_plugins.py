@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,13 +140,17 @@ def test_targets_know_an_installed_packages_variant(package: Path, tmp_path: Pat
         ("rows:NUMBER", "'rows:NUMBER' is a int; a Variant is needed here"),
     ],
 )
-def test_a_wrong_path_is_refused_in_a_sentence(tmp_path: Path, variant: str, sentence: str) -> None:
+def test_a_wrong_path_is_refused_in_a_sentence(
+    tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch, variant: str, sentence: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rows", raising=False)  # another folder's, of the case before
     (tmp_path / "rows.py").write_text(MODULE)
     (tmp_path / "half.py").write_text("WIDE = (")
     (tmp_path / "rough.py").write_text("WIDE = (1).name")
-    done = harness("run", "--variant", variant, path=tmp_path, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {sentence}")
+    said = call("run", "--variant", variant)
+    assert said.code == 2
+    assert said.error.startswith(sentence)
 
 
 def test_a_broken_entry_point_is_named(package: Path, tmp_path: Path) -> None:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import start
 
 from harness.checkpoint import FOLDER
 from harness.status import unfinished
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def going_on(tmp_path: Path) -> Any:
     """A run of a minute with a checkpoint after each window."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / "cache")}
     words = ("--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--set", "epochs=60")
-    command = [sys.executable, "-m", "harness", "run", *words, "--results", str(tmp_path), "--checkpoint-minutes", "0"]
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    where = ("--results", tmp_path, "--checkpoint-minutes", "0")
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = start(tmp_path / "cache", "run", *words, *where, **silent)
     while not list(tmp_path.glob(f"{FOLDER}/*/*.safetensors")):
         assert process.poll() is None
         time.sleep(0.05)

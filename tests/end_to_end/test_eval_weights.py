@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from faulty import Bomb
 from safetensors.torch import save_file
 
 from harness.cli.app import main
@@ -73,16 +74,6 @@ def test_weights_of_another_net_are_refused_by_their_first_names(
     assert code == 2
     assert "conv4.weight" in err
     assert "Traceback" not in err
-
-
-class Bomb:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.path,))
 
 
 def test_a_pickled_object_is_refused_and_never_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

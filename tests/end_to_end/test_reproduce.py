@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
+from faulty import ENOUGH_S, contents, spawned, start, wait_until
 
 from harness.records.store import RunRecord, Store
 from harness.records.verify import verify
-
-ROOT = Path(__file__).parents[2]
-ENOUGH_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,8 @@ class Place:
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """In a process group of its own, as a terminal starts a command; stdout and stderr are pipes."""
-        environ = {**os.environ, "HARNESS_CACHE": str(self.home / "cache"), "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(
-            [sys.executable, "-m", "harness", *map(str, words)],
-            cwd=self.home, env=environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+        options = {"cwd": self.home, "stdin": subprocess.DEVNULL, "start_new_session": True}
+        return start(self.home / "cache", *words, **options)
 
     def call(self, *words: str | Path) -> tuple[int, str, str]:
         process = self.start(*words)
@@ -56,15 +49,11 @@ def place(tmp_path: Path, class_folders: Path) -> Place:
     return Place(tmp_path, class_folders)
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(place: Place, call: Any) -> None:
     words = ("reproduce", "--variants", "grouped_2gpu, no_lrn", "--seeds", "2", "--jobs", "2", "--device", "cpu")
     code, out, err = place.call(*words, "--data", "folder", "--path", place.images)
     assert (code, "error:" in err) == (0, False), err
-    assert "study reproduce: 4 runs, 0 sealed before on this machine, 4 to do, 2 at a time" in err
+    assert "study reproduce: 4 runs, 0 sealed before, 4 to do, 2 at a time" in err
     assert out.rstrip().endswith("report: reports/reproduce/report.md and reports/reproduce/report.pdf")
     assert "* 4 runs of 2 variants finished on folder" in out
     sealed = place.records()
@@ -79,7 +68,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
 
     code, again, err = place.call(*words, "--data", "folder", "--path", place.images)
     assert code == 0
-    assert "study reproduce: 4 runs, 4 sealed before on this machine, 0 to do" in err
+    assert "study reproduce: 4 runs, 4 sealed before, 0 to do" in err
     assert again == out
     assert [record.run_id for record in place.records()] == [record.run_id for record in sealed]
     assert contents(place.home / "reports/reproduce") == report
@@ -92,7 +81,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     one = ("reproduce", "--variants", "no_lrn", "--seeds", "1", "--device", "cpu", "--jobs", "1")
     said = call(*one, "--data", "folder", "--path", place.images)
     assert said.code == 0
-    assert "study reproduce: 1 run, 0 sealed before on this machine, 1 to do" in said.err
+    assert "study reproduce: 1 run, 0 sealed before, 1 to do" in said.err
     assert "* 1 run of 1 variant finished" in said.out
     assert len(place.records()) == 1
 
@@ -113,13 +102,6 @@ def long_study(place: Place, loader: str) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + ENOUGH_S
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def group_of(group: int) -> list[psutil.Process]:
     """The living processes of a process group."""
     found = []
@@ -130,10 +112,6 @@ def group_of(group: int) -> list[psutil.Process]:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return found
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize(
@@ -173,18 +151,18 @@ def test_a_killed_worker_costs_its_run_and_the_study_goes_on(place: Place) -> No
     """The run behind it is done by another worker, which also seals what the killed one left, if it had begun."""
     process = place.start(
         "reproduce", "--variants", "grouped_2gpu,no_lrn", "--seeds", "1", "--jobs", "1", "--device", "cpu",
-        "--data", "synthetic",
+        "--data", "synthetic", "--set", "epochs=1",
     )  # fmt: skip
     wait_until(lambda: len(place.open_runs()) == 1)
-    (worker,) = workers_of(process)
+    (worker,) = spawned(process.pid)
     worker.kill()
     _, said = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 4
     found = {record.spec.variant: record.summary.status for record in place.records()}
     listed = "lists them" if "grouped_2gpu" in found else "does not list them: no record of them is sealed"
     assert said.splitlines()[-1] == (
-        f"error: 1 of 2 runs ended without a result; the report {listed}. First: grouped_2gpu seed 0: its process "
-        "ended with code -9 (out of memory, or killed)"
+        f"error: 1 of 2 runs ended without a result; the report {listed}. First: grouped_2gpu seed 0, epochs 1: its "
+        "process ended with code -9 (out of memory, or killed)"
     )
     if "grouped_2gpu" in found:
         assert "interrupted: " in (place.home / "reports/reproduce/report.md").read_text()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faulty import start
 
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
@@ -40,15 +38,9 @@ def assert_same_bits(one: RunRecord, other: RunRecord) -> None:
 
 def test_the_same_run_in_two_fresh_processes_gives_the_same_bits(class_folders: Path, tmp_path: Path) -> None:
     """Side by side, so that neither has the machine for itself; each with results of its own."""
-    environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    cache = tmp_path / "cache"
     words = ("run", "--variant", "grouped_2gpu", "--data", "folder", "--path", str(class_folders), "--threads", "1")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "harness", *words, "--results", str(tmp_path / name)],
-            env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for name in ("one", "two")
-    ]  # fmt: skip
+    processes = [start(cache, *words, "--results", tmp_path / name) for name in ("one", "two")]
     for process in processes:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from faulty import refuse
 
 from harness.checkpoint import FOLDER
 from harness.errors import RecordError
 from harness.records.store import Store
 from harness.records.verify import verify
 
-RUN = ("run", "--variant", "no_lrn", "--data", "synthetic")
-
-
-def full(*words: object, **more: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+RUN = ("run", "--variant", "no_lrn", "--data", "synthetic", "--set", "epochs=0.25")
 
 
 def test_weights_that_found_no_room_stay_in_the_checkpoint_until_they_are_written(
     call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as here:
-        here.setattr("harness.run.save_weights", full)
+        here.setattr("harness.run.save_weights", refuse(errno.ENOSPC))
         said = call(*RUN, "--save-weights", "net.safetensors")
     assert said.code == RecordError.exit_code
     (record,) = Store(Path("results")).records()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import contents, environment, start, wait_until
 
 from harness.data.prepare.manifest import folder_lock
 from harness.records.store import Store
 from harness.records.verify import verify
 
-ROOT = Path(__file__).parents[2]
 SAID = "interrupted; this command lists runs that can resume: python -m harness status"
 
 
@@ -44,7 +44,7 @@ MOMENTS = {
     "data preparation, second pass": ("harness.data.ffcv.write.encoded", None),
     "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
     "before the first step": ("harness.run.build", "interrupted"),
-    "training": ("harness.train.training_loss", "interrupted"),
+    "training": ("harness.loss.training_loss", "interrupted"),
     "the end of training": ("harness.train.Window.close", "interrupted"),
     "evaluation": ("harness.evaluate._score", "interrupted"),
     "between evaluation and sealing": ("harness.run.first_kernels", "interrupted"),
@@ -96,18 +96,14 @@ def test_a_report_hit_by_a_signal_leaves_the_old_one(
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
     assert call(*words).code == 0
     assert call("report").code == 0
-    before = files_of(Path("reports"))
+    before = contents(Path("reports"))
     assert call(*words, "--seed", "1").code == 0
     with monkeypatch.context() as here:
         patched(here, where, number)
         said = call("report")
     assert (said.code, said.error) == (130, SAID)
-    assert files_of(Path("reports")) == before
+    assert contents(Path("reports")) == before
     assert call("report").code == 0
-
-
-def files_of(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the_same(
@@ -116,7 +112,7 @@ def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the
     """A worker gets the group's SIGTERM and then its parent's; the second one must not break off the sealing."""
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
     with monkeypatch.context() as here:
-        patched(here, "harness.train.training_loss", signal.SIGTERM)
+        patched(here, "harness.loss.training_loss", signal.SIGTERM)
         patched(here, "harness.records.writer.sums_text", signal.SIGTERM)
         said = call(*words)
     assert (said.code, said.error) == (130, SAID)
@@ -140,16 +136,9 @@ def test_a_terminals_ctrl_c_while_writer_processes_start_or_work_is_one_sentence
 ) -> None:
     """SIGINT goes to the whole group, here as soon as there is a file to write into: the writers are importing."""
     pytest.importorskip("ffcv")
-    environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    words = ("data", "prepare", "folder", "--path", str(class_folders), "--workers", "2", "--loader", "ffcv")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", *words], env=environ, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    until = time.monotonic() + 30
-    while not list((tmp_path / "cache").glob("data/*/.train.beton.*.tmp")):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    words = ("data", "prepare", "folder", "--path", class_folders, "--workers", "2", "--loader", "ffcv")
+    process = start(tmp_path / "cache", *words, start_new_session=True)
+    wait_until(lambda: list((tmp_path / "cache").glob("data/*/.train.beton.*.tmp")))
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
@@ -171,11 +160,10 @@ def test_a_script_without_a_main_guard_ends_with_a_message(class_folders: Path, 
     """Writer processes import the script anew; without a guard they would prepare, too, and wait for their parent."""
     pytest.importorskip("ffcv")
     (tmp_path / "script.py").write_text(SCRIPT)
-    environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path,
-        env=environ,
+        env=environment(tmp_path / "cache"),
         capture_output=True,
         text=True,
         timeout=60,

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import faulty
 import pytest
 
 from harness.cli.streams import printable
 from harness.errors import UsageError
 from harness.setup.cache import cache_folder
 
-ROOT = Path(__file__).parents[2]
-RUN = ("run", "--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--set", "epochs=0.05")
+RUN = ("run", "--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--set")
 
 
-def command(tmp_path: Path, *words: str) -> tuple[list[str], dict[str, str]]:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / "cache")}
-    return [
-        sys.executable,
-        "-m",
-        "harness",
-        *words,
-        *(("--results", str(tmp_path)) if words[0] == "run" else ()),
-    ], environ
+def start(results: Path, epochs: str = "0.05", **options: Any) -> subprocess.Popen[str]:
+    """A run on synthetic images; of a second, unless it has more epochs."""
+    return faulty.start(results / "cache", *RUN, f"epochs={epochs}", "--results", results, **options)
 
 
 def statuses(tmp_path: Path) -> list[str]:
@@ -38,16 +29,15 @@ def statuses(tmp_path: Path) -> list[str]:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 def test_a_run_goes_on_when_stderr_is_full(tmp_path: Path) -> None:
-    words, environ = command(tmp_path, *RUN)
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(words, env=environ, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
-    assert (done.returncode, statuses(tmp_path)) == (0, ["ok"])
-    assert done.stdout.startswith("no_lrn: top-1 error ")
+        process = start(tmp_path, stderr=full)
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, statuses(tmp_path)) == (0, ["ok"])
+    assert out.startswith("no_lrn: top-1 error ")
 
 
 def test_a_run_goes_on_when_the_reader_of_stderr_leaves(tmp_path: Path) -> None:
-    words, environ = command(tmp_path, *RUN)
-    process = subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(tmp_path)
     assert process.stderr is not None
     process.stderr.close()
     assert process.stdout is not None
@@ -58,11 +48,8 @@ def test_a_run_goes_on_when_the_reader_of_stderr_leaves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
 def test_a_lost_terminal_seals_the_run_as_interrupted(tmp_path: Path, ending: signal.Signals) -> None:
-    words, environ = command(tmp_path, *RUN[:-1], "epochs=50")
-    process = subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".open/*/events.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start(tmp_path, epochs="50")
+    faulty.wait_until(lambda: list(tmp_path.glob(".open/*/events.jsonl")))
     process.send_signal(ending)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, statuses(tmp_path)) == (130, ["interrupted"]), said
@@ -71,27 +58,19 @@ def test_a_lost_terminal_seals_the_run_as_interrupted(tmp_path: Path, ending: si
 
 
 def test_under_nohup_a_lost_terminal_changes_nothing(tmp_path: Path) -> None:
-    words, environ = command(tmp_path, *RUN)
-    process = subprocess.Popen(
-        words,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # what nohup does
-    )
-    while not list(tmp_path.glob(".open/*/spec.json")) and process.poll() is None:
-        time.sleep(0.02)
+    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # what nohup does
+    faulty.wait_until(lambda: list(tmp_path.glob(".open/*/spec.json")) or process.poll() is not None)
     process.send_signal(signal.SIGHUP)
-    assert (process.wait(60), statuses(tmp_path)) == (0, ["ok"])
+    process.communicate(timeout=60)
+    assert (process.returncode, statuses(tmp_path)) == (0, ["ok"])
 
 
 def test_a_narrow_encoding_prints_question_marks(tmp_path: Path) -> None:
-    words, environ = command(tmp_path, "targets", "grouped_2gpu")
-    done = subprocess.run(
-        words, env=environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "?" in done.stdout
+    cache = tmp_path / "cache"
+    process = faulty.start(cache, "targets", "grouped_2gpu", env=faulty.environment(cache, PYTHONIOENCODING="ascii"))
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "?" in out
 
 
 def test_control_characters_of_a_name_are_shown_and_not_sent() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from faulty import Bomb
 from torch import Tensor, nn
 
 from variants import weights
@@ -35,16 +35,6 @@ def net(seed: int = 1) -> AlexNet:
 def same(first: nn.Module, second: nn.Module) -> bool:
     theirs = second.state_dict()
     return all(torch.equal(value, theirs[key]) for key, value in first.state_dict().items())
-
-
-class Bomb:
-    """Creates a file when unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.target,))
 
 
 def test_safetensors_round_trip_keeps_every_bit(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
-
-ROOT = Path(__file__).parents[2]
-ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
+from faulty import ROOT, spawned, wait_until
 
 SLOW = """
 import sys, time
@@ -31,25 +29,17 @@ if __name__ == "__main__":
 
 def start(tmp_path: Path, script: str) -> subprocess.Popen[str]:
     (tmp_path / "script.py").write_text(script)
-    environ = {**ENVIRON, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/data'}"}
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/data'}"}
     return subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env=environ, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def writers_of(pid: int) -> list[psutil.Process]:
-    """Multiprocessing's resource tracker left out; it ends with the last of the others."""
-    found = psutil.Process(pid).children(recursive=True)
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
-
-
 def test_writers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     process = start(tmp_path, SLOW)
-    until = time.monotonic() + 30
-    while len(writers := writers_of(process.pid)) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: len(spawned(process.pid)) == 2)
+    writers = spawned(process.pid)
     time.sleep(3.0)  # until they have imported what they need, and work
     os.kill(process.pid, signal.SIGKILL)
     process.wait()  # not communicate(): writers that live on hold the pipes

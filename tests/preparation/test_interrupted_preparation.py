@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import refuse
 from image_folders import cached
 from PIL import Image
 
@@ -31,9 +32,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
         memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "elsewhere"
     )  # imports what is imported lazily
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    full = refuse(errno.ENOSPC)
     monkeypatch.setattr(Image.Image, "save", full)
     monkeypatch.setattr("harness.files.os.fsync", full, raising=False)
     monkeypatch.setattr(manifest.os, "fsync", full)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake_run import ENV, SPEC
+from faulty import NoDriver
 
 from harness import limits
 from harness.errors import RecordError
@@ -51,12 +52,6 @@ def test_nothing_private_is_recorded(tmp_path: Path) -> None:
 
 
 def test_every_null_has_its_reason(tmp_path: Path) -> None:
-    class NoDriver:
-        NVMLError = OSError
-
-        def nvmlInit(self) -> None:
-            raise OSError("no driver")
-
     found = describe(tmp_path, Placement(), cache=tmp_path, nvml=NoDriver())
     assert found.gpus == ()
     for field in ("driver", "nvml", "gpus"):

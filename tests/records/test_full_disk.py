@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_run import ENV, IMAGES, RIGHT, SPEC, STEPS, summary_of
+from faulty import refuse
 
 from harness.errors import RecordError
 from harness.events import Evaluated, Event, TrainingDone
@@ -43,10 +44,6 @@ def train(writer: Writer) -> None:
     writer.array("conv1", np.zeros((2, 3, 3, 3), dtype=np.float16))
 
 
-def refuse(*words: object, **more: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_a_disk_that_is_full_while_sealing_leaves_a_result_for_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,8 +51,8 @@ def test_a_disk_that_is_full_while_sealing_leaves_a_result_for_the_next_run(
         with Store(tmp_path).open(ONE, ENV) as writer:
             train(writer)
             writer.event(FINAL)
-            monkeypatch.setattr(files.os, "fsync", refuse)
-            monkeypatch.setattr(lines.os, "pwrite", refuse)
+            monkeypatch.setattr(files.os, "fsync", refuse(errno.ENOSPC))
+            monkeypatch.setattr(lines.os, "pwrite", refuse(errno.ENOSPC))
             writer.seal(summary_of(writer))
 
     with pytest.raises(RecordError, match="No space left"):
@@ -129,7 +126,7 @@ def test_a_full_disk_in_training_ends_no_run_and_loses_no_event(
     time_s = [0.0]
     with Store(tmp_path).open(ONE, ENV, clock=lambda: time_s[0]) as writer:
         with monkeypatch.context() as full:
-            full.setattr(lines.os, "pwrite", refuse)
+            full.setattr(lines.os, "pwrite", refuse(errno.ENOSPC))
             for time_s[0] in (2.0, 4.0):
                 writer.event(STEPS)
         path = writer.fail("failed", "for the test")
@@ -149,7 +146,7 @@ def test_room_for_the_end_is_kept_from_the_start_and_freed_for_the_result(tmp_pa
 FILLER = """
 import os, sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
+sys.path[:0] = sys.argv[2:]
 from test_full_disk import ENV, FINAL, ONE, Store, summary_of, train
 with Store(Path(sys.argv[1])).open(ONE, ENV) as writer:
     file = os.open(Path(sys.argv[1]) / "filler", os.O_WRONLY | os.O_CREAT)
@@ -175,7 +172,7 @@ def test_a_run_on_a_disk_that_others_filled_is_sealed_whole(tmp_path: Path) -> N
     try:
         here = Path(__file__)
         env = {**os.environ, "PYTHONPATH": str(here.parents[2])}
-        command = [sys.executable, "-c", FILLER, str(disk), str(here.parent)]
+        command = [sys.executable, "-c", FILLER, str(disk), str(here.parent), str(here.parents[1])]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         (record,) = Store(disk).verified().records
@@ -189,7 +186,7 @@ def test_a_run_killed_right_after_its_final_evaluation_is_sealed_as_ok(tmp_path:
     code = f"""
 import sys, time
 from pathlib import Path
-sys.path[:0] = [{str(here.parent)!r}]
+sys.path[:0] = {[str(here.parent), str(here.parents[1])]!r}
 from test_full_disk import ENV, FINAL, ONE, Store, train
 with Store(Path({str(tmp_path)!r})).open(ONE, ENV) as writer:
     train(writer)

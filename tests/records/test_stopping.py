@@ -15,6 +15,7 @@ from pathlib import Path
 import fake_run
 import pytest
 from fake_run import ENV, RIGHT, SPEC, STEPS, summary_of, write_run
+from faulty import refuse
 
 from harness.errors import RecordError
 from harness.records import files, lines
@@ -124,13 +125,6 @@ def test_sigterm_is_an_exception_within_the_block_only(tmp_path: Path) -> None:
     with pytest.raises(Terminated), Store(tmp_path).open(SPEC, ENV):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def refuse(number: int):  # type: ignore[no-untyped-def]
-    def refused(*words: object, **more: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return refused
 
 
 def refuse_to_seal(number: int):  # type: ignore[no-untyped-def]

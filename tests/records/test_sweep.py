@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_run import ENV, RIGHT, SPEC, write_run
+from faulty import contents
 
 from harness.errors import RecordError
 from harness.records.store import TRIAL, Store
@@ -38,10 +39,6 @@ def swept(root: Path) -> tuple[str, ...]:
 
 def edit(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {

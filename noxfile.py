@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def bench(session: nox.Session) -> None:
     install(session, "tests")
     switches = ("--benchmark-enable", "--benchmark-only", "--benchmark-autosave", "-s")
     python(session, "-m", "pytest", "tests/bench", *switches, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """What needs a GPU: its numbers against the CPU's, whole runs, NVML, and the speeds; skipped without one."""
+    install(session, "tests")
+    has_gpu = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)"
+    if subprocess.run([PYTHON, "-c", has_gpu], check=False).returncode:
+        session.skip("torch can't use a GPU here")
+    python(session, "-m", "pytest", "tests/gpu", "-m", "cuda", *session.posargs)
+    for measured in ("step", "pipeline"):
+        python(session, "-m", "harness", "bench", measured, "--device", "cuda")
 
 
 @nox.session(venv_backend="none")

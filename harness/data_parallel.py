@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from harness.data.augment.counter_rng import DROPOUT, stream_base
 from harness.distributed import Ranks
 from harness.errors import UsageError
-from harness.loss import training_loss
+from harness.loss import maybe_compiled, training_loss
 from harness.spec import RunSpec
 from variants.layers import BatchNorm, Inception
 from variants.modules.towers import Network
@@ -57,7 +57,8 @@ def loss_function(
     loss over the global batch. traffic: counts what is handed to all-reduce.
     """
     if ranks.world_size == 1:
-        return lambda images, labels, boxes, loss, fraction: training_loss(model, images, labels, boxes, loss)
+        loss_of = maybe_compiled(recipe)
+        return lambda images, labels, boxes, loss, fraction: loss_of(model, images, labels, boxes, loss)
     if model.spec.box is not None and not has_box_loss(model, recipe):
         model.get_submodule(model.spec.box.name).requires_grad_(False)  # DDP would wait for its gradient
     parallel, traffic = DistributedDataParallel(SliceLoss(model)), traffic or Traffic()
@@ -116,6 +117,8 @@ def refuse_unsuitable(spec: RunSpec) -> None:
         return
     if spec.layout == "two_towers":
         raise UsageError("two towers run in one process; use --placement two_towers without torchrun")
+    if spec.recipe.compile:
+        raise UsageError("compile=true works with one rank; use --set compile=false with torchrun")
     if spec.recipe.batch_size < spec.world_size:
         raise UsageError(
             f"a global batch of {spec.recipe.batch_size} images is too small for {spec.world_size} ranks; "

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 
+from harness.errors import UsageError
 from variants.modules.towers import Network
-from variants.recipes.recipe import Loss
+from variants.recipes.recipe import Loss, Recipe
+
+LossFunction: TypeAlias = Callable[
+    [Network, torch.Tensor, torch.Tensor, torch.Tensor | None, Loss], tuple[torch.Tensor, torch.Tensor]
+]
+COMPILERS = ("g++", "clang++", "c++")  # torch.compile uses one of them on the CPU
+
+
+def maybe_compiled(recipe: Recipe) -> LossFunction:
+    """`training_loss`, compiled by torch if the recipe says so: forward pass, loss and backward pass.
+
+    It compiles when it is called first, and once more for a smaller last batch. Dropout then draws other numbers from
+    torch's generator than without.
+    """
+    compiled: LossFunction = torch.compile(training_loss) if recipe.compile else training_loss
+    return compiled
+
+
+def check_compiler(recipe: Recipe, device: torch.device) -> None:
+    """Raise UsageError if the recipe compiles, and nothing here can compile for the device."""
+    if recipe.compile and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise UsageError("compile=true needs a C++ compiler; install g++, or use --set compile=false")
 
 
 def training_loss(

@@ -31,6 +31,7 @@ from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
 from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
+from harness.loss import check_compiler
 from harness.machine.allocator import keep_freed_memory
 from harness.machine.collect_env import describe, used_gpus
 from harness.machine.environment import Environment
@@ -77,12 +78,13 @@ def execute(
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
+    check_compiler(recipe, device)
     checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
     finished = None if fresh else finished_before(spec, store, checkpoints, weights_to)
     ranks.gather(finished is not None)
     if finished is not None:
         return finished
-    _make_deterministic(spec.seed, where.threads)
+    _set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with (
         float32_precision(recipe.precision),
@@ -150,7 +152,7 @@ def follow(
     if ranks.gather(False)[0]:  # the first rank has found that the run had finished
         return
     device = torch.device(where.device)
-    _make_deterministic(spec.seed, where.threads)
+    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with float32_precision(spec.recipe.precision):
         ranks.gather(used_gpus(where.device, {}))
@@ -293,7 +295,7 @@ def evaluate_weights(
 ) -> dict[str, ProtocolResult]:
     """Errors of weights from a file under the recipe's protocols. Raises UsageError if the weights don't fit."""
     device = torch.device(where.device)
-    _make_deterministic(spec.seed, where.threads)
+    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     model = build(spec.net)
     try:
         load_weights(weights, model)
@@ -321,10 +323,15 @@ def first_kernels(model: Network) -> np.ndarray:
     return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
 
 
-def _make_deterministic(seed: int, threads: int) -> None:
+def _set_up_torch(seed: int, threads: int, *, deterministic: bool) -> None:
+    """Seed, threads and algorithms. On the CPU torch has only deterministic ones for this, so the choice is a GPU's."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # In deterministic mode torch fills every new tensor with NaN: 97 fills a step instead of 6. They serve to find code
+    # that reads memory before it writes to it. Where there is none, and tests/unit/test_fast_mode.py finds none, no
+    # value that is read is ever a filled one, so that leaving them out changes no number.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
+    torch.backends.cudnn.benchmark = not deterministic  # measures cuDNN's algorithms at the first step of each shape
     keep_freed_memory()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Literal
 
 from harness.serialization import digest, to_plain
 from variants.columns import Layout
-from variants.recipes.recipe import Geometry, Recipe
+from variants.recipes.recipe import ADDED, Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
 
 CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose published MD5 sums were checked
 CIFAR_10_JPEG = "CIFAR-10, JPEG re-encoded"
+DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.name in ADDED}
 
 
 @value
@@ -71,9 +73,11 @@ class RunSpec:
 def identity(plain: dict[str, Any]) -> dict[str, Any]:
     """What the digest of spec.json covers: all but names and overrides, which may be absent in older ones.
 
-    A layout on one device is left out, so that runs from before there was another layout keep their digests.
+    What was added later is left out at its default, so that older runs keep their digests: a layout on one device, and
+    fields of recipes (variants.recipes.recipe.ADDED).
     """
-    kept = plain | {"variant": "", "recipe": {**plain["recipe"], "name": ""}}
+    recipe = {name: held for name, held in plain["recipe"].items() if name not in ADDED or held != DEFAULTS[name]}
+    kept = plain | {"variant": "", "recipe": recipe | {"name": ""}}
     if "overrides" in kept:
         kept["overrides"] = []
     if kept.get("layout") == "one_device":

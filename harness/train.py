@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
+from harness.data.prefetch import ahead
 from harness.data_parallel import has_box_loss, loss_function, seed_dropout
 from harness.distributed import ALONE, Ranks
 from harness.errors import NOT_FINITE, RunFailed
@@ -106,7 +107,7 @@ def train(
             break
         with loader.epoch(epoch) as batches:
             todo = islice(batches, state.done - epoch * loader.batches, steps - epoch * loader.batches)
-            for batch, wait_s in timed(todo, clock):
+            for batch, wait_s in timed(ahead(todo, device), clock):
                 epochs_done = state.done / loader.batches  # a fraction, such as 0.25
                 images = pixels.train(batch, epoch, colour=colour_noise_on(recipe.late_changes, epochs_done))
                 images = images.contiguous(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from harness.bench.step import WINDOW_S, Step
 from harness.bench.timing import Timing, interleaved
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Prepared
+from harness.data.prefetch import ahead
 from harness.placement import Placement
 from harness.spec import RunSpec
 
@@ -63,7 +64,7 @@ def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, image
         while taken < images:
             epoch = next(epochs)
             with loader.epoch(epoch) as batches:
-                for batch in batches:
+                for batch in ahead(batches, step.device):
                     step.images = transform.train(batch, epoch).contiguous(memory_format=torch.channels_last)
                     step.labels = batch.labels.to(step.device)
                     taken += step()

@@ -1,6 +1,6 @@
 """Measures the training step on one batch that stays in memory: forward, backward, update, without loading.
 
-Its rate of arithmetic is set beside what this machine's matrix product reaches in the same run.
+Its time is set beside the least that it could be at the rates that this machine reaches in the same run (roofline.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from statistics import median
 
 import torch
 
+from harness.bench.roofline import Rates, Roofline, probes, rates, roofline
 from harness.bench.timing import Timing, interleaved
-from harness.loss import training_loss
+from harness.loss import maybe_compiled
 from harness.machine.allocator import keep_freed_memory
 from harness.precision import autocast, float32_precision
 from harness.spec import RunSpec
@@ -23,15 +24,14 @@ from variants.modules.alexnet import build
 from variants.spec import AlexNetSpec
 
 WINDOW_S = 0.7  # a window has as many steps as fit into this time, but at least one
-GEMM_SIDE = 1536
 
 
 @dataclass(frozen=True)
 class StepResult:
     """timing: of the whole step. forward_ms, backward_ms, update_ms: medians of a step's parts.
 
-    flop_per_image: multiply-accumulates of forward and backward, twice. gemm_flops: what a square matrix product of
-    side 1536 reaches here, FLOP/s. share_of_gemm: the step's FLOP/s as a fraction of it.
+    flop_per_image: multiply-accumulates of forward and backward, twice. share_of_gemm: the step's FLOP/s as a fraction
+    of those of a matrix product.
     """
 
     timing: Timing
@@ -39,11 +39,12 @@ class StepResult:
     backward_ms: float
     update_ms: float
     flop_per_image: int
-    gemm_flops: float
+    rates: Rates
+    roofline: Roofline
 
     @property
     def share_of_gemm(self) -> float:
-        return self.timing.images_per_second * self.flop_per_image / self.gemm_flops
+        return self.timing.images_per_second * self.flop_per_image / self.rates.gemm_flops
 
 
 class Step:
@@ -52,6 +53,7 @@ class Step:
     def __init__(self, spec: RunSpec, device: torch.device) -> None:
         keep_freed_memory()
         self.recipe, self.device = spec.recipe, device
+        self.loss_of = maybe_compiled(spec.recipe)
         generator = torch.Generator().manual_seed(spec.seed)
         model = build(spec.net, generator=generator).to(device).to(memory_format=torch.channels_last).train()
         self.state = TrainState.start(model, spec.recipe)
@@ -67,7 +69,7 @@ class Step:
         times = [self._now()]
         self.state.optimizer.zero_grad()
         with float32_precision(self.recipe.precision), autocast(self.recipe.precision, self.device):
-            _, loss = training_loss(self.state.model, self.images, self.labels, None, self.recipe.loss)
+            _, loss = self.loss_of(self.state.model, self.images, self.labels, None, self.recipe.loss)
         times.append(self._now())
         loss.backward()  # type: ignore[no-untyped-call]
         times.append(self._now())
@@ -90,18 +92,21 @@ class Step:
 
 
 def measure_step(spec: RunSpec, device: torch.device, windows: int) -> StepResult:
-    """Measure the training step of a run and, alternately, a matrix product."""
-    step, product = Step(spec, device), _product(device)
+    """Measure the training step of a run and, alternately, what this machine reaches at most."""
+    step = Step(spec, device)
     way = step.window()
-    timings = interleaved({"step": way, "gemm": product}, windows)
+    timings = interleaved({"step": way, **probes(spec, device)}, windows)
     forward_s, backward_s, update_s = (median(part) for part in zip(*step.parts[-windows * step.steps :], strict=True))
+    timing = timings.pop("step")
+    reached = rates(spec, {name: each.images_per_second for name, each in timings.items()})
     return StepResult(
-        timing=timings["step"],
+        timing=timing,
         forward_ms=1000 * forward_s,
         backward_ms=1000 * backward_s,
         update_ms=1000 * update_s,
         flop_per_image=flop_per_image(spec.net),
-        gemm_flops=timings["gemm"].images_per_second * 2 * GEMM_SIDE**3,
+        rates=reached,
+        roofline=roofline(spec, reached, spec.recipe.batch_size / timing.images_per_second),
     )
 
 
@@ -112,17 +117,3 @@ def flop_per_image(net: AlexNetSpec) -> int:
     """
     first = next(row for row in net.rows if isinstance(row.layer, Conv))
     return 2 * (3 * net.macs - first.macs)
-
-
-def _product(device: torch.device) -> Callable[[], int]:
-    """A few products of two float32 matrices; returns how many."""
-    a, b = (torch.randn(GEMM_SIDE, GEMM_SIDE, device=device) for _ in range(2))
-
-    def products() -> int:
-        for _ in range(4):
-            torch.mm(a, b)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return 4
-
-    return products

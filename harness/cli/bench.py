@@ -36,7 +36,7 @@ def step(
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the training step on a batch that stays in memory, and compare it with a matrix product."""
+    """Measure the training step on a batch that stays in memory, and say what bounds it on this machine."""
     from harness.bench.step import measure_step
 
     spec, _, where = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
@@ -46,8 +46,14 @@ def step(
         "backward_ms": round(found.backward_ms, 2),
         "update_ms": round(found.update_ms, 2),
         "gflops": round(found.timing.images_per_second * found.flop_per_image / 1e9, 1),
-        "gemm_gflops": round(found.gemm_flops / 1e9, 1),
+        "gemm_gflops": round(found.rates.gemm_flops / 1e9, 1),
         "share_of_gemm": round(found.share_of_gemm, 3),
+        "conv_gflops": round(found.rates.conv_flops / 1e9, 1),
+        "memory_gb_per_s": round(found.rates.bytes_per_second / 1e9, 2),
+        "least_arithmetic_ms": round(1000 * found.roofline.arithmetic_s, 2),
+        "least_memory_ms": round(1000 * found.roofline.memory_s, 2),
+        "bound_by": found.roofline.bound_by,
+        "roofline_reached": round(found.roofline.reached, 3),
     }
     if as_json:
         _print_json(spec, where, plain)
@@ -56,6 +62,14 @@ def step(
     print(
         f"forward {found.forward_ms:.1f} ms, backward {found.backward_ms:.1f} ms, update {found.update_ms:.1f} ms; "
         f"{plain['gflops']:,} GFLOP/s, {found.share_of_gemm:.0%} of this machine's matrix product"
+    )
+    print(
+        f"this machine: matrix product {plain['gemm_gflops']:,} GFLOP/s, largest convolution {plain['conv_gflops']:,} "
+        f"GFLOP/s, memory {plain['memory_gb_per_s']:,} GB/s"
+    )
+    print(
+        f"bound by {found.roofline.bound_by}: at these rates arithmetic takes at least {plain['least_arithmetic_ms']} "
+        f"ms and memory {plain['least_memory_ms']} ms; their sum is {found.roofline.reached:.0%} of the step"
     )
 
 

@@ -26,7 +26,7 @@ from harness.spec import RunSpec
 from harness.version import __version__
 
 CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
-PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "nvidia-ml-py", "pandas", "scipy")
+PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "triton", "nvidia-ml-py", "pandas", "scipy")
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
              "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
              "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip
@@ -158,6 +158,10 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         key |= {"driver": env.driver, "cudnn": None if settings is None else settings.cudnn}
     elif settings is not None:
         key |= {"threads": settings.threads, "cpu_capability": settings.cpu_capability}
+    chosen = [name.replace("_", " ") for name in ("compile", "fused_update") if getattr(spec.recipe, name)]
+    chosen += [] if spec.recipe.deterministic else ["not deterministic"]
+    if chosen:  # left out where there are none: lines of older reports stay as they are
+        key["choices_for_speed"] = " and ".join(chosen)
     return key | {
         "torch": env.packages.get("torch"),
         "precision": spec.recipe.precision,

@@ -44,7 +44,7 @@ MOMENTS = {
     "data preparation, a group of images": ("harness.data.ffcv.one_pass.OnePass._commit", None),
     "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
     "before the first step": ("harness.run.build", "interrupted"),
-    "training": ("harness.train.training_loss", "interrupted"),
+    "training": ("harness.loss.training_loss", "interrupted"),
     "the end of training": ("harness.train.Window.close", "interrupted"),
     "evaluation": ("harness.evaluate._score", "interrupted"),
     "between evaluation and sealing": ("harness.run.first_kernels", "interrupted"),
@@ -112,7 +112,7 @@ def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the
     """A worker gets the group's SIGTERM and then its parent's; the second one must not break off the sealing."""
     words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
     with monkeypatch.context() as here:
-        patched(here, "harness.train.training_loss", signal.SIGTERM)
+        patched(here, "harness.loss.training_loss", signal.SIGTERM)
         patched(here, "harness.records.writer.sums_text", signal.SIGTERM)
         said = call(*words)
     assert (said.code, said.error) == (130, SAID)

@@ -28,7 +28,7 @@ from variants.layers import (
     Shape,
     SpatialLRN,
 )
-from variants.modules import lrn
+from variants.modules import lrn_torch
 from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 from variants.values import SpecError
@@ -115,7 +115,7 @@ def test_arithmetic_is_the_modules(spec: AlexNetSpec) -> None:
     x = torch.randn(1, spec.input_channels, spec.input_size, spec.input_size)
     counter = FlopCounterMode(display=False)
     # norms sum by additions here, not by the banded product of narrow maps, which the counter would see
-    with mock.patch.object(lrn, "WIDEST_BAND", 0), torch.no_grad(), counter:
+    with mock.patch.object(lrn_torch, "WIDEST_BAND", 0), torch.no_grad(), counter:
         seen = shapes_of(net, x)
     assert seen == {row.layer.name: row.output for row in spec.rows}
     own = {row.layer.name: net.get_submodule(row.layer.name).parameters() for row in spec.rows}

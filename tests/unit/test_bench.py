@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from harness.bench import pipeline
 from harness.bench.pipeline import PipelineResult
+from harness.bench.roofline import Rates, layer_bytes, probes, rates, roofline
 from harness.bench.step import Step, flop_per_image, measure_step
 from harness.bench.timing import Timing, interleaved
 from harness.data.base import Prepared
@@ -85,7 +87,7 @@ def test_a_step_counts_three_passes_but_for_the_gradient_of_the_image() -> None:
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (("step", "no_lrn"), {"images_per_second", "share_of_gemm", "forward_ms"}),
+        (("step", "no_lrn"), {"images_per_second", "share_of_gemm", "forward_ms", "bound_by", "roofline_reached"}),
         (("loader", "no_lrn", "--data", "synthetic"), {"images_per_cpu_second", "ratio_to", "loader"}),
         (("pipeline", "no_lrn", "--data", "synthetic"), {"bound_by", "loader", "step", "both"}),
     ],
@@ -96,6 +98,41 @@ def test_each_command_prints_one_json_object(call: Any, words: tuple[str, ...], 
     found = json.loads(said.out)
     assert keys <= set(found)
     assert (found["batch_size"], found["overrides"]) == (8, ["batch_size=8"])
+
+
+def test_a_layer_reads_and_writes_what_its_passes_need() -> None:
+    net = spec_for(CATALOG["grouped_2gpu"], "mini")
+    rows = {row.layer.name: row for row in net.rows}
+    relu, conv = rows["relu1"], rows["conv2"]
+    elements = 24 * 32 * 32  # of a map that a ReLU reads and writes: forward 2, backward 3
+    assert layer_bytes(relu, 64, 4) == 5 * 64 * elements * 4
+    given, made = (side[0] * side[1] * side[2] for side in (conv.input, conv.output))
+    assert layer_bytes(conv, 64, 2) == 2 * 64 * (3 * given + 3 * made) + 3 * 4 * conv.parameters
+
+
+def test_the_least_time_is_each_layers_longer_one(measured: tuple[RunSpec, Prepared]) -> None:
+    """With fast memory only arithmetic is left; with fast arithmetic all layers and the update wait for memory."""
+    spec, _ = measured
+    batch, fast = spec.recipe.batch_size, 1e30
+    arithmetic = roofline(spec, Rates(gemm_flops=1e9, conv_flops=1e9, bytes_per_second=fast), 10.0)
+    assert arithmetic.arithmetic_s == pytest.approx(batch * flop_per_image(spec.net) / 1e9)
+    assert (arithmetic.bound_by, arithmetic.reached) == ("arithmetic", pytest.approx(arithmetic.arithmetic_s / 10))
+    memory = roofline(spec, Rates(gemm_flops=fast, conv_flops=fast, bytes_per_second=1e9), 10.0)
+    moved = sum(layer_bytes(row, batch, 4) for row in spec.net.rows) + 11 * 4 * spec.net.parameters
+    assert (memory.arithmetic_s, memory.bound_by) == (0.0, "memory")
+    assert memory.memory_s == pytest.approx(moved / 1e9)
+    fused = replace(spec, recipe=replace(spec.recipe, fused_update=True))
+    less = memory.memory_s - roofline(fused, Rates(fast, fast, 1e9), 10.0).memory_s
+    assert less == pytest.approx(6 * 4 * spec.net.parameters / 1e9)
+
+
+def test_rates_come_from_how_often_each_probe_did_its_work(measured: tuple[RunSpec, Prepared]) -> None:
+    spec, _ = measured
+    ways = probes(spec, torch.device("cpu"))
+    assert {name: way() for name, way in ways.items()} == {"gemm": 4, "conv": 4, "copy": 1}
+    found = rates(spec, {"gemm": 2.0, "conv": 3.0, "copy": 4.0})
+    largest = max(row.macs for row in spec.net.rows if row.layer.kind == "conv")
+    assert found == Rates(4.0 * 1536**3, 6.0 * largest * spec.recipe.batch_size, 8.0 * 2**28)
 
 
 @pytest.fixture
@@ -122,7 +159,7 @@ def test_the_parts_of_a_step_are_those_of_all_windows(
     def windows(ways: dict[str, Callable[[], int]], number: int) -> dict[str, Timing]:
         for _ in range(number):
             ways["step"]()
-        return {"step": timing(1.0), "gemm": timing(1.0)}
+        return dict.fromkeys(ways, timing(1.0))
 
     def timed(self: Step) -> int:
         self.parts.append((float(len(self.parts)), 0.0, 0.01))

@@ -9,7 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from variants.layers import Activation, BatchNorm, Conv, Dense, Dropout, Inception, Init, Layer, Local, Pool
+from variants.layers import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Inception,
+    Init,
+    Layer,
+    Local,
+    Pool,
+)
+from variants.modules import blocks
 from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
@@ -112,6 +125,21 @@ def test_inception_concatenates_pooled_branches(separable: bool) -> None:
     assert made.shape == (2, 9, 7, 7)
     one = F.conv2d(x, weights(module)["branch1x1.conv.weight"], weights(module)["branch1x1.conv.bias"])
     torch.testing.assert_close(made[:, :2], F.max_pool2d(one.relu(), 3, 1, 1), rtol=CLOSE, atol=CLOSE)
+
+
+@pytest.mark.parametrize("side", [6, 7, 13])
+def test_adaptive_pool_is_torchs_and_passes_maps_of_its_size_by_themselves(side: int) -> None:
+    """With the same bits; on a GPU the backward pass of torch's operation adds in no fixed order."""
+    x = torch.randn(3, 4, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    module = blocks.AdaptivePool(AdaptivePool(name="n", size=6))
+    above = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(1))
+    pairs = []
+    for pool in (module, nn.AdaptiveAvgPool2d(6)):
+        made = pool(x)
+        pairs.append((made, *torch.autograd.grad(made, x, above)))
+    for made, wanted in zip(*pairs, strict=True):
+        assert torch.equal(made, wanted)
+    assert (module(x) is x) is (side == 6)
 
 
 def test_batch_norm_does_not_map_to_zero_to_one() -> None:

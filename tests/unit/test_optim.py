@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from harness.optim import LrFactor, LrScheduler, PaperSGD, colour_noise_on, make_optimizer, parameter_groups
-from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, ParamGroup, Plateau, Recipe
+from harness.optim import (
+    FusedPaperSGD,
+    LrFactor,
+    LrScheduler,
+    PaperSGD,
+    colour_noise_on,
+    make_optimizer,
+    parameter_groups,
+)
+from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, ParamGroup, Plateau, Recipe
 
 DROPS = FixedDrops(at_epochs=(2.0, 4.0))
 
@@ -188,10 +198,14 @@ def test_float32_weights_equal_the_written_out_rule_in_every_bit(inside: bool, n
             assert torch.equal(ours[name], w), f"{name} at step {step}"
 
 
+@pytest.mark.parametrize("fused", [False, True], ids=["foreach", "fused"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_training_goes_on_from_a_saved_state_to_the_same_bits(inside: bool, tmp_path: Path) -> None:
+def test_training_goes_on_from_a_saved_state_to_the_same_bits(inside: bool, fused: bool, tmp_path: Path) -> None:
     """Saved to a file after 5 of 12 steps, in the middle of a plateau's patience, and loaded without pickled code."""
-    made = recipe(groups=GROUPS, late_changes=LATE, lr_inside_velocity=inside, schedule=Plateau(patience=3, drops=2))
+    made = recipe(
+        groups=GROUPS, late_changes=LATE, lr_inside_velocity=inside, fused_update=fused,
+        schedule=Plateau(patience=3, drops=2),
+    )  # fmt: skip
 
     def run(named: dict[str, torch.nn.Parameter], at: range, saved: Path | None = None) -> dict[str, object]:
         optimizer = make_optimizer(named.items(), made, one_weight)
@@ -215,6 +229,72 @@ def test_training_goes_on_from_a_saved_state_to_the_same_bits(inside: bool, tmp_
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert end_again["scheduler"] == end["scheduler"]
     assert any(not torch.equal(whole[name], parts[name]) for name in whole)
+
+
+# ------------------------------------------------------------------------------ torch's fused kernel (FusedPaperSGD)
+
+EPSILON = 2.0**-24
+
+
+def fused_against_plain(made: Recipe, steps: int = 60) -> tuple[float, float]:
+    """(largest difference of weights after `steps` given gradients, the bound in FusedPaperSGD's docstring)."""
+    plain, fused = weights(), weights()
+    rules = [
+        make_optimizer(named.items(), replace(made, fused_update=fast), one_weight)
+        for named, fast in ((plain, False), (fused, True))
+    ]
+    schedulers = [LrScheduler(rule, made) for rule in rules]
+    largest, fastest = 0.0, 0.0
+    for step in range(steps):
+        for named in (plain, fused):
+            set_gradients(named, step)
+        before = [state["velocity"].clone() for state in rules[0].state.values()]
+        for rule, scheduler in zip(rules, schedulers, strict=True):
+            scheduler.step(step, step / 10)
+            rule.step()
+        largest = max(largest, *(float(weight.detach().abs().max()) for weight in plain.values()))
+        old = max((float(velocity.abs().max()) for velocity in before), default=0.0)
+        gradient = max(float(weight.grad.abs().max()) for weight in plain.values() if weight.grad is not None)
+        lr = max(group["lr"] for group in rules[0].param_groups)
+        fastest = max(fastest, made.momentum * old + lr * (gradient + made.weight_decay * largest))
+    differ = max(float((plain[name].detach() - fused[name].detach()).abs().max()) for name in plain)
+    return differ, steps * (2 * largest + 8 * fastest / (1 - made.momentum)) * EPSILON
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"nesterov": True}, {"schedule": Linear()}, {"groups": GROUPS, "late_changes": LATE}, {"momentum": 0.0}],
+    ids=["drops", "nesterov", "linear", "groups", "no momentum"],
+)
+def test_the_fused_kernel_gives_the_papers_weights_within_the_stated_roundings(changes: dict[str, Any]) -> None:
+    """60 steps, drops of the lr after 20 and 40: without rescaling the velocity, thousands of times the bound."""
+    differ, bound = fused_against_plain(recipe(**changes))
+    assert 0.0 < differ < bound
+    assert bound < 1e-3
+
+
+def test_the_fused_kernel_freezes_at_a_lr_of_0_and_goes_on_with_the_old_velocity() -> None:
+    """Steps 4 to 7 have the lr 0; neither rule changes anything there."""
+    late = (LateChange(at_epoch=2.0, lr=0.0), LateChange(at_epoch=4.0, lr=0.01))
+    made = recipe(late_changes=late)
+    plain, fused = trajectory(made, GRADIENTS), trajectory(replace(made, fused_update=True), GRADIENTS)
+    assert fused == pytest.approx(plain, abs=1e-15)
+    assert len(set(fused[3:8])) == 1
+
+
+def test_torchs_own_rule_can_be_fused_too() -> None:
+    made = recipe(lr_inside_velocity=False)
+    fused = trajectory(replace(made, fused_update=True), GRADIENTS)
+    assert fused == pytest.approx(trajectory(made, GRADIENTS), abs=1e-15)
+
+
+def test_a_fused_step_leaves_the_gradients_as_they_are_and_skips_weights_without_one() -> None:
+    weight, other = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.full((3,), 0.25)
+    FusedPaperSGD([weight, other], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(weight.grad, torch.full((3,), 0.25))
+    assert weight.tolist() == pytest.approx([1 - 0.1 * 0.75] * 3)
+    assert other.item() == 1.0
 
 
 def test_a_state_of_another_recipe_is_refused() -> None:

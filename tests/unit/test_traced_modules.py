@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from variants.layers import LRN, BatchNorm, Conv, Dense, Inception, Layer, Local, SpatialLRN
+from variants.layers import LRN, AdaptivePool, BatchNorm, Conv, Dense, Inception, Layer, Local, SpatialLRN
 from variants.modules.alexnet import build, layer_module
 from variants.spec import AlexNetSpec
 
@@ -22,6 +22,8 @@ LAYERS: dict[str, Layer] = {
     "local": Local(name="n", out=4, kernel=3, padding=1),
     "dense": Dense(name="n", out=6),
     "grouped dense": Dense(name="n", out=6, groups=2),
+    "adaptive pool of the same size": AdaptivePool(name="n", size=6),
+    "adaptive pool": AdaptivePool(name="n", size=4),
     "inception": Inception(name="n", one=2, three=4, five=2, separable=True),
     "batch norm": BatchNorm(name="n"),
     "response norm": LRN(name="n", groups=2),

@@ -100,7 +100,7 @@ def layer_module(row: LayerRow, before: str) -> nn.Module:
         case layers.Pool() as layer:
             return _pool(layer)
         case layers.AdaptivePool() as layer:
-            return nn.AdaptiveAvgPool2d(layer.size)
+            return blocks.AdaptivePool(layer)
         case layers.Dropout() as layer:
             return nn.Dropout(layer.p)
 

@@ -140,6 +140,30 @@ class Inception(nn.Module):
         return torch.cat([branch(x) for branch in self.children()], dim=1)
 
 
+class AdaptivePool(nn.Module):
+    """Average pooling to `size` x `size`; maps of that size pass as they are.
+
+    torch's operation gives the same values then, but on a GPU its backward pass adds in no fixed order.
+    """
+
+    def __init__(self, layer: layers.AdaptivePool) -> None:
+        super().__init__()
+        self.size = layer.size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _adaptive_average(x, self.size)
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+@torch.fx.wrap
+def _adaptive_average(x: Tensor, size: int) -> Tensor:
+    if x.shape[-2] == size and x.shape[-1] == size:
+        return x
+    return F.adaptive_avg_pool2d(x, (size, size))
+
+
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation of (N, C, H, W) or (N, C)."""
 

@@ -1,35 +1,33 @@
 """The local response normalisations of 2012, across maps and within each map, several times faster than torch's.
 
 Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cut at the border. The backward pass is
-written by hand, so that only x is saved for it. Both passes process the batch in pieces that fit the cache. On the CPU
-with channels_last memory format, compiled kernels do each pass at once if numba is installed (lrn_kernels.py).
+written by hand, so that only x is saved for it. Who computes them:
 
-`response_norm` and `spatial_response_norm` are one node each for torch.fx. torch.jit does not support a custom backward
-pass: a scripted net computes the same operations in torch and uses autograd.
+    lrn_kernels.py   CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
+    lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
+    lrn_torch.py     everything else, in several operations of torch
+
+Each direction is one custom operation of torch, so torch.compile takes it as it is and the data type is x's, also under
+autocast. torch.export, torch.jit and the tracing of torch.jit get the same function in operations of torch instead:
+what they make runs without this package. `response_norm` and `spatial_response_norm` are one node each for torch.fx.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, TypeAlias
+import warnings
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch's documentation has it there
-from torch.nn import functional as F
+from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]  # torch's documentation has them there
 
 from variants import layers
-from variants.modules import lrn_kernels
+from variants.modules import lrn_kernels, lrn_torch
 
-# The fastest size from 256 KiB to 16 MiB on a CPU with 512 KiB of L2 cache per core: 3 times as fast as one piece for
-# 96 maps of 55x55 at batch size 32.
-PIECE_BYTES = 2**21
-WIDEST_BAND = (
-    48  # maps; up to this number, with channels_last, a product with a banded matrix is faster than shifted additions
-)
-WindowSum: TypeAlias = Callable[[Tensor], Tensor]
+# torch.compiler has is_exporting since 2.7; before, torch.compile gets operations of torch, too
+_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class ResponseNorm(nn.Module):
@@ -68,139 +66,96 @@ class SpatialResponseNorm(nn.Module):
 @torch.fx.wrap
 def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
     """x * (k + scale * s)^-beta for (N, C, ...), s the sum of x^2 over `size` adjacent maps within each group."""
-    if not is_scripting():
-        if lrn_kernels.usable(x, size, beta):
-            in_one_pass: Tensor = _NormaliseInOnePass.apply(x, size, groups, scale, k)
-            return in_one_pass
-        made: Tensor = _Normalise.apply(x, _across_maps(x, size, groups), scale, beta, k)
-        return made
-    return _normalise_plainly(x, _by_pads(size, groups, _wide(x).square()), scale, beta, k)
+    if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
+        if not _leaves_this_package():
+            made: Tensor = _across_maps(x, size, groups, scale, beta, k)
+            return made
+    return lrn_torch.plain_across_maps(x, size, groups, scale, beta, k)
 
 
 @torch.fx.wrap
 def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
     """x * (k + scale * s)^-beta for (N, C, H, W), s the sum of x^2 over size x size pixels of the same map."""
-    if not is_scripting():
-        made: Tensor = _Normalise.apply(x, partial(_within_map, size), scale, beta, k)
-        return made
-    return _normalise_plainly(x, _within_map(size, _wide(x).square()), scale, beta, k)
+    if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
+        if not _leaves_this_package():
+            made: Tensor = _within_map(x, size, scale, beta, k)
+            return made
+    return lrn_torch.plain_within_map(x, size, scale, beta, k)
 
 
-class _Normalise(torch.autograd.Function):
-    """y = x * base^-beta with base = k + scale * window_sum(x^2); half precision computes in float32.
-
-    With f = base^-beta the gradient is g * f - 2 * scale * beta * x * window_sum(g * f * x / base),
-    because the window is symmetric.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window_sum: WindowSum, scale: float, beta: float, k: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.constants = window_sum, scale, beta, k
-        made = torch.empty_like(x)
-        for part, out in _pieces(x, made):
-            base = window_sum(_wide(part).square()).mul_(scale).add_(k)
-            torch.mul(_negative_power(base, beta), part, out=out)
-        return made
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        window_sum, scale, beta, k = ctx.constants
-        made = torch.empty_like(x)
-        for piece, above, out in _pieces(x, grad, made):
-            part = _wide(piece)
-            base = window_sum(part.square()).mul_(scale).add_(k)
-            direct = _negative_power(base, beta).mul_(above)
-            shared = window_sum(torch.div(part, base, out=base).mul_(direct))
-            out.copy_(direct.addcmul_(part, shared, value=-2.0 * scale * beta))
-        return made, None, None, None, None
+def _leaves_this_package() -> bool:
+    """Whether the net is being exported or traced, to run where this package's operations don't exist."""
+    return bool(_exporting() or is_tracing())  # type: ignore[no-untyped-call]
 
 
-class _NormaliseInOnePass(torch.autograd.Function):
-    """The same function with compiled kernels, for inputs that lrn_kernels.usable accepts."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.constants = size, groups, scale, k
+@torch.library.custom_op("alexnet_harness::response_norm", mutates_args=())
+def _across_maps(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
+    if lrn_kernels.usable(x, size, beta):
         return lrn_kernels.forward(x, size, groups, scale, k)
+    if (gpu := _gpu_kernels(x, size, groups)) is not None:
+        return gpu.forward(x, size, groups, scale, beta, k)  # type: ignore[no-any-return]
+    return lrn_torch.forward(x, lrn_torch.across_maps(x, size, groups), scale, beta, k)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+
+@torch.library.custom_op("alexnet_harness::response_norm_backward", mutates_args=())
+def _across_maps_backward(
+    x: Tensor, grad: Tensor, size: int, groups: int, scale: float, beta: float, k: float
+) -> Tensor:
+    if lrn_kernels.usable(x, size, beta):
+        return lrn_kernels.backward(x, grad, size, groups, scale, k)
+    if (gpu := _gpu_kernels(x, size, groups)) is not None:
+        return gpu.backward(x, grad, size, groups, scale, beta, k)  # type: ignore[no-any-return]
+    return lrn_torch.backward(x, grad, lrn_torch.across_maps(x, size, groups), scale, beta, k)
+
+
+@torch.library.custom_op("alexnet_harness::spatial_response_norm", mutates_args=())
+def _within_map(x: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
+    return lrn_torch.forward(x, partial(lrn_torch.within_map, size), scale, beta, k)
+
+
+@torch.library.custom_op("alexnet_harness::spatial_response_norm_backward", mutates_args=())
+def _within_map_backward(x: Tensor, grad: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
+    return lrn_torch.backward(x, grad, partial(lrn_torch.within_map, size), scale, beta, k)
+
+
+def _connect(forward: Any, backward: Any) -> None:
+    """Tell torch what the two operations return (a tensor like x), and that the one is the other's derivative."""
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, *ctx.constants = inputs
+        ctx.save_for_backward(x)
+
+    def derive(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        return lrn_kernels.backward(x, grad, *ctx.constants), None, None, None, None
+        return backward(x, grad, *ctx.constants), *(None for _ in ctx.constants)
+
+    for operation in (forward, backward):
+        operation.register_fake(lambda x, *rest: torch.empty_like(x))
+    forward.register_autograd(derive, setup_context=save)
 
 
-def _normalise_plainly(x: Tensor, summed: Tensor, scale: float, beta: float, k: float) -> Tensor:
-    """The forward pass of _Normalise in operations that autograd can follow, for torch.jit."""
-    return (_negative_power(summed * scale + k, beta) * x).to(x.dtype)
+def _gpu_kernels(x: Tensor, size: int, groups: int) -> Any:
+    """lrn_triton, if it can do this input; else None."""
+    if x.device.type != "cuda":
+        return None
+    kernels = _loaded_for(x.device)
+    return kernels if kernels is not None and kernels.usable(x, size, groups) else None
 
 
-def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The batch in pieces of about PIECE_BYTES of the first tensor; in one piece if it isn't on the CPU."""
-    first = tensors[0]
-    image_bytes = first.element_size() * first.shape[1:].numel()
-    images = max(1, PIECE_BYTES // image_bytes) if first.device.type == "cpu" else max(1, len(first))
-    return zip(*(torch.split(tensor, images) for tensor in tensors), strict=True)
+@cache
+def _loaded_for(device: torch.device) -> Any:
+    """lrn_triton once it has normalised a tensor on the device; None, with a warning, where it can't."""
+    try:
+        kernels: Any = import_module("variants.modules.lrn_triton")
+    except ImportError:  # no Triton, which is optional
+        return None
+    try:
+        kernels.forward(torch.ones(1, 1, device=device), 1, 1, 1.0, 0.75, 1.0)
+    except Exception as error:  # such as a machine without a C compiler, which Triton needs to launch a kernel
+        warnings.warn(f"response normalisation runs without Triton, slower: {error}", stacklevel=2)
+        return None
+    return kernels
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x  # torch.jit does not support `in` for tuples
-
-
-def _negative_power(base: Tensor, beta: float) -> Tensor:
-    """base^-beta. For the paper's 0.75 two square roots are 5 times as fast as pow, and as exact."""
-    if beta == 0.75:
-        root = base.rsqrt()
-        if is_scripting():  # autograd needs the factor that the next line overwrites
-            return root.sqrt() * root
-        return root.sqrt().mul_(root)
-    return base.pow(-beta)
-
-
-def _across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
-    """The sum over each map of (N, C, ...) and its neighbours in its group, by the faster method for x's layout."""
-    if _channels_last(x) and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu":
-        at = torch.arange(x.shape[1], device=x.device)
-        group = at * groups // x.shape[1]
-        band = ((at[:, None] - at).abs() <= size // 2) & (group[:, None] == group)
-        return partial(_by_band, band.to(_wide(x).dtype))
-    return partial(_by_shifts, size, groups)
-
-
-def _channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _by_band(band: Tensor, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):  # autocast would compute this float32 product in bfloat16
-        return (x.movedim(1, -1) @ band).movedim(-1, 1)
-
-
-def _by_shifts(size: int, groups: int, x: Tensor) -> Tensor:
-    total = x.clone()
-    for part, summed in zip(x.chunk(groups, 1), total.chunk(groups, 1), strict=True):
-        for shift in range(1, min(size // 2, part.shape[1] - 1) + 1):
-            summed[:, shift:] += part[:, :-shift]
-            summed[:, :-shift] += part[:, shift:]
-    return total
-
-
-def _by_pads(size: int, groups: int, x: Tensor) -> Tensor:
-    """The same sum as _by_shifts, in the same order, without in-place operations."""
-    done: list[Tensor] = []
-    for part in x.chunk(groups, 1):
-        total = part
-        for shift in range(1, min(size // 2, part.shape[1] - 1) + 1):
-            total = total + F.pad(part[:, :-shift], [0, 0] * (x.dim() - 2) + [shift, 0])
-            total = total + F.pad(part[:, shift:], [0, 0] * (x.dim() - 2) + [0, shift])
-        done.append(total)
-    return torch.cat(done, 1)
-
-
-def _within_map(size: int, x: Tensor) -> Tensor:
-    """The sum over the size x size pixels around each pixel of (N, C, H, W), with zeros beyond the border."""
-    return F.avg_pool2d(x, size, stride=1, padding=size // 2, divisor_override=1)
+_connect(_across_maps, _across_maps_backward)
+_connect(_within_map, _within_map_backward)

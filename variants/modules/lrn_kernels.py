@@ -60,7 +60,6 @@ def usable(x: Tensor, size: int, beta: float) -> bool:
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > 0
-        and not torch.compiler.is_compiling()
         and size <= x.shape[1]
         and kernels(size) is not None
     )
@@ -97,7 +96,7 @@ def _masks(maps: int, size: int, groups: int) -> Floats:
         other = at + distance
         same = (other >= 0) & (other < maps) & (other.clip(0, maps - 1) * groups // maps == at * groups // maps)
         rows.append(np.tile(same, pixels))
-    return np.array(rows, dtype=np.float32)
+    return np.array(rows, dtype=np.float32).reshape(len(reach), pixels * maps)  # no rows for a window of one map
 
 
 def _in_parts(masks: Floats, work: Callable[..., None], *tensors: Tensor) -> None:

@@ -169,6 +169,10 @@ class Recipe:
     store_size: int  # side in pixels of the stored square that crops are drawn from (256 in the paper)
     precision: Precision = "fp32"  # of training and evaluation; harness/precision.py says what each one sets
     stop_below: float | None = None  # ends training once evaluation.training_error gives less than this fraction
+    # Three choices for speed. Each changes the last bits, so each is part of a run's identity.
+    compile: bool = False  # torch.compile the network; training starts after it, seconds to minutes later
+    fused_update: bool = False  # torch's fused SGD kernel; harness/optim.py says by how much its weights differ
+    deterministic: bool = True  # False: on a GPU the fastest algorithms, whose sums depend on the order of threads
 
     def __post_init__(self) -> None:
         for field in ("batch_size", "epochs", "store_size", "lr"):
@@ -179,6 +183,11 @@ class Recipe:
         for field in ("momentum", "weight_decay"):
             if getattr(self, field) < 0:
                 raise SpecError(f"recipe {self.name}: {field}={getattr(self, field)}, but it must not be below 0")
+
+
+# Fields that Recipe got when records of runs had been sealed without them, which were trained as their defaults say.
+# A digest leaves them out at their default, so that it stays what it was.
+ADDED = ("compile", "fused_update", "deterministic")
 
 
 @value

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.data.augment.boxes import AffineCrops, boxes_in_crops, mirror_boxes
 from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_keys, draw_normals, draw_uniforms
 from harness.data.base import Batch, CropRule, Prepared
+from harness.data.prefetch import to_device
 from harness.errors import UsageError
 from variants.recipes.recipe import Recipe
 
@@ -80,7 +81,7 @@ class ImageTransform:
         images = images.sub_(self._centre)
         if colour and self.recipe.augmentation.colour_std > 0.0:
             # convdata_jpeg.py:155 has the noise and the division under one `if`
-            noise = torch.from_numpy(self.colour_noise(batch, epoch)).to(self.device)
+            noise = to_device(torch.from_numpy(self.colour_noise(batch, epoch)), self.device)
             images = images.add_(noise[:, :, None, None])
             if self.recipe.augmentation.divide_by != 1.0:
                 images = images.div_(self.recipe.augmentation.divide_by)
@@ -98,7 +99,7 @@ class ImageTransform:
             moved = boxes_in_crops(mirror_boxes(boxes, crops.flips), self._affine_crops(batch, epoch))
         else:
             moved = mirror_boxes(boxes_in_crops(boxes, self._upright(crops.ys, crops.xs)), crops.flips)
-        return torch.from_numpy(moved).to(self.device)
+        return to_device(torch.from_numpy(moved), self.device)
 
     def centre_boxes(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes of stored images as fractions of the centre view, float32 (N, 4)."""
@@ -149,7 +150,7 @@ class ImageTransform:
         """Bilinear samples of each crop; what is outside of the image is reflected at its border."""
         cos, sin = 2.0 * crops.half * np.cos(crops.angle), 2.0 * crops.half * np.sin(crops.angle)
         rows = [[cos, -sin, 2.0 * crops.x - 1.0], [sin, cos, 2.0 * crops.y - 1.0]]
-        maps = torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)).to(self.device)
+        maps = to_device(torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)), self.device)
         grid = F.affine_grid(maps, [len(stored), 3, self.size, self.size], align_corners=False)
         return F.grid_sample(stored, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

@@ -1,0 +1,29 @@
+"""A run's digest: records that were sealed before recipes got a field keep theirs; another value is another run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.records.record import RunRecord, sealed_digest
+from harness.spec import DEFAULTS
+from variants.recipes.recipe import ADDED
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "reproduce"
+SEALED = RunRecord.load(next(path for path in sorted(REFERENCE.iterdir()) if "-grouped_2gpu-" in path.name))
+
+
+def test_a_record_sealed_before_the_fields_were_added_has_its_digest_still() -> None:
+    assert not set(ADDED) & set(json.loads((SEALED.path / "spec.json").read_text())["recipe"])
+    assert SEALED.spec.digest == SEALED.summary.spec_digest == sealed_digest(SEALED.path)
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_an_added_field_has_a_default_and_any_other_value_is_another_run(name: str, default: bool) -> None:
+    assert DEFAULTS.keys() == set(ADDED)
+    changed = replace(SEALED.spec, recipe=replace(SEALED.spec.recipe, **{name: not default}))
+    assert changed.digest != SEALED.spec.digest
+    assert replace(changed, recipe=replace(changed.recipe, **{name: default})).digest == SEALED.spec.digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,28 @@ def fuzz(session: nox.Session) -> None:
     """The readers of files from outside with 10,000 random cases each; arguments after -- go to pytest."""
     install(session, "tests")
     python(session, "-m", "pytest", "--hypothesis-profile=fuzz", "-m", "fuzz", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def soak(session: nox.Session) -> None:
+    """1,000 runs in a row, and 50 kills of one run: about 30 minutes; arguments after -- go to pytest."""
+    install(session, "tests")
+    python(session, "-m", "pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def cluster(session: nox.Session) -> None:
+    """`submit` on a real Slurm, which is started on loopback and stopped again; arguments after -- go to pytest."""
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        session.skip(
+            f"there is no {', '.join(missing)}; on Debian: apt-get install munge slurmctld slurmd slurm-client"
+            if missing
+            else "slurmd needs root"
+        )
+    install(session, "tests")
+    start = ("tests/cluster/slurm.sh", PYTHON, "-m", "pytest", "-m", "cluster", "tests/cluster", *session.posargs)
+    session.run("bash", *start, external=True)
 
 
 @nox.session(venv_backend="none")

@@ -28,6 +28,7 @@ from harness.records.record import Stamped
 from harness.serialization import from_json, to_json
 from harness.spec import RunSpec
 from harness.train import Total, TrainState
+from variants.modules.alexnet import AlexNet
 
 SCHEMA_VERSION = 1
 FOLDER = ".checkpoints"
@@ -43,6 +44,15 @@ class Resumed:
     past: list[Stamped]
     run_id: str
     saved_utc: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint file, its step, and the run that saved it."""
+
+    path: Path
+    step: int
+    run_id: str
 
 
 class Checkpoints:
@@ -124,6 +134,23 @@ class Checkpoints:
             _put(state, plain, tensors)
             return Resumed(state.done, _events(tensors), str(plain["run_id"]), str(plain["saved_utc"]))
         return None
+
+    def newest(self) -> Saved | None:
+        """What the newest checkpoint that is not damaged says of itself."""
+        for path in reversed(self.files()):
+            try:
+                plain, _ = read(path, names=())
+            except RecordError:
+                continue
+            return Saved(path, int(plain["step"]), str(plain["run_id"]))
+        return None
+
+    def load_weights(self, model: AlexNet) -> None:
+        """Load the weights of the newest checkpoint. Raises RecordError if there is none."""
+        newest = self.newest()
+        if newest is None:
+            raise RecordError(f"there is no complete checkpoint in {self.folder}")
+        model.load_state_dict(_below("model/", read(newest.path)[1]))
 
     def remove(self) -> None:
         """Remove the checkpoints; called when the run is sealed."""

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import ImageTransform, train_crop
@@ -30,6 +29,7 @@ from harness.distributed import ALONE, Ranks, StopTogether
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone
+from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.loss import check_compiler
 from harness.machine.allocator import keep_freed_memory
@@ -50,7 +50,7 @@ from harness.train import TrainState, total_steps, train, validation_due
 from variants.modules.alexnet import build
 from variants.modules.towers import Network, split
 from variants.recipes.recipe import Recipe
-from variants.weights import WeightsError, load_weights, save_weights
+from variants.weights import WeightsError, load_weights
 
 Listener = Callable[[Event], None]
 EVALUATION_BATCH = 250
@@ -71,13 +71,19 @@ def execute(
 ) -> RunRecord:
     """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
 
-    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. checkpoint_s: the
-    time between two checkpoints. sample_s: the time between two samples of the probes. The first Ctrl-C, SIGTERM or
-    SIGHUP ends training with a whole step and a checkpoint. ranks: those of the run, of which this is the first.
+    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. One that was killed
+    after its final evaluation is only sealed. checkpoint_s: the time between two checkpoints. sample_s: the time
+    between two samples of the probes. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a
+    checkpoint. ranks: those of the run, of which this is the first.
     Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
     check_compiler(recipe, device)
+    checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
+    finished = None if fresh else finished_before(spec, store, checkpoints, weights_to)
+    ranks.gather(finished is not None)
+    if finished is not None:
+        return finished
     _set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with (
@@ -91,7 +97,6 @@ def execute(
         for sentence in writer.swept:
             print(sentence, file=sys.stderr)
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
-        checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
 
         def report(event: Event) -> None:
             writer.event(event)
@@ -116,7 +121,7 @@ def execute(
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
             together.raise_if_asked()
-            unsaved = None if weights_to is None else _save(model, weights_to)  # before anything else can fail
+            unsaved = None if weights_to is None else write_weights(model, weights_to)  # before anything else can fail
             started_s = time.perf_counter()
             found = _final_evaluation(spec, model, parts.eval_loaders["val"], pixels, device, ranks=ranks)
             elapsed_s = time.perf_counter() - started_s
@@ -133,9 +138,7 @@ def execute(
         path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
         if unsaved is None:
             checkpoints.remove()
-    if unsaved is not None:
-        kept = f"; its last checkpoint is kept in {checkpoints.folder}" if checkpoints.files() else ""
-        raise RecordError(f"the run is sealed in {path}, but {unsaved}{kept}")
+    raise_unsaved(unsaved, path, checkpoints)
     return RunRecord.load(path)
 
 
@@ -146,6 +149,8 @@ def follow(
 
     Its calls of `ranks` are those of `execute`, in the same order.
     """
+    if ranks.gather(False)[0]:  # the first rank has found that the run had finished
+        return
     device = torch.device(where.device)
     _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
@@ -309,17 +314,6 @@ def weights_place(path: Path) -> None:
     """Raise UsageError, before training, if the weights could not be written to `path` after it."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
-
-
-def _save(model: Network, to: Path) -> str | None:
-    """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
-    try:
-        save_weights(model, to)
-    except (OSError, SafetensorError) as error:
-        unsaved = f"its weights can't be written to {to}: {error}"
-        print(unsaved, file=sys.stderr)
-        return unsaved
-    return None
 
 
 def first_kernels(model: Network) -> np.ndarray:

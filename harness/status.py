@@ -17,13 +17,14 @@ from harness.serialization import from_json
 
 @dataclass(frozen=True)
 class Unfinished:
-    """An unfinished run. step: of its last event, or of its checkpoint if it is stopped. steps: None if unknown.
+    """An unfinished run, or a sealed one whose checkpoint is left.
 
+    step: of its last event, or of its checkpoint if it is stopped. steps: None if unknown.
     left_s: the remaining time at the speed so far; None if it can't be estimated.
     """
 
     name: str
-    state: Literal["running", "stopped"]
+    state: Literal["running", "stopped", "sealed"]
     step: int
     steps: int | None
     checkpoint: int | None
@@ -32,12 +33,15 @@ class Unfinished:
 
 
 def unfinished(root: Path) -> list[Unfinished]:
-    """Running runs first, then stopped ones. This only reads, and may be called at any time."""
+    """Running runs first, then stopped ones, and sealed ones whose checkpoint is left.
+
+    This only reads, and may be called at any time.
+    """
     store = Store(root)
     living = store.living() if (root / ".open").is_dir() else {}
     running = [_running(root, digest, folder) for digest, folder in living.items()]
     stopped = [
-        _stopped(folder)
+        _stopped(store, folder)
         for folder in sorted((root / FOLDER).glob("*"))
         if folder.is_dir() and folder.name not in living
     ]
@@ -63,7 +67,7 @@ def _running(root: Path, digest: str, folder: Path) -> Unfinished:
     )
 
 
-def _stopped(folder: Path) -> Unfinished | None:
+def _stopped(store: Store, folder: Path) -> Unfinished | None:
     for path in reversed(checkpoint_files(folder)):
         try:
             plain, past = metadata(path)
@@ -71,7 +75,7 @@ def _stopped(folder: Path) -> Unfinished | None:
             continue
         return Unfinished(
             name=str(plain["run_id"]),
-            state="stopped",
+            state="sealed" if store.finished_since(folder.name, str(plain["run_id"])) else "stopped",
             step=int(plain["step"]),
             steps=_steps(past),
             checkpoint=int(plain["step"]),

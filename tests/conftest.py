@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from calling import Call, Said, make_class_folders
 from hypothesis import settings
-from PIL import Image
 
 from harness.cli.app import main
 from harness.setup.cache import cache_folder
@@ -28,38 +26,6 @@ settings.register_profile("fuzz", max_examples=10_000, deadline=None)  # nox -s 
 settings.load_profile("suite")  # pytest --hypothesis-profile has the last word
 
 register()  # the tests of all rows are tests of rows that installed packages add, too
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command left: exit code and both streams."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one sentence that says what went wrong, and that it is one, the last, without a traceback."""
-        lines = self.err.splitlines()
-        assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True], self.err
-        assert "Traceback" not in self.err
-        return lines[-1].removeprefix("error: ")
-
-
-Call = Callable[..., Said]
-
-
-def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:
-    """Pictures in train/ and val/ of four classes that differ in colour."""
-    for split, count in (("train", train), ("val", val)):
-        for number in range(count):
-            path = root / split / "abcd"[number % 4] / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            drawn = np.random.default_rng(number).integers(0, 120, (40, 44, 3), dtype=np.uint8)
-            drawn[..., number % 3] += 100
-            Image.fromarray(drawn).save(path)
-    return root
 
 
 @pytest.fixture

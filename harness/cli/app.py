@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 
 import typer
 
-from harness.cli import bench, catalogue, data, machine, pages, published, reports, runs, status
+from harness.cli import bench, catalogue, data, machine, pages, published, reports, runs, status, submit
 from harness.cli.streams import forgive_streams, printable
 from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
 from harness.signals import handle_ending
@@ -42,6 +42,7 @@ app.command("article")(published.article)
 app.command("run")(runs.run)
 app.command("reproduce")(runs.reproduce)
 app.command("eval")(runs.evaluate)
+app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

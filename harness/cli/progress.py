@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -19,17 +21,46 @@ console = Console(stderr=True, highlight=False)  # looks up sys.stderr each time
 
 
 @contextmanager
-def counting() -> Iterator[data.Progress]:
-    """Progress bars for downloads, conversion and similar work."""
+def counting(clock: Callable[[], float] = time.monotonic) -> Iterator[data.Progress]:
+    """Progress bars for downloads, conversion and similar work, with items/s and the time left.
+
+    Elsewhere than in a terminal: one plain line every 15 s. clock: seconds.
+    """
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
+        speeds: dict[str, Speed] = {}
+        said_s = clock()
 
         def progress(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, status="")
-            bars.update(tasks[what], completed=done, total=total)
+            nonlocal said_s
+            if what not in tasks:  # work that goes on does not begin at 0
+                tasks[what] = bars.add_task(what, total=total, completed=done, status="")
+                speeds[what] = Speed(done, clock())
+            status = speeds[what].words(what, done, total, clock())
+            bars.update(tasks[what], completed=done, total=total, status=status.partition(",")[0])
+            if not console.is_terminal and clock() - said_s > PLAIN_EVERY_S:
+                said_s = clock()
+                of = "" if total is None else f" of {total:,}"
+                console.print(f"{what}: {done:,}{of}, {status}", soft_wrap=True)
 
         yield progress
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast something has gone since its first report. first: items that were done then."""
+
+    first: int
+    first_s: float
+
+    def words(self, what: str, done: int, total: int | None, now_s: float) -> str:
+        """Items per second and, where the total is known, the time left: "143 images/s, 2:27:10 left"."""
+        if done <= self.first or now_s <= self.first_s:
+            return "starting"
+        per_s = (done - self.first) / (now_s - self.first_s)
+        unit = " images" if what.endswith("images") else ""
+        left = "" if total is None else f", {timedelta(seconds=round((total - done) / per_s))} left"
+        return f"{per_s:,.0f}{unit}/s{left}"
 
 
 def _bars() -> Progress:

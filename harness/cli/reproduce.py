@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console
+from harness.data.base import Prepared
 from harness.errors import RunFailed
 from harness.overrides import label
 from harness.placement import Placement
@@ -70,6 +71,21 @@ def _announce(name: str, planned: Planned, todo: Sequence[RunSpec], options: Opt
         f"study {name}: {count(len(planned.requests), 'run')}, {len(planned.requests) - len(planned.todo)} sealed "
         f"before, {len(todo)} to do, {len(options.environments)} at a time"
     )
+
+
+def study_tasks(
+    name: str,
+    study: Study,
+    request: RunRequest,
+    prepared: Prepared,
+    where: Placement,
+    store: Store,
+    checkpoint_s: float,
+) -> list[Task]:
+    """The runs of the study that are known and missing, for `submit`."""
+    planned = plan(study, request, prepared, where.device, counted(name, store).records)
+    options = Options(where, (), 0.0, checkpoint_s, fresh=False)
+    return [_task(spec, planned, study, options, store.root.absolute(), prepared.folder) for spec in planned.todo]
 
 
 def _task(

@@ -19,7 +19,10 @@ def status(
     results: Annotated[Path, typer.Option(help="Where records are sealed.")] = Path("results"),
     watch: Annotated[bool, typer.Option("--watch", help="Update the list every 2 s, until Ctrl-C.")] = False,
 ) -> None:
-    """List running and stopped runs. A stopped run resumes if you repeat the command that started it."""
+    """List running and stopped runs. A stopped run resumes if you repeat the command that started it.
+
+    A sealed run is listed while its checkpoint is left; repeating its command removes it, and trains nothing.
+    """
     from rich.console import Console
     from rich.live import Live
 
@@ -36,10 +39,11 @@ def status(
 def _table(results: Path) -> Table | str:
     from rich.table import Table
 
+    from harness.cluster import queued
     from harness.status import unfinished
 
-    runs = unfinished(results)
-    if not runs:
+    runs, waiting = unfinished(results), queued(results)
+    if not runs and not waiting:
         return f"no run is going on under {results}, and no stopped run has a checkpoint"
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "step", "of", "checkpoint", "time left", "last event"):
@@ -49,4 +53,6 @@ def _table(results: Path) -> Table | str:
         numbers = ["" if number is None else f"{number:,}" for number in (run.step, run.steps, run.checkpoint)]
         left = "" if run.left_s is None else str(timedelta(seconds=round(run.left_s)))
         table.add_row(run.name, run.state, *numbers, left, run.last_event)
+    for job in waiting:
+        table.add_row(job.name, "queued", "", "", "", "", f"job {job.job}")
     return table

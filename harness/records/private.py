@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.records.schema import Summary
 
@@ -27,13 +28,24 @@ def without_paths(text: str, *known: Path) -> str:
     return RELATIVE.sub(lambda found: HIDDEN if _exists(found[0]) else found[0], text)
 
 
+def hide_paths(plain: Any, *known: Path) -> Any:
+    """A JSON value with no path in its strings; keys stay."""
+    if isinstance(plain, str):
+        return without_paths(plain, *known)
+    if isinstance(plain, dict):
+        return {key: hide_paths(inner, *known) for key, inner in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [hide_paths(inner, *known) for inner in plain]
+    return plain
+
+
 def private(summary: Summary, *known: Path) -> Summary:
     """The summary with no path in its reasons."""
     return replace(
         summary,
         status_reason=None if summary.status_reason is None else without_paths(summary.status_reason, *known),
         loader_reason=without_paths(summary.loader_reason, *known),
-        missing={name: without_paths(reason, *known) for name, reason in summary.missing.items()},
+        missing=hide_paths(summary.missing, *known),
     )
 
 

@@ -94,6 +94,19 @@ class Store:
             (self._open / TRIAL).replace(self.root / TRIAL)  # rename(2), as sealing does
             (self.root / TRIAL).rmdir()
 
+    def sweep(self, spec: RunSpec, now: Callable[[], datetime] = utc_now) -> tuple[str, ...]:
+        """Seal what killed runs left, those of `spec` too, and begin no run. Returns a sentence for each of them.
+
+        Raises AlreadyRunning, and RecordError where nothing can be written.
+        """
+        self.make()
+        with self._guard():
+            lock = _take(self._open / f"{spec.digest}.lock")
+            try:
+                return sweep(self._open, spec.digest, now)
+            finally:
+                os.close(lock)
+
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Wait for the lock under which runs begin; it is held for moments only."""
@@ -167,6 +180,18 @@ class Store:
     def folders(self) -> list[Path]:
         """Every sealed record's folder, own ones first."""
         return [*record_folders(self.root), *self.reference_folders()]
+
+    def folders_of(self, digest: str) -> list[Path]:
+        """The sealed records' folders of the specs whose digest begins as this one, own ones only, oldest first."""
+        if not self.root.is_dir():
+            return []
+        matches = ((path, RUN_ID.fullmatch(path.name)) for path in self.root.glob(f"*-{digest[:8]}*"))
+        return sorted(path for path, match in matches if match is not None and match["digest"] == digest[:8])
+
+    def finished_since(self, digest: str, run_id: str) -> list[RunRecord]:
+        """The records of a spec that ended ok and began no earlier than the run `run_id`, oldest first."""
+        found = _verified(path for path in self.folders_of(digest) if path.name >= run_id).records
+        return [record for record in found if record.spec.digest == digest and record.summary.status == "ok"]
 
     def finished(self, machine_id: str) -> set[str]:
         """The digests of the runs that ended ok on that machine, of the records that a report would count.

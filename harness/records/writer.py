@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from harness.records.files import (
     writing,
 )
 from harness.records.lines import LineWriter, read_lines
-from harness.records.private import private
+from harness.records.private import hide_paths, private
 from harness.records.record import ANALYSIS, PLAIN_NAME, UTC_FORMAT, Stamped, bits_name, sealed_digest
 from harness.records.recovery import recovered_fields
 from harness.records.schema import Analysis, ProtocolResult, Status, Summary
@@ -80,6 +80,7 @@ class Writer:
         bits = self.spec.data.val_images // 4 + 2  # two files a protocol
         reserve(self._reserved, RESERVED + bits * len(self.spec.recipe.evaluation.protocols))
         write_file(self.folder / "spec.json", to_json(self.spec).encode() + b"\n")
+        env = replace(env, missing=self._private(env.missing))
         write_file(self.folder / "env.json", document(to_plain(env)))
 
     def elapsed(self) -> float:
@@ -107,7 +108,7 @@ class Writer:
         self._events.write(to_json(stamped))
 
     def sample(self, sample: Sample) -> None:
-        self._samples.write(to_json(sample))
+        self._samples.write(to_json(replace(sample, missing=self._private(sample.missing))))
 
     def telemetry(self) -> Iterator[Sample]:
         """The samples so far, for the summary."""
@@ -117,7 +118,12 @@ class Writer:
 
     def probes(self, report: dict[str, Any]) -> None:
         """What the sampler reports at the end (probes.json)."""
-        write_file(self.folder / "probes.json", document(report))
+        write_file(self.folder / "probes.json", document(self._private(report)))
+
+    def _private(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """The same with `<path>` for paths of this machine."""
+        hidden: dict[str, Any] = hide_paths(plain, self.folder.parent.parent)
+        return hidden
 
     def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
         """Whether each image was right: (images,) bool in the order of the split, stored as one bit each.

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness.cli.data import app
+from harness.cli.progress import counting
 from harness.data.sources import sources
 from harness.errors import DataError, UsageError
 
@@ -73,3 +74,14 @@ def test_synthetic_needs_no_files(tree: Path) -> None:
 def test_one_limit_alone_is_refused(tree: Path) -> None:
     with pytest.raises(UsageError, match="give both --limit-train and --limit-val"):
         run("prepare", "synthetic", "--limit-train", "20")
+
+
+def test_in_a_log_a_line_every_15_s_has_the_speed_and_the_time_left(capfd: pytest.CaptureFixture[str]) -> None:
+    """Work that goes on at image 1000 of 5000: its speed is that of what is done now."""
+    ticks = iter([0.0, 0.0, 0.0, 0.0, 10.0, 10.0, 20.0, 20.0, 20.0])
+    with counting(lambda: next(ticks)) as progress:
+        for done in (1000, 1500, 2000):
+            progress("preparing train images", done, 5000)
+    said = capfd.readouterr().err
+    assert "preparing train images: 2,000 of 5,000, 50 images/s, 0:01:00 left" in said
+    assert said.count("preparing train images: ") == 1

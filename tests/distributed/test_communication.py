@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Call
+from calling import Call
 from processes import run_ranks
 from tasks import gradients_counted, towers_trained
 from test_two_towers_run import COLUMNS

@@ -50,7 +50,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return prepare_synthetic(StoreSettings(store_size=SIDE, limit=(IMAGES, 3))), "auto"
     if request.param == "ffcv":
         pytest.importorskip("ffcv")
-    from conftest import make_class_folders
+    from calling import make_class_folders
 
     home = tmp_path_factory.mktemp(request.param)
     settings, folder = StoreSettings(store_size=SIDE, limit=(IMAGES, 3)), make_class_folders(home / "images")

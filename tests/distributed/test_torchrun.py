@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,13 @@ from tasks import command, executed, killed_once, losses, run_of
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from harness import devices
+from harness.checkpoint import Checkpoints
 from harness.devices import run_placement
 from harness.errors import UsageError
 from harness.events import RunResumed
 from harness.records.store import RunRecord, Store
+from harness.train import TrainState
+from variants.modules.alexnet import build
 from variants.recipes.recipe import Evaluation
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +70,19 @@ def test_after_a_rank_was_killed_torchrun_goes_on_from_the_checkpoint_to_the_sam
     assert len(losses(whole.events())) == 6
     assert losses(record.events()) == losses(whole.events())
     assert record.summary.results == whole.summary.results
+
+
+def test_the_ranks_of_a_run_that_had_finished_end_together_and_train_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: RunRecord
+) -> None:
+    """The record of the first rank, which was killed before it could remove the checkpoint."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(whole.path, tmp_path / "results" / whole.run_id)
+    checkpoints = Checkpoints(tmp_path / "results", whole.spec, 0.0, lambda: 0.0)
+    checkpoints.save(TrainState.start(build(whole.spec.net), whole.spec.recipe), [], whole.run_id)
+    run_ranks(2, executed, VALIDATING, 20, tmp_path / "results")
+    assert [record.run_id for record in Store(tmp_path / "results").records()] == [whole.run_id]
+    assert checkpoints.files() == []
 
 
 def test_a_rank_ends_with_the_process_that_started_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Call
+from calling import Call
 from tasks import events_of, losses, run_of
 from test_torchrun import FakeTorch
 from tiny_training import SIDE, net, recipe

@@ -110,13 +110,13 @@ def test_statistics_do_not_depend_on_how_the_images_are_split() -> None:
 
 
 def test_training_subtracts_the_central_crop_of_the_mean_image() -> None:
-    found = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0.0)
+    found = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0)
     expected = crops().images.numpy().astype(np.float64) - centre_mean()
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=ONE_ROUNDING)
 
 
 def test_channel_mean_and_std_are_scalars_of_each_channel() -> None:
-    found = arithmetic(Augmentation(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(crops(), 0.0)
+    found = arithmetic(Augmentation(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(crops(), 0)
     pixels = squares().reshape(-1, 3).astype(np.float64)
     images = crops().images.numpy().astype(np.float64)
     expected = (images - pixels.mean(axis=0).reshape(3, 1, 1)) / pixels.std(axis=0).reshape(3, 1, 1)
@@ -134,7 +134,7 @@ def test_colour_noise_is_the_papers_formula(scale: Any) -> None:
     lengths = values if scale == "eigenvalue" else np.sqrt(values)
     noise = 255.0 * np.stack([sum(vectors[:, k] * alpha[k] * lengths[k] for k in range(3)) for alpha in alphas])
     expected = (crops().images.numpy().astype(np.float64) - centre_mean() + noise[:, :, None, None]) / 1.1
-    found = arithmetic(augment).train(crops(), 4.9)
+    found = arithmetic(augment).train(crops(), 4)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=FEW_ROUNDINGS)
 
 
@@ -145,17 +145,17 @@ def test_colour_noise_is_drawn_anew_each_epoch_and_for_each_image() -> None:
 
 
 def test_colour_noise_can_be_switched_off_late() -> None:
-    off = arithmetic().train(crops(), 1.0, colour=False)
-    assert torch.equal(off, arithmetic(Augmentation(colour_std=0.0)).train(crops(), 1.0))
+    off = arithmetic().train(crops(), 1, colour=False)
+    assert torch.equal(off, arithmetic(Augmentation(colour_std=0.0)).train(crops(), 1))
 
 
 def test_without_colour_noise_nothing_is_divided() -> None:
     made = arithmetic(Augmentation(colour_scale="std", divide_by=1.1))
-    plain = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0.0)
+    plain = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0)
     noise = torch.from_numpy(made.colour_noise(crops(), 0))[:, :, None, None]
-    torch.testing.assert_close(made.train(crops(), 0.0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS)
-    assert torch.equal(made.train(crops(), 0.0, colour=False), plain)
-    assert torch.equal(arithmetic(Augmentation(colour_std=0.0, divide_by=1.1)).train(crops(), 0.0), plain)
+    torch.testing.assert_close(made.train(crops(), 0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS)
+    assert torch.equal(made.train(crops(), 0, colour=False), plain)
+    assert torch.equal(arithmetic(Augmentation(colour_std=0.0, divide_by=1.1)).train(crops(), 0), plain)
 
 
 def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
@@ -163,7 +163,7 @@ def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
     found = arithmetic(Augmentation(colour_std=0.0), Range(mean=mean, divide_by_std=std))
     images = crops().images.numpy().astype(np.float64)
     expected = (images - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
-    np.testing.assert_allclose(found.train(crops(), 0.0), expected, atol=ONE_ROUNDING)
+    np.testing.assert_allclose(found.train(crops(), 0), expected, atol=ONE_ROUNDING)
     whole = torch.from_numpy(squares().transpose(0, 3, 1, 2).copy())
     centre = (whole[:, :, 2:10, 2:10].numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     np.testing.assert_allclose(stacked(found, whole, "centre")[:, 0], centre, atol=ONE_ROUNDING)
@@ -241,8 +241,8 @@ def test_boxes_follow_crop_and_mirror() -> None:
         crop = square[y : y + SIZE, x : x + SIZE].transpose(2, 0, 1)
         images.append(torch.from_numpy(crop[:, :, ::-1].copy() if flip else crop.copy()))
     batch = replace(crops(boxes), images=torch.stack(images), crops=drawn)
-    expected = np.array([hull(image) for image in pixels.train(batch, 2.0)])
-    np.testing.assert_allclose(pixels.train_boxes(batch, 2.0).numpy(), expected, atol=1e-6)
+    expected = np.array([hull(image) for image in pixels.train(batch, 2)])
+    np.testing.assert_allclose(pixels.train_boxes(batch, 2).numpy(), expected, atol=1e-6)
 
 
 def test_boxes_follow_a_warp() -> None:
@@ -254,7 +254,7 @@ def test_boxes_follow_a_warp() -> None:
     rule = train_crop(pixels.recipe, SIZE)
     drawn = draw_crops(rule, SIDE, seed=3, epoch=0, indices=np.arange(IMAGES))
     batch = replace(crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), crops=drawn)
-    images, found = pixels.train(batch, 0.0), pixels.train_boxes(batch, 0.0)
+    images, found = pixels.train(batch, 0), pixels.train_boxes(batch, 0)
     for image, box in zip(images, found, strict=True):
         np.testing.assert_allclose(box.numpy(), hull(image), atol=1.5 / SIZE)
 

@@ -37,15 +37,15 @@ def test_images_are_written_by_as_many_processes_as_the_container_has_cores(
     ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch, asked: int | None, few: int, processes: int
 ) -> None:
     pytest.importorskip("ffcv")
-    from harness.data.ffcv import write
+    from harness.data.ffcv.one_pass import OnePass
 
-    real, found = write.write_beton, set[int]()
+    real, found = OnePass.write, set[int]()
 
-    def written(*given: Any, workers: int, **named: Any) -> None:
+    def written(self: OnePass, workers: int, *more: Any) -> Any:
         found.add(workers)
-        real(*given, workers=1, **named)
+        return real(self, 1, *more)
 
-    monkeypatch.setattr(write, "write_beton", written)
+    monkeypatch.setattr(OnePass, "write", written)
     monkeypatch.setattr(job, "FEW", few)
     ready(workers=asked, loader="ffcv")
     assert found == {processes}

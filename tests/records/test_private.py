@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_run import ENV, SPEC
 
+from harness.probes.base import Sample
 from harness.records.private import without_paths
 from harness.records.store import RunRecord, Store
 
@@ -52,3 +54,19 @@ def test_a_sealed_failure_names_no_path(tmp_path: Path) -> None:
     assert isinstance(record, RunRecord)
     assert record.summary.status_reason == "FileNotFoundError: [Errno 2] No such file or directory: '<path>'"
     assert str(tmp_path) not in (record.path / "summary.json").read_text()
+
+
+def test_reasons_in_samples_probes_and_environment_name_no_path(tmp_path: Path) -> None:
+    reason = f"can't load {tmp_path}/libnvml.so: Permission denied"
+    env = replace(ENV, missing=ENV.missing | {"nvml": reason})
+    with Store(tmp_path / "results").open(SPEC, env) as writer:
+        writer.sample(Sample(t_s=0.5, probe="nvml", device="nvml", values={"x": None}, missing={"x": reason}))
+        writer.probes({"missing": {"nvml": reason, "disks": ["", {"why": reason}]}, "requested_hz": 1.0})
+    assert writer.sealed is not None
+    (record,) = Store(tmp_path / "results").records()
+    said = "can't load <path>: Permission denied"
+    assert record.telemetry()[0].missing == {"x": said}
+    assert record.probes()["missing"] == {"nvml": said, "disks": ["", {"why": said}]}
+    assert record.env.missing["nvml"] == said
+    for path in writer.sealed.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()

@@ -9,6 +9,7 @@ threads and the process's stderr are not changed (library.py).
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -74,6 +75,8 @@ class FfcvLoader:
             drop_last=False,
             batches_ahead=BATCHES_AHEAD,
         )
+        # FFCV's manager and its context refer to each other, and hold the mapped file and a dict entry per image
+        weakref.finalize(self, vars(self._stock.memory_manager).pop, "context", None)
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
         """Only one epoch can be open at a time; the previous one must be left first."""

@@ -6,7 +6,7 @@ any number of workers. A worker that dies is an error, while FFCV's writer would
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,7 +46,7 @@ def write_beton(
     """
     jpeg, side = settings.store_format == "jpeg", settings.store_size
     quality = (settings.jpeg_quality or JPEG_QUALITY) if jpeg else None
-    tables = _Tables(n, "jpg" if jpeg else "raw", side, boxes)
+    tables = Tables(n, "jpg" if jpeg else "raw", side, boxes)
     with data_file(path) as file:
         for index, (pixels, label, box) in enumerate(encoded(n, item, side, quality, workers, name)):
             file.seek(tables.place(index, len(pixels)))
@@ -94,23 +94,41 @@ def _table_fault(path: Path) -> str | None:
     return None if (alike & inside & known & raw).all() else "has a damaged table of images"
 
 
-class _Tables:
-    """What a .beton file says of its images: header, fields, a row an image before them, a place an image after."""
+class Tables:
+    """What a .beton file says of its images: header, fields, a row an image before them, a place an image after.
+
+    n: the most images there may be; the first one's place follows from it. images: how many have a place.
+    end: where the last one ends, an offset in bytes.
+    """
 
     def __init__(self, n: int, mode: str, side: int, boxes: bool) -> None:
         fields = _fields(boxes)
-        self._n, self._image, self._described = n, (IMAGE_MODES[mode], side, side), _descriptors(fields)
+        self._image, self._described = (IMAGE_MODES[mode], side, side), _descriptors(fields)
         self._rows = np.zeros(n, dtype=layout.get_metadata_type(list(fields.values())))
         self._places = np.zeros(n, dtype=layout.ALLOC_TABLE_TYPE)
-        self._end = HEADER.itemsize + self._described.nbytes + self._rows.nbytes
+        self.images = 0
+        self.end = HEADER.itemsize + self._described.nbytes + self._rows.nbytes
 
     def place(self, index: int, size: int) -> int:
         """Where the next image goes, an offset in bytes: right behind the one before, but never across two pages."""
-        at = self._end if index and self._end % PAGE + size <= PAGE else _next_page(self._end)
+        self.images = index + 1
+        at = self._next(self.end, size, first=index == 0)
         self._places[index] = (index, at, size)
         self._rows["f0"][index] = (*self._image, at)
-        self._end = at + size
+        self.end = at + size
         return at
+
+    def following(self, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Place and size of the next images, of these sizes, before they have their places."""
+        end, first = self.end, self.images == 0
+        for size in sizes:
+            at = self._next(end, size, first)
+            end, first = at + size, False
+            yield at, size
+
+    @staticmethod
+    def _next(end: int, size: int, first: bool) -> int:
+        return end if not first and end % PAGE + size <= PAGE else _next_page(end)
 
     def describe(self, index: int, label: int, box: Box) -> None:
         """The image's label and box."""
@@ -122,11 +140,12 @@ class _Tables:
 
     def save(self, file: IO[bytes]) -> None:
         """Behind the last page the places, and the header last: it is what makes the file whole."""
-        end = _next_page(self._end)  # FFCV reads whole pages
+        end = _next_page(self.end)  # FFCV reads whole pages
         file.seek(end)
-        file.write(self._places.tobytes())
+        file.write(self._places[: self.images].tobytes())
         file.seek(0)
-        file.write(_header(end, self._n, len(self._described)) + self._described.tobytes() + self._rows.tobytes())
+        rows = self._rows[: self.images]
+        file.write(_header(end, self.images, len(self._described)) + self._described.tobytes() + rows.tobytes())
 
 
 def _fields(boxes: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from harness.data.augment.boxes import box_in_centre_square
 from harness.data.prepare.contents import names_below_root
 from harness.data.prepare.manifest import Listing, disk_errors, printable
 from harness.data.progress import Progress
-from harness.data.resize import DECODE_ERRORS, resize_and_centre_crop
+from harness.data.resize import DECODE_ERRORS, Picture, resize_and_centre_crop
 from harness.data.sources.base import ImageDataset
 from harness.errors import DataError
 
@@ -26,10 +26,15 @@ class StoredImage:
 
     def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
         image = self.split.item(index)
-        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
-        boxes = self.split.boxes
-        box = None if boxes is None else _stored_box(boxes[index], size)
-        return resize_and_centre_crop(image, self.side), int(self.split.labels[index]), box
+        return resize_and_centre_crop(image, self.side), int(self.split.labels[index]), box_of(self.split, index, image)
+
+
+def box_of(split: ImageDataset, index: int, image: Picture) -> NDArray[np.float32] | None:
+    """The box of image `index` as fractions of the stored image, (4,), or None for a split without boxes."""
+    if split.boxes is None:
+        return None
+    size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+    return _stored_box(split.boxes[index], size)
 
 
 def _stored_box(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

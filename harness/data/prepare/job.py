@@ -1,9 +1,10 @@
 """A named source, prepared once: checked, counted, measured, and written into the cache as the loader needs it.
 
-Two passes over the images. The first reads all of them: it hashes each file, so that the data set is known by its
-contents; it decodes it, so that a broken file is known before anything is written; it adds up the statistics of the
-training set. The second writes what the loader reads: .beton files for FFCV; for the folder loader nothing where the
-images are files already, PNG files elsewhere.
+The first pass reads all images: it hashes each file, so that the data set is known by its contents; it decodes it, so
+that a broken file is known; it adds up the statistics of the training set. For FFCV it also writes the .beton files, so
+that the source is read once, and goes on after a kill (ffcv/one_pass.py). A second pass is needed where the first one
+can't know what to write: for images that are no files, for the folder loader's PNG files, and if there is a preparation
+of the same listing already.
 
 Later calls find it done. A folder in the cache is named by the source's listing and the settings; a second one with
 the same listing and other contents gets a name of its own. Where the source was moved or touched, the first pass is
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,6 +40,7 @@ from harness.data.prepare.manifest import (
     save_manifest,
     versions,
 )
+from harness.data.prepare.parts import remove_parts
 from harness.data.prepare.scan import Scanned, refuse_bad_images, scan_images, without_bad_images
 from harness.data.prepare.statistics import Statistics
 from harness.data.progress import Progress, silent
@@ -50,6 +53,9 @@ from harness.placement import LoaderName
 from harness.serialization import digest, to_plain
 from harness.setup.cache import cache_folder
 from harness.spec import DataSpec
+
+if TYPE_CHECKING:
+    from harness.data.ffcv.one_pass import OnePass
 
 FEW = 1000  # files are stored in about the 2 s that a process takes to start
 SPLITS: tuple[Split, Split] = ("train", "val")
@@ -114,7 +120,7 @@ def prepare(
     with folder_lock(job.folder):
         candidates = _candidates(job.folder)
         found = next((item for item in candidates.items() if _is_of_these_files(job, *item)), None)
-        folder, manifest = found or _measure(job, candidates, skip_bad_images)
+        folder, manifest = found or _measure(job, candidates, skip_bad_images, choice.name)
         if choice.name not in manifest.loaders:
             manifest = _write(replace(job, folder=folder), manifest, choice.name)
     return _opened(folder, manifest)
@@ -199,7 +205,14 @@ def _candidates(folder: Path) -> dict[Path, Manifest]:
         remove_temporary_files(place)
         if manifest := load_manifest(place):
             found[place] = manifest
+            _remove_parts(place, manifest)
     return found
+
+
+def _remove_parts(folder: Path, manifest: Manifest) -> None:
+    """Remove what a preparation goes on from, once the manifest names its files; or what a kill just then left."""
+    for name in LOADER_FILES["ffcv"] if "ffcv" in manifest.loaders else ():
+        remove_parts(folder / name)
 
 
 def _is_of_these_files(job: Job, folder: Path, manifest: Manifest) -> bool:
@@ -218,19 +231,18 @@ def _stamps(kept: dict[Split, ImageDataset]) -> dict[Split, str]:
     return {name: source_stamp(split.root, names_below_root(split)) for name, split in kept.items() if split.root}
 
 
-def _measure(job: Job, candidates: dict[Path, Manifest], skip: bool) -> tuple[Path, Manifest]:
+def _measure(job: Job, candidates: dict[Path, Manifest], skip: bool, loader: str) -> tuple[Path, Manifest]:
     """The first pass. Where one of `candidates` holds these images, that is taken up; else statistics are written.
 
     The manifest says "not ready for the folder loader" in both cases: that one reads the source's own files.
     """
+    if loader == "ffcv" and not candidates and all(split.root for split in job.splits.values()):
+        return _written_in_one_pass(job, skip)
     found = {
         name: scan_images(split, job.settings.store_size, f"checking {name} images", job.workers, job.progress)
         for name, split in job.splits.items()
     }
-    bad = {name: scanned.bad for name, scanned in found.items()}
-    if not skip:
-        refuse_bad_images(bad["train"] + bad["val"], sum(len(split) for split in job.splits.values()))
-    kept = {name: without_bad_images(split, bad[name]) for name, split in job.splits.items()}
+    kept = _kept(job, found, skip)
     manifest = _new_manifest(job, kept, found)
     for folder, known in candidates.items():
         if known.spec == manifest.spec:
@@ -243,6 +255,43 @@ def _measure(job: Job, candidates: dict[Path, Manifest], skip: bool) -> tuple[Pa
     with data_file(folder / STATISTICS) as file:
         found["train"].moments.statistics().save(file)
     return folder, _saved(folder, manifest, [STATISTICS])
+
+
+def _kept(job: Job, found: dict[Split, Scanned], skip: bool) -> dict[Split, ImageDataset]:
+    """The splits without bad images. Raises DataError where there are some, unless `skip`."""
+    bad = {name: scanned.bad for name, scanned in found.items()}
+    if not skip:
+        refuse_bad_images(bad["train"] + bad["val"], sum(len(split) for split in job.splits.values()))
+    return {name: without_bad_images(split, bad[name]) for name, split in job.splits.items()}
+
+
+def _written_in_one_pass(job: Job, skip: bool) -> tuple[Path, Manifest]:
+    """The first pass, which writes the .beton files, too."""
+    passes = {name: _one_pass(job, name, split) for name, split in job.splits.items()}
+    found = {
+        name: made.write(_writers(job.splits[name], job), f"preparing {name} images", job.progress)
+        for name, made in passes.items()
+    }
+    try:
+        kept = _kept(job, found, skip)
+    except DataError:  # a data set is not half prepared: fixed images are another listing, in another folder
+        for made in passes.values():
+            remove_parts(made.path)
+        raise
+    with data_file(job.folder / STATISTICS) as file:
+        found["train"].moments.statistics().save(file)
+    for made in passes.values():
+        made.finish()
+    manifest = replace(_new_manifest(job, kept, found), loaders=("ffcv",))
+    return job.folder, _saved(job.folder, manifest, [STATISTICS, *(made.path.name for made in passes.values())])
+
+
+def _one_pass(job: Job, name: Split, split: ImageDataset) -> OnePass:
+    from harness.data.ffcv.one_pass import OnePass  # imports ffcv, which not every machine has
+
+    assert split.root is not None
+    stamp = source_stamp(split.root, names_below_root(split))
+    return OnePass(job.folder / f"{name}.beton", split, job.settings, stamp)
 
 
 def _taken_up(folder: Path, manifest: Manifest, known: Manifest) -> Manifest:
@@ -301,6 +350,14 @@ def _write(job: Job, manifest: Manifest, loader: str) -> Manifest:
 
 
 def _write_beton(job: Job, name: Split, split: ImageDataset) -> str:
+    """Images that are files go on after a kill; others are in memory, and stored in seconds."""
+    if split.root is not None:
+        made = _one_pass(job, name, split)
+        if bad := made.write(_writers(split, job), f"writing {name} images", job.progress).bad:
+            remove_parts(made.path)
+            raise DataError(f"{bad[0].name} can't be stored: {bad[0].reason}; it was readable just now")
+        made.finish()
+        return made.path.name
     from harness.data.ffcv.write import write_beton  # imports ffcv, which not every machine has
 
     path, settings = job.folder / f"{name}.beton", job.settings
@@ -335,6 +392,7 @@ def _saved(folder: Path, manifest: Manifest, files: list[str]) -> Manifest:
     """The manifest with the fingerprints of new files, written."""
     manifest = replace(manifest, files=manifest.files | {name: fingerprint(folder / name) for name in files})
     save_manifest(folder, manifest)
+    _remove_parts(folder, manifest)
     return manifest
 
 

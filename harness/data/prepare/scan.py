@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.data.prepare.manifest import BadImage, printable
 from harness.data.prepare.statistics import Moments
 from harness.data.progress import Progress
-from harness.data.resize import DECODE_ERRORS, resize_and_centre_crop
+from harness.data.resize import DECODE_ERRORS, Picture, resize_and_centre_crop
 from harness.data.sources.base import ImageDataset, Subset
 from harness.errors import DataError
 
@@ -32,7 +34,7 @@ class Scanned:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """The same of some images, with the digests of their files behind each other."""
 
     bad: list[BadImage]
@@ -76,9 +78,17 @@ def refuse_bad_images(bad: Sequence[BadImage], images: int) -> None:
         )
 
 
-def _chunk(split: ImageDataset, side: int, start: int) -> _Part:
+def _chunk(split: ImageDataset, side: int, start: int) -> Part:
+    return examine(split, side, range(start, min(start + CHUNK, len(split))))
+
+
+Take: TypeAlias = Callable[[int, Picture, NDArray[np.uint8]], None]
+
+
+def examine(split: ImageDataset, side: int, indices: range, take: Take = lambda *_: None) -> Part:
+    """Read, hash and decode some images once. take: gets each good one's number, the image, and it as stored."""
     bad, moments, digests = list[BadImage](), Moments(side), list[bytes]()
-    for index in range(start, min(start + CHUNK, len(split))):
+    for index in indices:
         try:
             image, digest = split.item_and_digest(index)
             stored = resize_and_centre_crop(image, side)
@@ -87,7 +97,8 @@ def _chunk(split: ImageDataset, side: int, start: int) -> _Part:
         else:
             moments.add(stored)
             digests.append(digest)
-    return _Part(bad, moments, b"".join(digests))
+            take(index, image, stored)
+    return Part(bad, moments, b"".join(digests))
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,18 @@ class Moments:
         self.count += 1
         self._sum += image
         self._products += (pixels.T @ pixels).astype(np.int64)
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The sums, for a file; `of` takes them."""
+        return {"count": np.array(self.count), "sum": self._sum, "products": self._products}
+
+    @classmethod
+    def of(cls, count: NDArray[np.int64], sums: NDArray[np.int64], products: NDArray[np.int64]) -> Moments:
+        """Sums that were kept in a file."""
+        made = cls(sums.shape[0])
+        made.count, made._sum, made._products = int(count), sums, products
+        return made
 
     def merge(self, other: Moments) -> None:
         self.count += other.count

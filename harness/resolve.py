@@ -109,6 +109,8 @@ def run_spec(
             column_rows(net)
         except SpecError as error:
             raise UsageError(f"{variant.name} can't run as two towers: {error}") from error
+        if recipe.compile:
+            raise UsageError("compile=true works on one device; use --set compile=false with --placement two_towers")
     return RunSpec(
         variant=variant.name,
         geometry=geometry,

@@ -64,7 +64,7 @@ def test_weights_that_can_not_be_written_cost_no_record(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.run.save_weights", full)
+    monkeypatch.setattr("harness.finished.save_weights", full)
     said = call("run", *words, "--loader", "folder", "--save-weights", "trained.safetensors")
     (record,) = Store(Path("results")).records()
     assert said.code == 5

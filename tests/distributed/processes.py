@@ -37,7 +37,7 @@ def run_ranks(
         }  # fmt: skip
         mine, theirs = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(
-            target=_answer, args=(theirs, environ, timeout_s if joined else None, work, arguments)
+            target=_answer, args=(theirs, environ, timeout_s if joined else None, work, arguments), daemon=True
         )
         process.start()
         theirs.close()

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from calling import Call
-from tasks import events_of, losses
+from tasks import events_of, losses, run_of
 from test_torchrun import FakeTorch
 from tiny_training import SIDE, net, recipe
 
 from harness import devices
 from harness.checkpoint import Checkpoints
+from harness.data_parallel import refuse_unsuitable
 from harness.devices import run_placement
 from harness.distributed import ALONE
 from harness.errors import UsageError
@@ -127,6 +128,14 @@ def test_a_net_without_two_columns_is_refused_in_a_sentence(call: Call) -> None:
     said = call(*RUN, "--variant", "ungrouped", "--placement", "two_towers")
     assert said.code == 2
     assert said.error.startswith("ungrouped can't run as two towers: norm1: kind=lrn can't be divided into two columns")
+
+
+def test_a_compiled_run_of_two_towers_or_of_several_ranks_is_refused(call: Call) -> None:
+    said = call(*RUN, "--variant", "grouped_2gpu", "--placement", "two_towers", "--set", "compile=true")
+    assert said.code == 2
+    assert said.error == "compile=true works on one device; use --set compile=false with --placement two_towers"
+    with pytest.raises(UsageError, match="compile=true works with one rank"):
+        refuse_unsuitable(run_of(2, compile=True))
 
 
 def test_the_layout_leaves_the_digests_of_older_runs_as_they_were() -> None:

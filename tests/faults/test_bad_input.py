@@ -14,6 +14,8 @@ from faulty import refuse
 import harness.cli.reproduce as reproduce_command
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
+from harness.machine.collect_env import describe
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
 from harness.workers import Ended, Started, _error_of
@@ -178,7 +180,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_call_works(
 def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class_folders: Path) -> None:
     prepared = prepare("folder", StoreSettings(store_size=36), path=class_folders, loader="folder", workers=1)
     spec = run_spec(RunRequest("no_lrn", "mini", "folder", 0, class_folders), prepared, "cpu")
-    with Store(Path("results")).open(spec, {}) as writer:
+    with Store(Path("results")).open(spec, describe(Path("results"), Placement())) as writer:
         said = call(*run_words, "--device", "cpu")
         writer.fail("failed", "for a test")
     assert said.code == RUNNING

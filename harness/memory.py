@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil, prod
 
 from harness.resolve import RunRequest, check_request
-from harness.run import EVALUATION_BATCH
+from harness.set_up import EVALUATION_BATCH
 from variants.geometry import spec_for
 from variants.spec import AlexNetSpec
 

@@ -9,9 +9,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,8 @@ import numpy as np
 import torch
 
 from harness.checkpoint import Checkpoints, Resumed
-from harness.data.augment.transforms import ImageTransform, train_crop
-from harness.data.base import Loader, LoaderSettings, Prepared
-from harness.data.loaders.factory import open_loader
-from harness.data.names import Split
+from harness.data.augment.transforms import ImageTransform
+from harness.data.base import Loader, Prepared
 from harness.data.progress import Progress, silent
 from harness.distributed import ALONE, Ranks, StopTogether
 from harness.errors import RecordError, UsageError
@@ -32,7 +30,6 @@ from harness.events import Event, RunResumed, StepsDone
 from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.loss import check_compiler
-from harness.machine.allocator import keep_freed_memory
 from harness.machine.collect_env import describe, used_gpus
 from harness.machine.environment import Environment
 from harness.placement import Placement
@@ -44,16 +41,15 @@ from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
 from harness.records.summary_fields import summary_fields, training_intervals
 from harness.records.writer import Writer
+from harness.set_up import evaluation_loader, set_up, set_up_torch
 from harness.signals import stop_requests
 from harness.spec import RunSpec
-from harness.train import TrainState, total_steps, train, validation_due
+from harness.train import TrainState, total_steps, validation_due
 from variants.modules.alexnet import build
-from variants.modules.towers import Network, split
-from variants.recipes.recipe import Recipe
+from variants.modules.towers import Network
 from variants.weights import WeightsError, load_weights
 
 Listener = Callable[[Event], None]
-EVALUATION_BATCH = 250
 CHECKPOINT_S = 600.0
 
 
@@ -84,14 +80,14 @@ def execute(
     ranks.gather(finished is not None)
     if finished is not None:
         return finished
-    _set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
+    set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with (
         float32_precision(recipe.precision),
         store.open(spec, _describe(store.root, where, ranks), clock=time.perf_counter) as writer,
         ranks.one_reason(),
     ):
-        parts = _set_up(spec, prepared, where, ranks)
+        parts = set_up(spec, prepared, where, ranks)
         state, loader, pixels = parts.state, parts.loader, parts.pixels
         model, steps = state.model, total_steps(recipe, loader)
         for sentence in writer.swept:
@@ -152,11 +148,11 @@ def follow(
     if ranks.gather(False)[0]:  # the first rank has found that the run had finished
         return
     device = torch.device(where.device)
-    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
+    set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     reset_peak_gpu_memory(*where.devices)
     with float32_precision(spec.recipe.precision):
         ranks.gather(used_gpus(where.device, {}))
-        parts = _set_up(spec, prepared, where, ranks)
+        parts = set_up(spec, prepared, where, ranks)
         if not fresh:
             Checkpoints(store.root, spec, CHECKPOINT_S, time.perf_counter).load(parts.state)
         ranks.refuse_different_steps(parts.state.done)
@@ -169,38 +165,6 @@ def follow(
         together.raise_if_asked()
         _final_evaluation(spec, parts.state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks)
         _of_ranks(where, ranks)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What a run trains with, and evaluates on."""
-
-    state: TrainState
-    loader: Loader
-    eval_loaders: dict[Split, Loader]
-    pixels: ImageTransform
-
-    def train(
-        self, recipe: Recipe, device: torch.device, stop: Callable[[], bool], ranks: Ranks
-    ) -> Generator[Event, None, None]:
-        return train(self.state, self.loader, self.eval_loaders, self.pixels, recipe, device, stop=stop, ranks=ranks)
-
-
-def _set_up(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks) -> _Parts:
-    """The network with its initial weights, and the loaders; the same on each rank but for the loaders' slices."""
-    recipe, device = spec.recipe, torch.device(where.device)
-    if ranks.world_size > 1 and device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL's buffers go to the current device
-    loader, val_loader = open_loaders(spec, prepared, where, ranks)
-    net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
-    towers = spec.layout == "two_towers"
-    model: Network = split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
-    model = model.to(memory_format=torch.channels_last)
-    pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
-    eval_loaders: dict[Split, Loader] = {"val": val_loader}
-    if recipe.evaluation.training_error:
-        eval_loaders = {"train": _evaluation_loader(spec, prepared, where, "train", ranks), **eval_loaders}
-    return _Parts(TrainState.start(model, recipe), loader, eval_loaders, pixels)
 
 
 def _describe(results: Path, where: Placement, ranks: Ranks) -> Environment:
@@ -261,41 +225,12 @@ def _final_evaluation(
     )
 
 
-def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE) -> tuple[Loader, Loader]:
-    """Training crops in random order, and whole stored images of the validation set in the order of the split."""
-    settings = LoaderSettings(
-        batch_size=spec.recipe.batch_size,
-        crop=train_crop(spec.recipe, spec.net.input_size),
-        seed=spec.seed,
-        shuffle=True,
-        workers=where.workers,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
-    train = open_loader(prepared, "train", settings, where.loader)
-    return train, _evaluation_loader(spec, prepared, where, "val", ranks)
-
-
-def _evaluation_loader(
-    spec: RunSpec, prepared: Prepared, where: Placement, split: Split, ranks: Ranks = ALONE
-) -> Loader:
-    """Whole stored images of a split, in its order."""
-    settings = LoaderSettings(
-        batch_size=EVALUATION_BATCH * ranks.world_size,
-        seed=spec.seed,
-        workers=where.workers,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
-    return open_loader(prepared, split, settings, where.loader)
-
-
 def evaluate_weights(
     spec: RunSpec, prepared: Prepared, weights: Path, where: Placement, progress: Progress = silent
 ) -> dict[str, ProtocolResult]:
     """Errors of weights from a file under the recipe's protocols. Raises UsageError if the weights don't fit."""
     device = torch.device(where.device)
-    _set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
+    set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     model = build(spec.net)
     try:
         load_weights(weights, model)
@@ -305,7 +240,7 @@ def evaluate_weights(
     pixels = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, device)
     with float32_precision(spec.recipe.precision):
         found = _final_evaluation(
-            spec, model, _evaluation_loader(spec, prepared, where, "val"), pixels, device, progress
+            spec, model, evaluation_loader(spec, prepared, where, "val"), pixels, device, progress
         )
     return {name: results.result() for name, results in found.items()}
 
@@ -321,17 +256,3 @@ def first_kernels(model: Network) -> np.ndarray:
     name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
     weight = model.state_dict().get(f"{name}.weight")
     return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
-
-
-def _set_up_torch(seed: int, threads: int, *, deterministic: bool) -> None:
-    """Seed, threads and algorithms. On the CPU torch has only deterministic ones for this, so the choice is a GPU's."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    # In deterministic mode torch fills every new tensor with NaN: 97 fills a step instead of 6. They serve to find code
-    # that reads memory before it writes to it. Where there is none, and tests/unit/test_fast_mode.py finds none, no
-    # value that is read is ever a filled one, so that leaving them out changes no number.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
-    torch.backends.cudnn.benchmark = not deterministic  # measures cuDNN's algorithms at the first step of each shape
-    keep_freed_memory()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tiny_training import CPU, NET, SIDE, net, prepared, recipe
 from torch.nn import functional as F
 
-import harness.run
+import harness.set_up
 from harness.checkpoint import Checkpoints
 from harness.cli.app import main
 from harness.data.augment.transforms import ImageTransform, train_crop
@@ -123,7 +123,7 @@ def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str 
     """A run as `python -m harness run` does it. fault: of one rank before its third step."""
     data, where, store = prepared(images), Placement(loader="auto"), Store(results)
     if ranks.rank == faulty_rank and fault:
-        harness.run.train = partial(faulty, fault)  # type: ignore[attr-defined]
+        harness.set_up.train = partial(faulty, fault)  # type: ignore[attr-defined]
     if ranks.rank > 0:
         follow(run, data, store, where, ranks)
         return "followed"

@@ -43,7 +43,7 @@ MOMENTS = {
     "data preparation, statistics": ("harness.data.prepare.passes.data_file", None),
     "data preparation, a group of images": ("harness.data.ffcv.one_pass.OnePass._commit", None),
     "data preparation, end of a file": ("harness.data.ffcv.write._header", None),
-    "before the first step": ("harness.run.build", "interrupted"),
+    "before the first step": ("harness.set_up.build", "interrupted"),
     "training": ("harness.loss.training_loss", "interrupted"),
     "the end of training": ("harness.train.Window.close", "interrupted"),
     "evaluation": ("harness.evaluate._score", "interrupted"),

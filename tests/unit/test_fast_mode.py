@@ -13,7 +13,7 @@ from tiny_training import CPU, FakeLoader, in_batches, pixels, recipe
 
 from harness.events import StepsDone
 from harness.records.store import RunRecord
-from harness.run import _set_up_torch
+from harness.set_up import set_up_torch
 from harness.train import TrainState, train
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
@@ -35,7 +35,7 @@ def torch_as_before() -> Iterator[None]:
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_run_sets_the_choice_of_algorithms(deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = True
-    _set_up_torch(0, 1, deterministic=deterministic)
+    set_up_torch(0, 1, deterministic=deterministic)
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
     assert not torch.utils.deterministic.fill_uninitialized_memory

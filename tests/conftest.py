@@ -28,6 +28,15 @@ settings.load_profile("suite")  # pytest --hypothesis-profile has the last word
 register()  # the tests of all rows are tests of rows that installed packages add, too
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Commands, and torch's elastic launcher, set handlers for the whole process; the next test has none of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
     return make_class_folders(tmp_path / "images")
@@ -40,7 +49,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     stderr = sys.stderr
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
 
@@ -54,8 +62,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         return Said(code, out, err)
 
     yield called
-    for number, handler in before.items():
-        signal.signal(number, handler)
     sys.stderr = stderr
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

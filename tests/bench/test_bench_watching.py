@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from harness.events import StepsDone
+from harness.machine.collect_env import describe
 from harness.optim import make_optimizer
+from harness.placement import Placement
 from harness.probes.table import open_probes
 from harness.records.store import Store
 from harness.spec import DataSpec, RunSpec
@@ -58,7 +60,7 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
         last_step=20, epoch=0.1, losses=losses, top1_error=0.5, lr=0.01, images=1280, elapsed_s=1.0, wait_s=0.01
     )
     probes = open_probes("cpu")
-    with Store(tmp_path).open(spec, {}) as writer:
+    with Store(tmp_path).open(spec, describe(tmp_path, Placement())) as writer:
         event_s = seconds_each(lambda: writer.event(window))
         sample_s = seconds_each(lambda: [writer.sample(s) for probe in probes for s in probe.sample(writer.elapsed())])
         start = time.process_time()

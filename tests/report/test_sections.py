@@ -251,13 +251,16 @@ def test_numbers_are_written_for_readers():
     assert [short(None), short("ab" * 32)] == ["—", "ab" * 6]
 
 
-def test_a_difference_that_does_not_survive_five_comparisons_is_no_finding():
-    """non_overlapping_pool's interval over seeds excludes zero, and rests on the small spread of three pairs."""
+def test_a_difference_that_does_not_survive_four_comparisons_is_no_finding():
+    """Three intervals over seeds exclude zero; by Dunnett's test only single_gpu differs."""
     records = Store(Path(__file__).parents[2] / "results").verified_reference("reproduce").records
-    found = " ".join(build("reproduce", records).findings)
-    assert (
-        "No variant is significantly different from grouped_2gpu in top-1 error (Dunnett's test, 5 comparisons" in found
-    )
+    model = build("reproduce", records)
+    rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
+    excluding = [name for name, row in rows.items() if _half_width(row[2]) < abs(_mean(row[2]))]
+    assert excluding == ["single_gpu", "ungrouped", "non_overlapping_pool"]
+    (found,) = (sentence for sentence in model.findings if sentence.startswith("Significantly different"))
+    assert "(Dunnett's test, 4 comparisons" in found
+    assert [name for name in rows if name in found] == ["single_gpu"]
 
 
 def test_the_figure_on_the_first_page_has_a_row_for_each_difference(finished: Study, model: ReportModel):
@@ -281,3 +284,11 @@ def test_needs_that_several_claims_share_are_written_once(model: ReportModel):
     notes = [note for note in table.notes if note.startswith("[")]
     assert len(notes) == len(set(notes)) < len(table.rows)
     assert {row[-1] for row in table.rows} == {note.partition(" ")[0] for note in notes}
+
+
+def _mean(cell: str) -> float:
+    return float(cell.split()[0].replace("\N{MINUS SIGN}", "-"))
+
+
+def _half_width(cell: str) -> float:
+    return float(cell.split()[-1])

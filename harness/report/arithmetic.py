@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.published.schema import ClaimTest
-from harness.report.claims import Verdict
+from harness.report.verdicts import Verdict
 from variants.layers import Conv
 from variants.spec import AlexNetSpec
 

@@ -24,12 +24,11 @@ from harness.report.image_sets import image_obstacle
 from harness.report.own_recipes import Sides, pairs, recipe_obstacle
 from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect, single_run_half_width
 from harness.report.text import listed
+from harness.report.verdicts import VERDICTS, Verdict
 from variants.catalog import Variant
 from variants.values import value
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 Direction = Literal["same", "opposite", "none"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
 ONE_SEED = "one seed has no interval; at least 2 seeds of both networks are needed"
 NO_SPREAD = "all seeds gave the same difference, so there is no interval; another seed is needed"
 WIDEST_MARGIN = 0.005  # half a point

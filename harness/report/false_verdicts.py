@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.report.claims import PUBLISHED_RUN_SD, Claim, Verdict, decide
+from harness.report.claims import PUBLISHED_RUN_SD, Claim, decide
 from harness.report.learning_speed import SEVERAL
 from harness.report.stats import CONFIDENCE, dunnett, over_seeds, ratio_of_means, ratio_of_means_by_t
+from harness.report.verdicts import Verdict
 
 SD = 0.0031  # of one run's top-1 error, as in the 2012 log
 EFFECT = 0.014  # of response normalisation, paper sec. 3.3

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
 from harness.records.learning_curve import Point, Reached, diverged, order, reached, training_curve
 from harness.records.store import RunRecord
 from harness.report.image_sets import figure_1_obstacle
 from harness.report.stats import Estimate, Interval, over_seeds, ratio_of_means, ratio_of_means_by_t
+from harness.report.verdicts import Verdict
 from harness.spec import DataSpec
 from harness.studies import SEARCH_SEED
 from variants.layers import Activation
 from variants.spec import AlexNetSpec
 from variants.values import value
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 SEVERAL = 2.0  # "several times faster", as decided before the first run (harness/studies.py)
 ABOUT_SIX = (4.0, 9.0)  # "six times faster"
 

@@ -61,18 +61,21 @@ class PaperSGD(torch.optim.Optimizer):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if not weights or group["lr"] <= 0.0:
                 continue
-            gradients = [weight.grad for weight in weights]
-            velocities = [self._velocity(weight) for weight in weights]
-            if group["weight_decay"]:
-                gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
-            torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
-            if group["nesterov"]:
-                torch._foreach_add_(weights, velocities, alpha=group["momentum"])
-                torch._foreach_add_(weights, gradients, alpha=-group["lr"])
-            else:
-                torch._foreach_add_(weights, velocities)
+            self._update(group, weights, [weight.grad for weight in weights])
         return loss
+
+    def _update(self, group: dict[str, Any], weights: list[torch.Tensor], gradients: list[Any]) -> None:
+        """Change the weights of one group in place."""
+        velocities = [self._velocity(weight) for weight in weights]
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
+        if group["nesterov"]:
+            torch._foreach_add_(weights, velocities, alpha=group["momentum"])
+            torch._foreach_add_(weights, gradients, alpha=-group["lr"])
+        else:
+            torch._foreach_add_(weights, velocities)
 
     def _velocity(self, weight: torch.Tensor) -> torch.Tensor:
         state = self.state[weight]
@@ -96,27 +99,16 @@ class FusedPaperSGD(PaperSGD):
     of the lr as two; of an error in v a fraction `momentum` is left after each step.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """As PaperSGD.step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if not weights or group["lr"] <= 0.0:
-                continue
-            velocities = [self._velocity(weight) for weight in weights]
-            if (before := group.get("velocity_lr", group["lr"])) != group["lr"]:
-                torch._foreach_mul_(velocities, before / group["lr"])
-            group["velocity_lr"] = group["lr"]
-            fused_sgd(
-                weights, [weight.grad for weight in weights], list[torch.Tensor | None](velocities), fused=True,
-                weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"], dampening=0.0,
-                nesterov=group["nesterov"], maximize=False,
-            )  # fmt: skip
-        return loss
+    def _update(self, group: dict[str, Any], weights: list[torch.Tensor], gradients: list[Any]) -> None:
+        velocities = [self._velocity(weight) for weight in weights]
+        if (before := group.get("velocity_lr", group["lr"])) != group["lr"]:
+            torch._foreach_mul_(velocities, before / group["lr"])
+        group["velocity_lr"] = group["lr"]
+        fused_sgd(
+            weights, gradients, list[torch.Tensor | None](velocities), fused=True,
+            weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"], dampening=0.0,
+            nesterov=group["nesterov"], maximize=False,
+        )  # fmt: skip
 
 
 def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.optim.Optimizer:

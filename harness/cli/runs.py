@@ -84,7 +84,7 @@ def run(
 
     asked = Asked(device, placement, loader, threads, workers, save_weights, 60 * checkpoint_minutes, fresh, results)
     with join() as ranks:
-        request = _request(
+        request = request_of(
             variant,
             recipe,
             data,
@@ -150,12 +150,11 @@ def reproduce(
 
     if minutes is not None and not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")
-    names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    wanted = study_named(study, variants=names, recipe=recipe, data=data)
+    wanted = study_named(study, variants=names_in(variants), recipe=recipe, data=data)
     if seeds is None and minutes is not None and not wanted.searches:
         seeds = MOST_SEEDS
     wanted = replace(wanted, seeds=seeds or wanted.seeds)
-    request = _request(
+    request = request_of(
         wanted.variants[0],
         wanted.recipe,
         wanted.data,
@@ -199,7 +198,7 @@ def evaluate(
     from harness.run import evaluate_weights
     from harness.serialization import to_plain
 
-    request = _request(
+    request = request_of(
         variant,
         recipe,
         data,
@@ -229,7 +228,12 @@ def evaluate(
         )
 
 
-def _request(
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """The names of a comma-separated option, each once; None if it is not given."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else None
+
+
+def request_of(
     variant: str,
     recipe: str,
     data: str,
@@ -238,8 +242,8 @@ def _request(
     seed: int = 0,
     overrides: Sequence[str] | None,
     skip_bad_images: bool,
-    store_format: StoreFormat,
-    jpeg_quality: int | None,
+    store_format: StoreFormat = "raw",
+    jpeg_quality: int | None = None,
     limit_train: int | None,
     limit_val: int | None,
 ) -> RunRequest:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.cli.data import LimitTrain, LimitVal, both_limits
-from harness.cli.runs import DataPath, LoaderName, Minutes, Results, Set, SkipBad
+from harness.cli.data import LimitTrain, LimitVal
+from harness.cli.runs import DataPath, LoaderName, Minutes, Results, Set, SkipBad, names_in, request_of
 from harness.errors import UsageError
 
 
@@ -51,18 +51,24 @@ def submit(
     from harness.placement import Placement
     from harness.records.store import Store
     from harness.report.text import count
-    from harness.resolve import RunRequest, check_request, study_requests
+    from harness.resolve import check_request, study_requests
     from harness.studies import study_named
 
     if partition is not None:
         executor = "slurm"
     if array and executor == "local":
         raise UsageError("--array is of Slurm; give --partition or --executor slurm, or leave it out")
-    names = tuple(dict.fromkeys(name.strip() for name in variants.split(","))) if variants else None
-    wanted = study_named(study, variants=names, recipe=recipe, data=data, seeds=seeds)
-    settings = (*wanted.settings, *(set_ or ()))
-    stored = (both_limits(limit_train, limit_val), skip_bad_images, settings)
-    request = RunRequest(wanted.variants[0], wanted.recipe, wanted.data, 0, path, *stored)
+    wanted = study_named(study, variants=names_in(variants), recipe=recipe, data=data, seeds=seeds)
+    request = request_of(
+        wanted.variants[0],
+        wanted.recipe,
+        wanted.data,
+        path,
+        overrides=[*wanted.settings, *(set_ or ())],
+        skip_bad_images=skip_bad_images,
+        limit_train=limit_train,
+        limit_val=limit_val,
+    )
     firsts = study_requests(request, wanted.variants, [0])
     for one in firsts:
         check_request(one)

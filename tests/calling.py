@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from harness.records.store import Store
+
 
 @dataclass(frozen=True)
 class Said:
@@ -40,3 +42,9 @@ def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:
             drawn[..., number % 3] += 100
             Image.fromarray(drawn).save(path)
     return root
+
+
+def finished(store: Store, machine: str) -> set[str]:
+    """The digests of the runs that ended ok on that machine, of the records that a report would count."""
+    own = [record for record in store.verified().records if record.env.machine_id == machine]
+    return {record.spec.digest for record in own if record.summary.status == "ok"}

@@ -193,14 +193,6 @@ class Store:
         found = _verified(path for path in self.folders_of(digest) if path.name >= run_id).records
         return [record for record in found if record.spec.digest == digest and record.summary.status == "ok"]
 
-    def finished(self, machine_id: str) -> set[str]:
-        """The digests of the runs that ended ok on that machine, of the records that a report would count.
-
-        They are computed from the specs, since a folder's name has the digest of the schema version that wrote it.
-        """
-        own = [record for record in self.verified().records if record.env.machine_id == machine_id]
-        return {record.spec.digest for record in own if record.summary.status == "ok"}
-
 
 def _take(path: Path) -> int:
     """The handle of a run's lock. Raises AlreadyRunning where a living process has it."""

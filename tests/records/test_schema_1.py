@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from calling import finished
 
 from harness.errors import RecordError
 from harness.events import LrChanged, StepsDone
@@ -82,7 +83,7 @@ def test_it_is_in_the_tables() -> None:
 def test_it_counts_as_finished_by_its_contents(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / OLD.name)
     record = RunRecord.load(OLD)
-    assert Store(tmp_path).finished(record.env.machine_id) == {record.spec.digest}
+    assert finished(Store(tmp_path), record.env.machine_id) == {record.spec.digest}
 
 
 def test_a_record_of_a_version_to_come_is_refused_in_one_sentence(tmp_path: Path) -> None:

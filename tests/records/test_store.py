@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import finished
 from fake_run import ENV, IMAGES, MACHINE, NOON, RIGHT, SPEC, STEPS, summary_of, write_run
 
 from harness.errors import AlreadyRunning, RecordError
@@ -151,13 +152,13 @@ def test_different_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
 
 def test_finished_counts_only_own_ok_records_of_this_machine(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.finished(MACHINE) == set()
+    assert finished(store, MACHINE) == set()
     with store.open(SPEC, ENV):
         pass  # failed
-    assert store.finished(MACHINE) == set()
+    assert finished(store, MACHINE) == set()
     write_run(tmp_path)
-    assert store.finished(MACHINE) == {SPEC.digest}
-    assert store.finished("b" * 32) == set()
+    assert finished(store, MACHINE) == {SPEC.digest}
+    assert finished(store, "b" * 32) == set()
 
 
 def test_reference_records_are_read_apart_and_never_count_as_own(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_reference_records_are_read_apart_and_never_count_as_own(tmp_path: Path)
     assert [record.run_id for record in store.verified_reference("reproduce").records] == [path.name]
     assert store.verified_reference("another").records == []
     assert len(store.verified_reference().records) == 1
-    assert store.finished(MACHINE) == set()
+    assert finished(store, MACHINE) == set()
     assert store.folders() == [home / path.name]
 
 
@@ -250,7 +251,7 @@ def test_unknown_fields_pickles_and_cut_lines_are_refused(tmp_path: Path) -> Non
         RunRecord.load(path)
     with pytest.raises(RecordError):  # a report must not leave a record out in silence
         Store(tmp_path).records()
-    assert Store(tmp_path).finished(MACHINE) == set()
+    assert finished(Store(tmp_path), MACHINE) == set()
 
 
 def test_asking_for_a_protocol_that_was_not_run_names_those_that_were(tmp_path: Path) -> None:

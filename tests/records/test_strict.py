@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calling import finished
 from fake_run import ENV, IMAGES, RIGHT, SPEC, STEPS, summary_of, write_run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -200,7 +201,7 @@ def test_whatever_stands_in_a_record_is_read_or_refused_in_a_sentence(
             reseal(record)
         problems = verify(record)
         assert all(isinstance(problem, str) for problem in problems)
-        Store(root).finished(ENV.machine_id)
+        finished(Store(root), ENV.machine_id)
         with suppress(RecordError):
             read_all(load_verified(record))
         swept(root, record)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from calling import finished
 from markdown_it import MarkdownIt
 from study_records import ENV, Study
 
@@ -165,7 +166,7 @@ def test_an_edited_record_is_left_out_of_the_report_with_its_reason(study: Study
     assert "summary.json has changed since it was sealed" in line
     assert str(tmp_path) not in text
     assert check_report(tmp_path, store) == []
-    assert edited.spec.digest not in store.finished(edited.env.machine_id)
+    assert edited.spec.digest not in finished(store, edited.env.machine_id)
 
 
 @pytest.mark.parametrize("name", ["telemetry.jsonl", "conv1.npy", "events.jsonl"])
@@ -176,7 +177,7 @@ def test_a_record_of_which_any_file_changed_is_neither_reported_nor_counted_as_f
     file.write_bytes(file.read_bytes() + b" ")
     store = Store(study.root)
     assert [record.run_id for record in store.verified().records] == [whole.run_id]
-    assert store.finished(whole.env.machine_id) == {whole.spec.digest}
+    assert finished(store, whole.env.machine_id) == {whole.spec.digest}
 
 
 def test_one_bad_record_hides_no_other(study: Study):

@@ -28,7 +28,18 @@ def install(session: nox.Session, *groups: str) -> None:
     if not Path(PYTHON).exists():
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(SHARED), external=True)
     wanted = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
-    python(session, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINS, "-e", ".", *wanted)
+    python(
+        session,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        *PINS,
+        "-e",
+        ".",
+        *wanted,
+    )
     python(session, "-m", "harness.setup.ffcv", "--optional", "--constraint", "constraints.txt")
 
 
@@ -63,7 +74,9 @@ def soak(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def cluster(session: nox.Session) -> None:
     """`submit` on a real Slurm, which is started on loopback and stopped again; arguments after -- go to pytest."""
-    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
+    missing = [
+        name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None
+    ]
     if missing or os.geteuid() != 0:
         session.skip(
             f"there is no {', '.join(missing)}; on Debian: apt-get install munge slurmctld slurmd slurm-client"
@@ -71,7 +84,16 @@ def cluster(session: nox.Session) -> None:
             else "slurmd needs root"
         )
     install(session, "tests")
-    start = ("tests/cluster/slurm.sh", PYTHON, "-m", "pytest", "-m", "cluster", "tests/cluster", *session.posargs)
+    start = (
+        "tests/cluster/slurm.sh",
+        PYTHON,
+        "-m",
+        "pytest",
+        "-m",
+        "cluster",
+        "tests/cluster",
+        *session.posargs,
+    )
     session.run("bash", *start, external=True)
 
 

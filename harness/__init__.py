@@ -1,4 +1,5 @@
-"""Runs of AlexNets: data, training, probes, records and reports. The networks themselves are in `variants`.
+"""Runs of AlexNets: data, training, probes, records and reports. The networks themselves are in
+`variants`.
 
 For notebooks: `load_runs` and `load_comparisons` return sealed records as pandas frames.
 """
@@ -19,10 +20,11 @@ __all__ = ["__version__", "load_comparisons", "load_runs"]
 
 
 def load_runs(folder: Path | str) -> pd.DataFrame:
-    """One row per run and protocol of the sealed records directly under `folder`, in the order of run_id.
+    """One row per run and protocol of the sealed records directly under `folder`, in the order of
+    run_id.
 
-    Columns have their units in their names (results/README.md lists them); errors are fractions. A record that can't
-    be read, or is not as it was sealed, is left out with a UserWarning that says why.
+    Columns have their units in their names (results/README.md lists them); errors are fractions. A
+    record that can't be read, or is not as it was sealed, is left out with a UserWarning that says why.
     """
     from harness.records.store import Store
     from harness.records.tables import runs_table
@@ -31,11 +33,12 @@ def load_runs(folder: Path | str) -> pd.DataFrame:
 
 
 def load_comparisons(folder: Path | str) -> pd.DataFrame:
-    """One row per setting, variant, versus, metric and protocol of the sealed records directly under `folder`.
+    """One row per setting, variant, versus, metric and protocol of the sealed records directly under
+    `folder`.
 
-    Mean error or difference, intervals, published value and verdict, as the report shows them (results/README.md lists
-    the columns); errors are fractions. A record that can't be read, or is not as it was sealed, is left out with a
-    UserWarning that says why.
+    Mean error or difference, intervals, published value and verdict, as the report shows them
+    (results/README.md lists the columns); errors are fractions. A record that can't be read, or is not
+    as it was sealed, is left out with a UserWarning that says why.
     """
     from harness.records.store import Store
     from harness.report.build import report_data

@@ -10,10 +10,12 @@ from typing import NoReturn
 from harness.errors import UsageError
 from harness.setup.cache import cache_folder
 
-# Waiting OpenMP threads sleep. If they spin, a shared 2-core machine drops from 604-732 to 109 images/s.
+# Waiting OpenMP threads sleep. If they spin, a shared 2-core machine drops from 604-732 to 109
+# images/s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is imported
 with contextlib.suppress(UsageError):  # no home folder: the command reports it
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # read once, when numba is imported
+    # read once, when numba is imported
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 
 
 def main() -> NoReturn:

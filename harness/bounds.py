@@ -1,4 +1,7 @@
-"""Numbers as records hold them, with the bounds that are checked when one is read. Infinity and NaN are never valid."""
+"""Numbers as records hold them, with the bounds that are checked when one is read.
+
+Infinity and NaN are never valid.
+"""
 
 from __future__ import annotations
 

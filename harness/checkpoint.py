@@ -1,8 +1,10 @@
-"""Checkpoints: saves and restores a training, so that a resumed run gives the same bits as an uninterrupted one.
+"""Checkpoints: saves and restores a training, so that a resumed run gives the same bits as an
+uninterrupted one.
 
-A checkpoint is one safetensors file, results/.checkpoints/<digest of the spec>/<step>.safetensors. Its tensors are the
-weights, the velocities, torch's random state and the events so far; its metadata has the step, the schedules' state and
-sums as JSON. The order of images, crops and noise are functions of (seed, epoch, image) and need no state.
+A checkpoint is one safetensors file, results/.checkpoints/<digest of the spec>/<step>.safetensors. Its
+tensors are the weights, the velocities, torch's random state and the events so far; its metadata has
+the step, the schedules' state and sums as JSON. The order of images, crops and noise are functions of
+(seed, epoch, image) and need no state.
 """
 
 from __future__ import annotations
@@ -58,8 +60,8 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one run below `root`, a results folder.
 
-    every_s: time between two checkpoints during training. There is also one at the end of an epoch if the last one is
-    at least 60 s old. clock: seconds.
+    every_s: time between two checkpoints during training. There is also one at the end of an epoch if
+    the last one is at least 60 s old. clock: seconds.
     """
 
     def __init__(self, root: Path, spec: RunSpec, every_s: float, clock: Callable[[], float]) -> None:
@@ -68,7 +70,8 @@ class Checkpoints:
         self._last_s, self._last_epoch = clock(), 0
 
     def due(self, event: Event, validation_follows: bool, *, at_once: bool) -> bool:
-        """Whether to save after `event`. Between a window and the last of its evaluations the state is incomplete.
+        """Whether to save after `event`. Between a window and the last of its evaluations the state is
+        incomplete.
 
         at_once: a signal asked for a checkpoint, or training has ended.
         """
@@ -83,11 +86,21 @@ class Checkpoints:
         return at_once or passed_s >= self._every_s or at_epochs_end
 
     def save(self, state: TrainState, past: list[Stamped], run_id: str) -> None:
-        """Write a checkpoint and remove all but the last two. Raises RecordError where the disk refuses."""
-        self._last_s, self._last_epoch = self._clock(), int(getattr(past[-1].event, "epoch", 0.0)) if past else 0
+        """Write a checkpoint and remove all but the last two.
+
+        Raises RecordError where the disk refuses.
+        """
+        self._last_s, self._last_epoch = (
+            self._clock(),
+            int(getattr(past[-1].event, "epoch", 0.0)) if past else 0,
+        )
         tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
         for index, kept in state.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": held for name, held in kept.items() if isinstance(held, Tensor)}
+            tensors |= {
+                f"optimizer/{index}/{name}": held
+                for name, held in kept.items()
+                if isinstance(held, Tensor)
+            }
         tensors["random/cpu"] = torch.get_rng_state()
         for number, gpu in enumerate(_gpus(state)):
             tensors[f"random/cuda{number or ''}"] = torch.cuda.get_rng_state(gpu)
@@ -122,8 +135,8 @@ class Checkpoints:
     def load(self, state: TrainState) -> Resumed | None:
         """Load the newest checkpoint into `state` and torch's generators; None if there is none.
 
-        A damaged one is skipped, and the one before it is loaded. Raises UsageError for a checkpoint of another torch
-        or schema version.
+        A damaged one is skipped, and the one before it is loaded. Raises UsageError for a checkpoint of
+        another torch or schema version.
         """
         for path in reversed(self.files()):
             try:
@@ -157,11 +170,16 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refuse_other_versions(self, path: Path, plain: dict[str, Any]) -> None:
-        here = {"schema_version": SCHEMA_VERSION, "spec_digest": self._spec.digest, "torch": torch.__version__}
+        here = {
+            "schema_version": SCHEMA_VERSION,
+            "spec_digest": self._spec.digest,
+            "torch": torch.__version__,
+        }
         for name, wanted in here.items():
             if plain.get(name) != wanted:
                 raise UsageError(
-                    f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; a resumed run would "
+                    f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; a "
+                    "resumed run would "
                     "not give "
                     "the same bits: use that version, or start again with --fresh"
                 )
@@ -173,14 +191,17 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def read(path: Path, names: Collection[str] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and tensors of a checkpoint file: all, or those named. Others are not read from the disk.
+    """The metadata and tensors of a checkpoint file: all, or those named. Others are not read from the
+    disk.
 
     Raises RecordError if it is damaged or not a checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
             plain = json.loads(file.metadata()["checkpoint"])
-            return plain, {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+            return plain, {
+                name: file.get_tensor(name) for name in (file.keys() if names is None else names)
+            }
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is not a complete checkpoint: {error}") from error
 
@@ -212,9 +233,17 @@ def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -
 
 
 def _gpus(state: TrainState) -> list[torch.device]:
-    """The GPUs that hold weights, each once, in the order of the weights: their generators draw dropout masks."""
-    return [gpu for gpu in dict.fromkeys(weight.device for weight in state.model.parameters()) if gpu.type == "cuda"]
+    """The GPUs that hold weights, each once, in the order of the weights: their generators draw
+    dropout masks.
+    """
+    return [
+        gpu
+        for gpu in dict.fromkeys(weight.device for weight in state.model.parameters())
+        if gpu.type == "cuda"
+    ]
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }

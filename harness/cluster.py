@@ -1,7 +1,8 @@
-"""Submits runs as jobs, through submitit: to Slurm, or to processes of this machine. A job that ends early goes on.
+"""Submits runs as jobs, through submitit: to Slurm, or to processes of this machine. A job that ends
+early goes on.
 
-submitit is optional, and imported when jobs are submitted. Jobs' files are in results/.jobs/: submitit's own, with the
-logs, and one <job>.json each, which `status` reads.
+submitit is optional, and imported when jobs are submitted. Jobs' files are in results/.jobs/:
+submitit's own, with the logs, and one <job>.json each, which `status` reads.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ Executor = Literal["local", "slurm"]
 class JobOptions:
     """What a job asks for.
 
-    minutes: its time limit; a run that needs longer goes on in a new job. array: one Slurm array instead of single
-    jobs, with `at_once` of them running. partition, gpus: of Slurm.
+    minutes: its time limit; a run that needs longer goes on in a new job. array: one Slurm array
+    instead of single jobs, with `at_once` of them running. partition, gpus: of Slurm.
     """
 
     executor: Executor
@@ -54,13 +55,15 @@ class JobOptions:
 
 
 class RunJob:
-    """What a job calls with its runs, one after another; submitit pickles it, and a requeued job calls it again.
+    """What a job calls with its runs, one after another; submitit pickles it, and a requeued job calls
+    it again.
 
-    since: when it was submitted, as a run's name begins; runs that have finished since are not repeated.
+    since: when it was submitted, as a run's name begins; runs that have finished since are not
+    repeated.
 
-    The signal that submitit reserves (USR2; Slurm sends it before the time limit) and SIGTERM stop the run after its
-    step, with a checkpoint. After submitit's signal the job is requeued; after SIGTERM Slurm does that if it was
-    pre-emption, and nobody after scancel. SIGUSR1 saves a checkpoint.
+    The signal that submitit reserves (USR2; Slurm sends it before the time limit) and SIGTERM stop the
+    run after its step, with a checkpoint. After submitit's signal the job is requeued; after SIGTERM
+    Slurm does that if it was pre-emption, and nobody after scancel. SIGUSR1 saves a checkpoint.
     """
 
     def __init__(self, since: str) -> None:
@@ -79,7 +82,9 @@ class RunJob:
         handle_ending()  # between two runs
         try:
             for task in tasks:
-                if not Store(task.results).finished_since(from_json(task.spec, RunSpec).digest, self.since):
+                if not Store(task.results).finished_since(
+                    from_json(task.spec, RunSpec).digest, self.since
+                ):
                     work(task, lambda event: None)
         except KeyboardInterrupt:
             if asked and callable(requeue):
@@ -94,18 +99,32 @@ class RunJob:
 
 
 def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[str]:
-    """Submit the runs; the ids of the jobs. Raises HarnessError without submitit, UsageError for a wrong option."""
+    """Submit the runs; the ids of the jobs.
+
+    Raises HarnessError without submitit, UsageError for a wrong option.
+    """
     try:
         import submitit
     except ImportError as error:
-        raise HarnessError("jobs are submitted through submitit; install it with: pip install submitit") from error
+        raise HarnessError(
+            "jobs are submitted through submitit; install it with: pip install submitit"
+        ) from error
     folder = results / FOLDER
     if options.executor == "slurm" and shutil.which("sbatch") is None:
-        raise UsageError("there is no sbatch on this machine; use --executor local, or submit from a login node")
+        raise UsageError(
+            "there is no sbatch on this machine; use --executor local, or submit from a login node"
+        )
     executor = submitit.AutoExecutor(
-        folder=folder / "%j", cluster=options.executor, slurm_max_num_timeout=RESTARTS, local_max_num_timeout=RESTARTS
+        folder=folder / "%j",
+        cluster=options.executor,
+        slurm_max_num_timeout=RESTARTS,
+        local_max_num_timeout=RESTARTS,
     )
-    given: dict[str, Any] = {"timeout_min": options.minutes, "cpus_per_task": options.cpus, "name": "alexnet"}
+    given: dict[str, Any] = {
+        "timeout_min": options.minutes,
+        "cpus_per_task": options.cpus,
+        "name": "alexnet",
+    }
     given |= {"slurm_signal_delay_s": WARNING_S}
     if options.gpus:
         given["gpus_per_node"] = options.gpus
@@ -118,7 +137,11 @@ def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[st
     dealt = [list(tasks[first :: options.jobs]) for first in range(min(options.jobs, len(tasks)))]
     job_of = RunJob(since)
     with _detached():
-        jobs = executor.map_array(job_of, dealt) if options.array else [executor.submit(job_of, its) for its in dealt]
+        jobs = (
+            executor.map_array(job_of, dealt)
+            if options.array
+            else [executor.submit(job_of, its) for its in dealt]
+        )
     for job, its in zip(jobs, dealt, strict=True):
         runs = [_described(task) for task in its]
         plain = {"executor": options.executor, "job": job.job_id, "since": since, "runs": runs}
@@ -129,7 +152,8 @@ def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[st
 
 @contextmanager
 def _detached() -> Iterator[None]:
-    """Processes started in the block outlive this one: they neither hold its streams nor end with its terminal.
+    """Processes started in the block outlive this one: they neither hold its streams nor end with its
+    terminal.
 
     submitit writes their output to files of its own.
     """
@@ -149,7 +173,10 @@ def _detached() -> Iterator[None]:
 
 def _described(task: Task) -> dict[str, str]:
     spec = from_json(task.spec, RunSpec)
-    return {"digest": spec.digest, "name": f"{spec.variant} {spec.recipe.name} {spec.data.name} s{spec.seed}"}
+    return {
+        "digest": spec.digest,
+        "name": f"{spec.variant} {spec.recipe.name} {spec.data.name} s{spec.seed}",
+    }
 
 
 @dataclass(frozen=True)

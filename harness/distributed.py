@@ -1,15 +1,18 @@
-"""The ranks of a run: processes that torchrun started, what they tell each other, and how they end together.
+"""The ranks of a run: processes that torchrun started, what they tell each other, and how they end
+together.
 
     torchrun --nproc-per-node 4 -m harness run --variant grouped_2gpu --recipe paper --data imagenet
 
-data_parallel.py has what they compute. The first rank writes the record and the checkpoints; the others write nothing.
-All ranks read the results folder for checkpoints, so on several machines it must be a common one. With
-`torchrun --max-restarts 3` all ranks start again from the last checkpoint when one of them was killed.
+data_parallel.py has what they compute. The first rank writes the record and the checkpoints; the others
+write nothing. All ranks read the results folder for checkpoints, so on several machines it must be a
+common one. With `torchrun --max-restarts 3` all ranks start again from the last checkpoint when one of
+them was killed.
 
-An error of one rank ends all. The first rank to fail leaves its sentence in the store that all ranks have in common;
-it prints the sentence, and the first rank's record has it as the reason. A rank that hangs ends the run after 10
-minutes, and a rank ends with the process that started it. Probes sample the first rank only, so CPU use and energy are
-its own; probes.json has the device and peak memory of each rank, and env.json all GPUs that were used.
+An error of one rank ends all. The first rank to fail leaves its sentence in the store that all ranks
+have in common; it prints the sentence, and the first rank's record has it as the reason. A rank that
+hangs ends the run after 10 minutes, and a rank ends with the process that started it. Probes sample the
+first rank only, so CPU use and energy are its own; probes.json has the device and peak memory of each
+rank, and env.json all GPUs that were used.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ from harness.errors import INTERRUPTED, HarnessError, RunFailed, UsageError
 from harness.signals import StopRequests, Terminated
 
 LOST = "another rank ended without a word; it was killed, or out of memory, or hangs"
-TIMEOUT_S = 600.0  # of a collective; longer than any pause of a healthy rank, such as two loader stalls of 30 s
+# of a collective; longer than any pause of a healthy rank, such as two loader stalls of 30 s
+TIMEOUT_S = 600.0
 T = TypeVar("T")
 
 
@@ -56,8 +60,9 @@ class Ranks:
     def sum(self, part: Tensor) -> Tensor:
         """The sum over ranks, on the CPU, for small tensors.
 
-        It is added in the order of the ranks. all_reduce adds an element in an order that depends on the tensor's
-        length, so that a resumed run, with other windows, would have other losses in the last bit.
+        It is added in the order of the ranks. all_reduce adds an element in an order that depends on
+        the tensor's length, so that a resumed run, with other windows, would have other losses in the
+        last bit.
         """
         if self.world_size == 1:
             return part
@@ -86,7 +91,9 @@ class Ranks:
         return found
 
     def refuse_different_steps(self, done: int) -> None:
-        """Raise RunFailed unless all ranks resume from the same step, as they do with a common results folder."""
+        """Raise RunFailed unless all ranks resume from the same step, as they do with a common
+        results folder.
+        """
         if len(steps := set(self.gather(done))) > 1:
             raise RunFailed(
                 f"the ranks have loaded checkpoints of different steps, {min(steps)} to {max(steps)}; "
@@ -97,14 +104,18 @@ class Ranks:
 
     @contextmanager
     def one_reason(self) -> Iterator[None]:
-        """If another rank failed first, its sentence becomes this rank's RunFailed, so that the record has it."""
+        """If another rank failed first, its sentence becomes this rank's RunFailed, so that the
+        record has it.
+        """
         try:
             yield
         except BaseException as error:
             if self.world_size == 1:
                 raise
             first = self.first_error(error)
-            if first.rank == self.rank or (isinstance(error, KeyboardInterrupt) and first.code == INTERRUPTED):
+            if first.rank == self.rank or (
+                isinstance(error, KeyboardInterrupt) and first.code == INTERRUPTED
+            ):
                 raise
             if first.code == INTERRUPTED:
                 raise Terminated(first.sentence) from error
@@ -149,7 +160,10 @@ class StopTogether:
             return self._requests()
         self._take()
         flag = torch.tensor(int(self._requests.signal or 0))
-        self._pending = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._ranks.host, async_op=True), flag
+        self._pending = (
+            dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._ranks.host, async_op=True),
+            flag,
+        )
         return self._agreed
 
     def raise_if_asked(self) -> None:
@@ -173,10 +187,12 @@ class StopTogether:
 
 @contextmanager
 def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) -> Iterator[Ranks]:
-    """This process's place among the ranks that torchrun started; ALONE if it started none, or only one.
+    """This process's place among the ranks that torchrun started; ALONE if it started none, or only
+    one.
 
-    A rank that does not answer for `timeout_s` ends the run. A rank ends with the process that started it. Of all ranks
-    that fail, only the first raises its error here; the others exit without a word, with the same code.
+    A rank that does not answer for `timeout_s` ends the run. A rank ends with the process that started
+    it. Of all ranks that fail, only the first raises its error here; the others exit without a word,
+    with the same code.
     """
     if "RANK" not in environ or int(environ["WORLD_SIZE"]) == 1:
         yield ALONE
@@ -187,7 +203,8 @@ def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) 
         yield ranks
     except BaseException as error:
         first = ranks.first_error(error)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, and it must not raise while Python exits
+        # torchrun sends it now, and it must not raise while Python exits
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if first.rank != ranks.rank:
             raise SystemExit(first.code) from error
         if is_lost_connection(error):
@@ -197,21 +214,29 @@ def join(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) 
 
 
 def _connect(timeout: timedelta) -> Ranks:
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # NCCL can't send from the CPU's memory
+    # NCCL can't send from the CPU's memory
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=timeout))
-        # torchrun keeps its store when it starts the ranks again; without a prefix they'd find the dead ones' addresses
-        store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')} of {world_size}", store)
+        # torchrun keeps its store when it starts the ranks again; without a prefix they'd find the dead
+        # ones' addresses
+        store = PrefixStore(
+            f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')} of {world_size}", store
+        )
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"no connection to the other ranks: {str(error).splitlines()[0]}; start with torchrun"
         ) from error
-    return Ranks(rank, world_size, PrefixStore("harness", store), dist.new_group(backend="gloo", timeout=timeout))
+    return Ranks(
+        rank, world_size, PrefixStore("harness", store), dist.new_group(backend="gloo", timeout=timeout)
+    )
 
 
 def _end_when_parent_ends(parent: int) -> None:
-    """A killed torchrun can't end its ranks, and these would wait for each other or train without it."""
+    """A killed torchrun can't end its ranks, and these would wait for each other or train without
+    it.
+    """
     with suppress(psutil.NoSuchProcess):
         psutil.Process(parent).wait()
     os.kill(os.getpid(), signal.SIGTERM)

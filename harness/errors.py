@@ -1,4 +1,7 @@
-"""Errors that a user can fix. Each has a one-sentence message that says how, and a documented exit code."""
+"""Errors that a user can fix.
+
+Each has a one-sentence message that says how, and a documented exit code.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A failure a user can do something about. `exit_code` is the process's; see README, "Exit codes"."""
+    """A failure a user can do something about. `exit_code` is the process's; see README, "Exit
+    codes".
+    """
 
     exit_code = 1  # a check failed or something needed is missing
 
@@ -45,12 +50,16 @@ class AlreadyRunning(HarnessError):
     exit_code = 6
 
 
-NOT_FINITE = "the loss is"  # how the reason of a RunFailed begins where a loss was infinite or not a number
+# how the reason of a RunFailed begins where a loss was infinite or not a number
+NOT_FINITE = "the loss is"
 INTERRUPTED = 130  # Ctrl-C or SIGTERM: the run is sealed as interrupted first
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
-    """The error for an unknown name. It suggests the most similar name and says which command lists all."""
+    """The error for an unknown name.
+
+    It suggests the most similar name and says which command lists all.
+    """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"no {kind} '{name}'.{hint} See: {see}")

@@ -1,4 +1,7 @@
-"""Evaluates a network under several protocols in one pass. Views are averaged after the softmax, not before."""
+"""Evaluates a network under several protocols in one pass.
+
+Views are averaged after the softmax, not before.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,20 @@ from variants.recipes.recipe import Precision
 Bits = NDArray[np.bool_]
 HIT_IOU = 0.5
 CALIBRATION_BINS = 15
-BOXED = ("centre", "ten_view")  # protocols with a localisation error; the box is always the centre view's
+# protocols with a localisation error; the box is always the centre view's
+BOXED = ("centre", "ten_view")
 
 
 @dataclass
 class ImageResults:
-    """One protocol's results per image: whether the label is in the top 1 and top 5, and -log p of the label.
+    """One protocol's results per image: whether the label is in the top 1 and top 5, and -log p of the
+    label.
 
-    Arrays are (images,) in the order of the split. seen: how often each image was evaluated; it must be once.
-    confusion: (classes, classes), images by label and most probable class. calibration: (CALIBRATION_BINS, 3), by the
-    probability of the most probable class: number of images, sum of that probability, number of right answers.
+    Arrays are (images,) in the order of the split. seen: how often each image was evaluated; it must be
+    once.
+    confusion: (classes, classes), images by label and most probable class. calibration:
+    (CALIBRATION_BINS, 3), by the probability of the most probable class: number of images, sum of that
+    probability, number of right answers.
     """
 
     top1: Bits
@@ -69,12 +76,13 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     ranks: Ranks = ALONE,
 ) -> dict[str, ImageResults]:
-    """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed otherwise.
+    """Every image of `loader` (whole stored squares) exactly once under each protocol. Raises RunFailed
+    otherwise.
 
-    If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted for the centre
-    view is scored, too; this needs a network with a box head and a loader with boxes. Forward passes run in the
-    recipe's precision, as training does; softmax and scores are float32.
-    With several ranks, each evaluates its slices, and all return the results of all images.
+    If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted
+    for the centre view is scored, too; this needs a network with a box head and a loader with boxes.
+    Forward passes run in the recipe's precision, as training does; softmax and scores are float32. With
+    several ranks, each evaluates its slices, and all return the results of all images.
     """
     model.eval()
     found: dict[str, ImageResults] = {
@@ -88,7 +96,9 @@ def evaluate(
             for name, (probabilities, boxes) in outputs.items():
                 _score(found[name], batch, probabilities.cpu())
                 if found[name].box_hits is not None and boxes is not None and batch.boxes is not None:
-                    _score_boxes(found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu())
+                    _score_boxes(
+                        found[name], batch, boxes.cpu(), pixels.centre_boxes(batch.boxes).cpu()
+                    )
             done += len(batch.labels)
             progress(done, loader.images)
     found = {name: _of_all_ranks(results, ranks) for name, results in found.items()}
@@ -139,7 +149,8 @@ def _refuse_gaps(name: str, results: ImageResults) -> None:
         raise RunFailed(f"{name}: {wrong} of {images} images were not seen exactly once")
     if strange := int((~np.isfinite(results.log_losses)).sum()):
         raise RunFailed(
-            f"{name}: the network gives no finite scores for {strange} of {images} images; its weights have overflowed"
+            f"{name}: the network gives no finite scores for {strange} of {images} images; its "
+            "weights have overflowed"
         )
 
 
@@ -159,7 +170,9 @@ def _empty(images: int, classes: int, boxed: bool) -> ImageResults:
 def _of_all_ranks(results: ImageResults, ranks: Ranks) -> ImageResults:
     """Each rank has set or counted what its own images give; the rest is 0."""
     mine = {each.name: getattr(results, each.name) for each in fields(results)}
-    all_: dict[str, Any] = {name: None if array is None else ranks.sum_array(array) for name, array in mine.items()}
+    all_: dict[str, Any] = {
+        name: None if array is None else ranks.sum_array(array) for name, array in mine.items()
+    }
     return ImageResults(**all_)
 
 
@@ -173,10 +186,17 @@ def _outputs(
     made: dict[str, Outputs] = {}
     if "ten_view" in protocols:
         ten, boxes = _forward(model, pixels.views(squares, "ten_view"))
-        slices = {"ten_view": slice(None), "centre": slice(CENTRE_OF_TEN, 5), "mirror": slice(MIRROR_OF_TEN, 10)}
+        slices = {
+            "ten_view": slice(None),
+            "centre": slice(CENTRE_OF_TEN, 5),
+            "mirror": slice(MIRROR_OF_TEN, 10),
+        }
         for name in protocols:
             if name in slices:
-                made[name] = (ten[:, slices[name]].mean(1), None if boxes is None else boxes[:, CENTRE_OF_TEN])
+                made[name] = (
+                    ten[:, slices[name]].mean(1),
+                    None if boxes is None else boxes[:, CENTRE_OF_TEN],
+                )
     for name in protocols:
         if name not in made:
             probabilities, boxes = _forward(model, pixels.views(squares, name))
@@ -185,11 +205,15 @@ def _outputs(
 
 
 def _forward(model: Network, views: Iterable[torch.Tensor]) -> Outputs:
-    """V views of (N, 3, S, S), one after the other -> softmax (N, V, classes) and boxes (N, V, 4) or None."""
+    """V views of (N, 3, S, S), one after the other -> softmax (N, V, classes) and boxes (N, V, 4) or
+    None.
+    """
     probabilities, boxes = list[torch.Tensor](), list[torch.Tensor]()
     for view in views:
         images = view.contiguous(memory_format=torch.channels_last)
-        logits, box = model.forward_with_box(images) if model.spec.box is not None else (model(images), None)
+        logits, box = (
+            model.forward_with_box(images) if model.spec.box is not None else (model(images), None)
+        )
         probabilities.append(logits.float().softmax(1))
         boxes += [] if box is None else [box.float()]
     return torch.stack(probabilities, dim=1), torch.stack(boxes, dim=1) if boxes else None
@@ -199,22 +223,37 @@ def _score(into: ImageResults, batch: Batch, probabilities: torch.Tensor) -> Non
     index, labels = batch.indices.numpy(), batch.labels
     highest = probabilities.topk(min(5, probabilities.shape[1]), dim=1)
     right = highest.indices == labels[:, None]
-    np.add.at(into.seen, index, 1)  # `seen[index] += 1` counts an image that comes twice in a batch once
+    # `seen[index] += 1` counts an image that comes twice in a batch once
+    np.add.at(into.seen, index, 1)
     into.top1[index] = right[:, 0].numpy()
     into.top5[index] = right.any(dim=1).numpy()
-    into.log_losses[index] = -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
-    answers, confidence = highest.indices[:, 0], highest.values[:, 0].double().nan_to_num(0.0).clamp(0.0, 1.0)
+    into.log_losses[index] = (
+        -probabilities.gather(1, labels[:, None])[:, 0].double().clamp(min=1e-45).log().numpy()
+    )
+    answers, confidence = (
+        highest.indices[:, 0],
+        highest.values[:, 0].double().nan_to_num(0.0).clamp(0.0, 1.0),
+    )
     _count_answers(into, labels.numpy(), answers.numpy(), confidence.numpy())
 
 
 def _count_answers(
-    into: ImageResults, labels: NDArray[np.int64], answers: NDArray[np.int64], confidence: NDArray[np.float64]
+    into: ImageResults,
+    labels: NDArray[np.int64],
+    answers: NDArray[np.int64],
+    confidence: NDArray[np.float64],
 ) -> None:
     np.add.at(into.confusion, (labels, answers), 1)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    np.add.at(into.calibration, bins, np.stack([np.ones(len(bins)), confidence, labels == answers], axis=1))
+    np.add.at(
+        into.calibration, bins, np.stack([np.ones(len(bins)), confidence, labels == answers], axis=1)
+    )
 
 
-def _score_boxes(into: ImageResults, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor) -> None:
+def _score_boxes(
+    into: ImageResults, batch: Batch, predicted: torch.Tensor, boxes: torch.Tensor
+) -> None:
     assert into.box_hits is not None
-    into.box_hits[batch.indices.numpy()] = (intersection_over_union(predicted, boxes) >= HIT_IOU).numpy()
+    into.box_hits[batch.indices.numpy()] = (
+        intersection_over_union(predicted, boxes) >= HIT_IOU
+    ).numpy()

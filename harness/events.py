@@ -1,4 +1,7 @@
-"""The events of a run. The train loop yields them; the record, the summary and the progress display use them."""
+"""The events of a run.
+
+The train loop yields them; the record, the summary and the progress display use them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,16 @@ class TrainingStarted:
 
 @value
 class StepsDone:
-    """A window of consecutive training steps; `last_step` counts from 1. Timings cover the whole window."""
+    """A window of consecutive training steps; `last_step` counts from 1.
+
+    Timings cover the whole window.
+    """
 
     kind: Literal["steps"] = "steps"
     last_step: Count
     epoch: Amount
-    losses: Losses  # one per step: mean log loss over the batch, plus the box head's loss if it is trained
+    # one per step: mean log loss over the batch, plus the box head's loss if it is trained
+    losses: Losses
     top1_error: Fraction  # on the training batches, with augmentation and dropout
     lr: float
     images: Count
@@ -66,9 +73,11 @@ class LrChanged:
 
 @value
 class RunResumed:
-    """A run resumes from a checkpoint. The events before this one are of the run `run_id`, which stopped after `step`.
+    """A run resumes from a checkpoint. The events before this one are of the run `run_id`, which
+    stopped after `step`.
 
-    paused_s: time since the checkpoint. Steps that the stopped run did after the checkpoint are repeated.
+    paused_s: time since the checkpoint. Steps that the stopped run did after the checkpoint are
+    repeated.
     """
 
     kind: Literal["run_resumed"] = "run_resumed"
@@ -82,7 +91,8 @@ class RunResumed:
 class TrainingDone:
     """Sent after the last step: sums over the whole training, without evaluations.
 
-    unchanged: names of weights that are still as they were before the first step; null in older records.
+    unchanged: names of weights that are still as they were before the first step; null in older
+    records.
     """
 
     kind: Literal["training_done"] = "training_done"

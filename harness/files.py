@@ -15,10 +15,11 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in the block: it has a temporary name, and is renamed to `path` after fsync at the end.
+    """A file to write in the block: it has a temporary name, and is renamed to `path` after fsync at
+    the end.
 
-    After an exception in the block the old file is unchanged. A reader never sees a partial file. A killed process
-    leaves its temporary file behind; `remove_temporary_files` removes it.
+    After an exception in the block the old file is unchanged. A reader never sees a partial file. A
+    killed process leaves its temporary file behind; `remove_temporary_files` removes it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +39,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove temporary files of killed processes from `folder`. Call it under the lock that its writers hold."""
+    """Remove temporary files of killed processes from `folder`.
+
+    Call it under the lock that its writers hold.
+    """
     for pattern in (".*.tmp", ".*.partial"):  # .partial: .beton files of version 0.1.0
         for left in folder.glob(pattern):
             left.unlink()
@@ -53,7 +57,8 @@ class LockHeldError(Exception):
 
 
 def take_lock(path: Path, *, wait: bool) -> int:
-    """The file handle that holds the lock `path`; closing it frees the lock, and so does the end of the process.
+    """The file handle that holds the lock `path`; closing it frees the lock, and so does the end of the
+    process.
 
     The file is made where it is missing, and holds the process id of the last holder. wait=False raises
     LockHeldError where another has the lock. A child process does not inherit the lock.
@@ -61,7 +66,8 @@ def take_lock(path: Path, *, wait: bool) -> int:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        with suppress(OSError):  # on a full disk the lock works, too, but without the holder's process id
+        # on a full disk the lock works, too, but without the holder's process id
+        with suppress(OSError):
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
     except BlockingIOError:
@@ -86,7 +92,8 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def not_locked_by_others(path: Path) -> Iterator[None]:
-    """Keep others from taking the lock `path` during the block, after waiting for its holder. This writes nothing.
+    """Keep others from taking the lock `path` during the block, after waiting for its holder. This
+    writes nothing.
 
     A lock file that is missing is not made, and then nothing is waited for.
     """
@@ -103,7 +110,10 @@ def not_locked_by_others(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a running process holds the lock. This writes nothing; OSError where the file can't be read."""
+    """Whether a running process holds the lock.
+
+    This writes nothing; OSError where the file can't be read.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

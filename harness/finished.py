@@ -1,4 +1,7 @@
-"""Finds a run that had finished when its process was killed. Repeating its command does not train it again."""
+"""Finds a run that had finished when its process was killed.
+
+Repeating its command does not train it again.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,14 @@ from variants.weights import save_weights
 def finished_before(
     spec: RunSpec, store: Store, checkpoints: Checkpoints, weights_to: Path | None = None
 ) -> RunRecord | None:
-    """The record of a run of `spec` that had finished when it was killed, else None. Its checkpoints are removed.
+    """The record of a run of `spec` that had finished when it was killed, else None. Its checkpoints
+    are removed.
 
-    What killed runs left is sealed first. A run had finished if its record is sealed only now, as ok, or if it is
-    sealed as ok and its checkpoint is still there: then another command has sealed it, or it was killed just before it
-    could remove its checkpoint. weights_to: where to write its weights, which are in its last checkpoint; None is
-    returned where they are not. Raises AlreadyRunning, and RecordError where the weights can't be written.
+    What killed runs left is sealed first. A run had finished if its record is sealed only now, as ok,
+    or if it is sealed as ok and its checkpoint is still there: then another command has sealed it, or
+    it was killed just before it could remove its checkpoint. weights_to: where to write its weights,
+    which are in its last checkpoint; None is returned where they are not. Raises AlreadyRunning, and
+    RecordError where the weights can't be written.
     """
     before = {path.name for path in store.folders_of(spec.digest)}
     for sentence in store.sweep(spec):
@@ -51,7 +56,10 @@ def finished_before(
 
 
 def write_weights(model: Network, to: Path) -> str | None:
-    """Write the weights. An error does not end the finished run; it is printed at once and returned as a clause."""
+    """Write the weights.
+
+    An error does not end the finished run; it is printed at once and returned as a clause.
+    """
     try:
         save_weights(model, to)
     except (OSError, SafetensorError) as error:

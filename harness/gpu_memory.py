@@ -14,7 +14,9 @@ def reset_peak_gpu_memory(*devices: torch.device | str) -> None:
 
 
 def peak_gpu_mib(*devices: torch.device | str) -> float | None:
-    """The most memory in MiB that torch's tensors held on one of the run's own GPUs since the reset; None on a CPU."""
+    """The most memory in MiB that torch's tensors held on one of the run's own GPUs since the reset;
+    None on a CPU.
+    """
     peaks = [torch.cuda.max_memory_allocated(gpu) for gpu in _gpus(devices)]
     return round(max(peaks) / 2**20, 1) if peaks else None
 

@@ -1,4 +1,6 @@
-"""How many cores and how much memory this process may use: by affinity, and by its container's limits (cgroups)."""
+"""How many cores and how much memory this process may use: by affinity, and by its container's
+limits (cgroups).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     for folder in _cgroups(root):
         quota, _, period = read_or_nothing(folder / "cpu.max").strip().partition(" ")
         if not quota:
-            quota, period = (read_or_nothing(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period"))
+            quota, period = (
+                read_or_nothing(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period")
+            )
         if quota.isdecimal() and period.isdecimal() and int(period):
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
@@ -45,7 +49,9 @@ def memory_limit_mib(root: Path = Path("/")) -> int:
 
 
 def _cgroups(root: Path) -> list[Path]:
-    """The cgroup folders of this process that may hold limits, v2 and v1, from its own up to the root."""
+    """The cgroup folders of this process that may hold limits, v2 and v1, from its own up to the
+    root.
+    """
     found = []
     for line in read_or_nothing(root / "proc/self/cgroup").splitlines():
         _, controllers, place = line.split(":", 2)

@@ -1,4 +1,6 @@
-"""The training loss: cross entropy, with three kinds of "label smoothing", and smooth L1 for the box head."""
+"""The training loss: cross entropy, with three kinds of "label smoothing", and smooth L1 for the box
+head.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ COMPILERS = ("g++", "clang++", "c++")  # torch.compile uses one of them on the C
 def maybe_compiled(recipe: Recipe) -> LossFunction:
     """`training_loss`, compiled by torch if the recipe says so: forward pass, loss and backward pass.
 
-    It compiles when it is called first, and once more for a smaller last batch. Dropout then draws other numbers from
-    torch's generator than without.
+    It compiles when it is called first, and once more for a smaller last batch. Dropout then draws
+    other numbers from torch's generator than without.
     """
     compiled: LossFunction = torch.compile(training_loss) if recipe.compile else training_loss
     return compiled
@@ -38,7 +40,8 @@ def check_compiler(recipe: Recipe, device: torch.device) -> None:
 def training_loss(
     model: Network, images: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None, loss: Loss
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logits, loss) of one forward pass. images: (N, 3, S, S). With boxes (N, 4) the box head's loss is added.
+    """(logits, loss) of one forward pass. images: (N, 3, S, S). With boxes (N, 4) the box head's loss
+    is added.
 
     Losses are computed in float32, whatever the precision of the forward pass.
     """
@@ -47,15 +50,18 @@ def training_loss(
         return logits, classification_loss(logits, labels, loss)
     scores, found = model.forward_with_box(images)
     logits = scores.float()
-    return logits, classification_loss(logits, labels, loss) + loss.box_weight * box_loss(found.float(), boxes)
+    return logits, classification_loss(logits, labels, loss) + loss.box_weight * box_loss(
+        found.float(), boxes
+    )
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Mean log loss over the batch. logits: (N, classes); labels: int64 (N,).
 
-    The article's sentence on smoothing has three interpretations (claim 55). "uniform" spreads `smoothing` over all
-    classes (the usual meaning). "target_drop" sets the target of a random fraction of the images to zero (the literal
-    meaning). "scaled_one_hot" uses 1 - smoothing for the label and 0 for the other classes.
+    The article's sentence on smoothing has three interpretations (claim 55). "uniform" spreads
+    `smoothing` over all classes (the usual meaning). "target_drop" sets the target of a random fraction
+    of the images to zero (the literal meaning). "scaled_one_hot" uses 1 - smoothing for the label and 0
+    for the other classes.
     """
     if loss.smoothing == 0.0:
         return F.cross_entropy(logits, labels)
@@ -68,12 +74,17 @@ def classification_loss(logits: torch.Tensor, labels: torch.Tensor, loss: Loss) 
 
 
 def box_loss(predicted: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Smooth L1, mean over the batch and the 4 numbers. Both (N, 4): x, y, width, height as fractions of the image."""
+    """Smooth L1, mean over the batch and the 4 numbers.
+
+    Both (N, 4): x, y, width, height as fractions of the image.
+    """
     return F.smooth_l1_loss(predicted, boxes)
 
 
 def intersection_over_union(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """IoU of N pairs of boxes, each (N, 4) as x, y (top left), width, height; 0 where a box has no area."""
+    """IoU of N pairs of boxes, each (N, 4) as x, y (top left), width, height; 0 where a box has no
+    area.
+    """
     low = torch.maximum(a[:, :2], b[:, :2])
     high = torch.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
     shared = (high - low).clamp(min=0).prod(dim=1)

@@ -1,7 +1,8 @@
 """A search for each network's learning rate before a study's runs, as figure 1 of the paper needs it.
 
-Every rate of a grid is trained with one seed that no later run has. The best rate and its two neighbours in the grid
-are then trained with the study's seeds, so that the result does not come from the runs that chose the rate.
+Every rate of a grid is trained with one seed that no later run has. The best rate and its two
+neighbours in the grid are then trained with the study's seeds, so that the result does not come from
+the runs that chose the rate.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ def seed_request(request: RunRequest, search: LrSearch, rate: float, seed: int) 
     return _at(request, search, rate, search.epochs, seed)
 
 
-def chosen(request: RunRequest, search: LrSearch, found: Lookup, threshold: float) -> tuple[float, ...] | None:
+def chosen(
+    request: RunRequest, search: LrSearch, found: Lookup, threshold: float
+) -> tuple[float, ...] | None:
     """The best rate, then its neighbours in the grid; None while a run of the search is missing."""
     records = [found(search_request(request, search, rate)) for rate in search.rates]
     if any(record is None for record in records):
         return None
     results = [reached(record, threshold) for record in records if record is not None]
     best = min(range(len(results)), key=[order(result) for result in results].__getitem__)
-    return tuple(search.rates[place] for place in (best, best - 1, best + 1) if 0 <= place < len(search.rates))
+    return tuple(
+        search.rates[place] for place in (best, best - 1, best + 1) if 0 <= place < len(search.rates)
+    )
 
 
 def finished(record: RunRecord) -> bool:
@@ -43,7 +48,11 @@ def finished(record: RunRecord) -> bool:
 
 
 def searched_requests(
-    request: RunRequest, searches: Sequence[LrSearch], seeds: Sequence[int], found: Lookup, threshold: float
+    request: RunRequest,
+    searches: Sequence[LrSearch],
+    seeds: Sequence[int],
+    found: Lookup,
+    threshold: float,
 ) -> list[RunRequest]:
     """The runs that are known so far: the searches, then the chosen rates once all searches are done.
 
@@ -61,4 +70,6 @@ def searched_requests(
 
 def _at(request: RunRequest, search: LrSearch, rate: float, epochs: float, seed: int) -> RunRequest:
     settings = (f"lr={rate:g}", f"epochs={epochs:g}")
-    return replace(request, variant=search.variant, seed=seed, overrides=(*request.overrides, *settings))
+    return replace(
+        request, variant=search.variant, seed=seed, overrides=(*request.overrides, *settings)
+    )

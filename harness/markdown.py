@@ -1,4 +1,7 @@
-"""Writes text and tables as Markdown. All strings are escaped, so that none is interpreted as markup."""
+"""Writes text and tables as Markdown.
+
+All strings are escaped, so that none is interpreted as markup.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ LINE_START = re.compile(r"^(\d+)([.)])(?= )|^([#+=-])")
 
 def plain(text: str) -> str:
     """`text` as one paragraph or list item; all markup of Markdown and HTML is escaped."""
-    return LINE_START.sub(lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", inline(text))
+    return LINE_START.sub(
+        lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", inline(text)
+    )
 
 
 def inline(text: str) -> str:

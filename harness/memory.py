@@ -21,14 +21,15 @@ CLASSES = 1000  # of the largest data set
 def run_mib(net: AlexNetSpec, batch_size: int) -> int:
     """MiB of resident memory that a run is expected to need at most, in training and in its evaluation.
 
-    In training: parameters x (weights, gradients, velocities, one temporary copy), the activations of all layers for
-    one batch, the gradients of the two largest, and the batch. In evaluation: twice the input and output of the
-    largest layer, since LRN also needs squares and their sums. The libraries and the loader are added to both.
+    In training: parameters x (weights, gradients, velocities, one temporary copy), the activations of
+    all layers for one batch, the gradients of the two largest, and the batch. In evaluation: twice the
+    input and output of the largest layer, since LRN also needs squares and their sums. The libraries
+    and the loader are added to both.
 
-    Measured peaks (resident memory, one thread, float32) of grouped_2gpu:
-    mini, batch 64: 802 MiB on synthetic images and 1,650 MiB with FFCV; the estimate is 1,759 MiB.
-    Full size, batch 128, 10 classes, synthetic images, 32 steps with validations: 2,455 MiB; the estimate is 3,816.
-    The page cache of a large data set is not counted, since the system frees it when necessary.
+    Measured peaks (resident memory, one thread, float32) of grouped_2gpu: mini, batch 64: 802 MiB on
+    synthetic images and 1,650 MiB with FFCV; the estimate is 1,759 MiB. Full size, batch 128, 10
+    classes, synthetic images, 32 steps with validations: 2,455 MiB; the estimate is 3,816. The page
+    cache of a large data set is not counted, since the system frees it when necessary.
     """
     outputs = sorted((prod(row.output) for row in net.rows), reverse=True)
     image = prod(net.rows[0].input)

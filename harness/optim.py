@@ -1,9 +1,11 @@
-"""The paper's update rule (sec. 5; weights.cu of the 2012 code) as a torch optimizer, and the schedules of its lr.
+"""The paper's update rule (sec. 5; weights.cu of the 2012 code) as a torch optimizer, and the schedules
+of its lr.
 
     v <- momentum * v - weight_decay * lr * w - lr * gradient;    w <- w + v
 
-torch.optim.SGD keeps the lr outside the velocity; the two differ after every drop of the lr, because here the old
-velocity keeps the old lr's size. Recipe.lr_inside_velocity=False trains with torch.optim.SGD itself.
+torch.optim.SGD keeps the lr outside the velocity; the two differ after every drop of the lr, because
+here the old velocity keeps the old lr's size. Recipe.lr_inside_velocity=False trains with
+torch.optim.SGD itself.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ Named = Iterable[tuple[str, torch.nn.Parameter]]
 
 
 class PaperSGD(torch.optim.Optimizer):
-    """SGD with momentum and the lr inside the velocity. Its state is the velocities, in the parameters' dtype.
+    """SGD with momentum and the lr inside the velocity. Its state is the velocities, in the parameters'
+    dtype.
 
     A step reads or writes a tensor of the weights' size 11 times.
 
-    A group whose lr is 0 is frozen: neither its weights nor its velocities change. nesterov: the weight moves by
-    momentum * v - lr * gradient with the new v (and the gradient with its weight decay).
+    A group whose lr is 0 is frozen: neither its weights nor its velocities change. nesterov: the weight
+    moves by momentum * v - lr * gradient with the new v (and the gradient with its weight decay).
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class PaperSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update every weight that has a gradient; gradients stay as they are. Returns closure()'s loss, if given."""
+        """Update every weight that has a gradient; gradients stay as they are.
+
+        Returns closure()'s loss, if given.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -86,17 +92,19 @@ class PaperSGD(torch.optim.Optimizer):
 
 
 class FusedPaperSGD(PaperSGD):
-    """PaperSGD by torch's fused SGD kernel, which reads or writes a tensor of the weights' size 5 times a step.
+    """PaperSGD by torch's fused SGD kernel, which reads or writes a tensor of the weights' size 5 times
+    a step.
 
-    torch's rule is u <- momentum * u + gradient + weight_decay * w; w <- w - lr * u. With u = -v / lr that is the
-    paper's rule as long as the lr stays. When it changes, u is multiplied by (old lr / new lr), which costs two more
-    passes over it (a Linear schedule does so at every step). The two differ by roundings only: with W the largest
-    |w|, V that of |momentum * v| + |lr * gradient| and e = 2^-24, n steps differ by at most
+    torch's rule is u <- momentum * u + gradient + weight_decay * w; w <- w - lr * u. With u = -v / lr
+    that is the paper's rule as long as the lr stays. When it changes, u is multiplied by (old lr / new
+    lr), which costs two more passes over it (a Linear schedule does so at every step). The two differ
+    by roundings only: with W the largest |w|, V that of |momentum * v| + |lr * gradient| and e = 2^-24,
+    n steps differ by at most
 
         n * (2 W + 8 V / (1 - momentum)) * e
 
-    for given gradients: each step rounds w once in either rule, and v and u at most 8 times together, counting a change
-    of the lr as two; of an error in v a fraction `momentum` is left after each step.
+    for given gradients: each step rounds w once in either rule, and v and u at most 8 times together,
+    counting a change of the lr as two; of an error in v a fraction `momentum` is left after each step.
     """
 
     def _update(self, group: dict[str, Any], weights: list[torch.Tensor], gradients: list[Any]) -> None:
@@ -120,14 +128,16 @@ def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.opt
     nesterov = (
         recipe.nesterov and recipe.momentum > 0.0
     )  # without momentum it makes no difference, and torch does not allow it
-    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=nesterov, fused=recipe.fused_update or None)
+    return torch.optim.SGD(
+        groups, recipe.lr, recipe.momentum, nesterov=nesterov, fused=recipe.fused_update or None
+    )
 
 
 def parameter_groups(named: Named, recipe: Recipe, layer_of: LayerOf) -> list[dict[str, Any]]:
     """torch's param_groups. Parameters that always have the same lr and weight decay share a group.
 
-    rule: index of the group's ParamGroup in `rules(recipe)`. layer, parameter: which late changes apply to the group;
-    "" if no late change names a layer, or "weight" or "bias".
+    rule: index of the group's ParamGroup in `rules(recipe)`. layer, parameter: which late changes apply
+    to the group; "" if no late change names a layer, or "weight" or "bias".
     """
     groups: dict[tuple[int, str, str], dict[str, Any]] = {}
     late_layers = {change.layer for change in recipe.late_changes}
@@ -137,7 +147,13 @@ def parameter_groups(named: Named, recipe: Recipe, layer_of: LayerOf) -> list[di
         rule = next(i for i, each in enumerate(rules(recipe)) if _matches(each, layer, kind, role))
         key = rule, layer if layer in late_layers else "", role if by_role else ""
         weight_decay = recipe.weight_decay * rules(recipe)[rule].weight_decay_factor
-        group = {"params": [], "weight_decay": weight_decay, "rule": rule, "layer": key[1], "parameter": key[2]}
+        group = {
+            "params": [],
+            "weight_decay": weight_decay,
+            "rule": rule,
+            "layer": key[1],
+            "parameter": key[2],
+        }
         groups.setdefault(key, group)["params"].append(weight)
     return list(groups.values())
 
@@ -152,7 +168,9 @@ def _matches(group: ParamGroup, layer: str, kind: str, role: str) -> bool:
 
 
 class LrScheduler:
-    """Sets the lr of each of the optimizer's groups before each step: schedules, factors and late changes."""
+    """Sets the lr of each of the optimizer's groups before each step: schedules, factors and late
+    changes.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
         self.optimizer, self.recipe = optimizer, recipe
@@ -171,12 +189,17 @@ class LrScheduler:
         return self.recipe.lr * self.main.at(step, epoch)
 
     def observe(self, error: float) -> None:
-        """Pass on the top-1 error of a validation; a plateau schedule drops the lr if the error no longer improves."""
+        """Pass on the top-1 error of a validation; a plateau schedule drops the lr if the error no
+        longer improves.
+        """
         for factor in self._factors():
             factor.observe(error)
 
     def state_dict(self) -> dict[str, Any]:
-        """The part of the state that depends on validations, as plain numbers. The rest follows from step and epoch."""
+        """The part of the state that depends on validations, as plain numbers.
+
+        The rest follows from step and epoch.
+        """
         return {"factors": [factor.state_dict() for factor in self._factors()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -190,7 +213,10 @@ class LrScheduler:
     def _late_lr(self, group: dict[str, Any], epoch: float, lr: float) -> float:
         """The lr of the last late change that applies to this group at `epoch`, else `lr`."""
         for change in self.recipe.late_changes:
-            holds = change.layer in (None, group["layer"]) and change.parameter in (None, group["parameter"])
+            holds = change.layer in (None, group["layer"]) and change.parameter in (
+                None,
+                group["parameter"],
+            )
             if change.lr is not None and epoch >= change.at_epoch and holds:
                 lr = change.lr
         return lr
@@ -232,7 +258,11 @@ class LrFactor:
             self._drops, self._without_improvement = self._drops + 1, 0
 
     def state_dict(self) -> dict[str, float]:
-        return {"drops": self._drops, "best": self._best, "without_improvement": self._without_improvement}
+        return {
+            "drops": self._drops,
+            "best": self._best,
+            "without_improvement": self._without_improvement,
+        }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self._drops, self._best = int(state["drops"]), float(state["best"])
@@ -240,6 +270,8 @@ class LrFactor:
 
 
 def colour_noise_on(late: tuple[LateChange, ...], epoch: float) -> bool:
-    """Whether PCA colour noise is still drawn at `epoch` (the 2012 code switched it off at epoch 67 of run 145)."""
+    """Whether PCA colour noise is still drawn at `epoch` (the 2012 code switched it off at epoch 67
+    of run 145).
+    """
     states = [c.colour_noise for c in late if c.colour_noise is not None and epoch >= c.at_epoch]
     return states[-1] if states else True

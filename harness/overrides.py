@@ -1,4 +1,6 @@
-"""The option `--set lr=0.02`: replaces fields of a recipe by name, checks their types, and suggests names."""
+"""The option `--set lr=0.02`: replaces fields of a recipe by name, checks their types, and suggests
+names.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ EXAMPLES = "--set lr=0.02, --set augmentation.colour_std=0, --set schedule.at_ep
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """The recipe with the fields of `settings` ("lr=0.02") replaced, in order. Raises UsageError for a wrong setting.
+    """The recipe with the fields of `settings` ("lr=0.02") replaced, in order. Raises UsageError for a
+    wrong setting.
 
     A value is JSON (0.02, true, null, [30, 60], {"kind": "linear"}); anything else is a string (bf16).
     """
@@ -32,7 +35,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         return TypeAdapter(Recipe).validate_json(json.dumps(plain))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{_which(settings, first['loc'])}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UsageError(
+            f"{_which(settings, first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
     except SpecError as error:
         raise UsageError(f"--set {', '.join(settings)}: {error}") from error
 
@@ -55,7 +60,11 @@ def _below(item: Any, name: str, setting: str) -> Any:
     if name in known:
         return item[name]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known) or 'no fields below it'}"
+    hint = (
+        f"did you mean '{near[0]}'?"
+        if near
+        else f"there are {', '.join(known) or 'no fields below it'}"
+    )
     raise UsageError(f"--set {setting}: the recipe has no field '{name}' there; {hint}")
 
 

@@ -1,4 +1,7 @@
-"""`Placement`: device, threads and workers of a run. They are recorded in env.json and are not in the digest."""
+"""`Placement`: device, threads and workers of a run.
+
+They are recorded in env.json and are not in the digest.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from variants.values import value
 
-LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]  # what a user asks for; auto is ffcv if it works
+# what a user asks for; auto is ffcv if it works
+LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]
 
 
 @value
@@ -27,4 +31,8 @@ class Placement:
     @property
     def devices(self) -> tuple[str, ...]:
         """Each device once."""
-        return (self.device,) if self.second_device in (None, self.device) else (self.device, self.second_device)
+        return (
+            (self.device,)
+            if self.second_device in (None, self.device)
+            else (self.device, self.second_device)
+        )

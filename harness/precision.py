@@ -19,7 +19,9 @@ from variants.recipes.recipe import Precision
 
 @contextmanager
 def float32_precision(precision: Precision) -> Iterator[None]:
-    """Set torch's TF32 flags for a run, and restore them afterwards for the next run in this process."""
+    """Set torch's TF32 flags for a run, and restore them afterwards for the next run in this
+    process.
+    """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), matmul.allow_tf32, cudnn.allow_tf32
     allowed = precision == "tf32"

@@ -29,7 +29,8 @@ from variants.values import SpecError
 class RunRequest:
     """A user's request. variant and recipe: a name, or a path such as `package.module:NAME`.
 
-    path: where the source is, if it needs one. limits: images of each split to use. overrides: such as "lr=0.02".
+    path: where the source is, if it needs one. limits: images of each split to use. overrides: such as
+    "lr=0.02".
     store_format, jpeg_quality: how the images are stored; see harness.data.prepare.
     """
 
@@ -70,13 +71,16 @@ def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
     source = source_named(request.data)
     if variant.spec.box is not None and recipe.loss.box_weight > 0 and not source.boxes:
         raise UsageError(
-            f"{variant.name} trains a box head with recipe {recipe.name}, but {request.data} has no boxes; use --data "
+            f"{variant.name} trains a box head with recipe {recipe.name}, but {request.data} has no "
+            "boxes; use --data "
             f"{' or '.join(row.name for row in sources().values() if row.boxes)}"
         )
     return variant, recipe, geometry_for(variant, row)
 
 
-def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Progress = silent) -> Prepared:
+def prepare_for(
+    request: RunRequest, loader: LoaderName = "auto", progress: Progress = silent
+) -> Prepared:
     """The data set that `request` asks for, stored at the recipe's size."""
     _, recipe, _ = check_request(request)
     settings = StoreSettings(
@@ -96,9 +100,16 @@ def prepare_for(request: RunRequest, loader: LoaderName = "auto", progress: Prog
 
 
 def run_spec(
-    request: RunRequest, prepared: Prepared, device: str, world_size: int = 1, layout: Layout = "one_device"
+    request: RunRequest,
+    prepared: Prepared,
+    device: str,
+    world_size: int = 1,
+    layout: Layout = "one_device",
 ) -> RunSpec:
-    """The run as a value. Raises UsageError if variant and data set, or variant and layout, don't fit together."""
+    """The run as a value.
+
+    Raises UsageError if variant and data set, or variant and layout, don't fit together.
+    """
     variant, recipe, geometry = check_request(request)
     try:
         net = spec_for(variant, geometry, prepared.spec.classes)
@@ -110,7 +121,9 @@ def run_spec(
         except SpecError as error:
             raise UsageError(f"{variant.name} can't run as two towers: {error}") from error
         if recipe.compile:
-            raise UsageError("compile=true works on one device; use --set compile=false with --placement two_towers")
+            raise UsageError(
+                "compile=true works on one device; use --set compile=false with --placement two_towers"
+            )
     return RunSpec(
         variant=variant.name,
         geometry=geometry,
@@ -125,6 +138,10 @@ def run_spec(
     )
 
 
-def study_requests(request: RunRequest, variants: Sequence[str], seeds: Sequence[int]) -> list[RunRequest]:
-    """One request per run, ordered by seed, so that all variants get their first seed before any gets its second."""
+def study_requests(
+    request: RunRequest, variants: Sequence[str], seeds: Sequence[int]
+) -> list[RunRequest]:
+    """One request per run, ordered by seed, so that all variants get their first seed before any
+    gets its second.
+    """
     return [replace(request, variant=variant, seed=seed) for seed in seeds for variant in variants]

@@ -1,6 +1,8 @@
-"""`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are here.
+"""`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are
+here.
 
-With several ranks (harness/distributed.py) the first one executes the run, and the others call `follow`.
+With several ranks (harness/distributed.py) the first one executes the run, and the others call
+`follow`.
 """
 
 from __future__ import annotations
@@ -65,13 +67,15 @@ def execute(
     sample_s: float = 1.0,
     ranks: Ranks = ALONE,
 ) -> RunRecord:
-    """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written here.
+    """Train, evaluate and seal one run; `listen` gets every event. All that a run writes is written
+    here.
 
-    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. One that was killed
-    after its final evaluation is only sealed. checkpoint_s: the time between two checkpoints. sample_s: the time
-    between two samples of the probes. The first Ctrl-C, SIGTERM or SIGHUP ends training with a whole step and a
-    checkpoint. ranks: those of the run, of which this is the first.
-    Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted), AlreadyRunning, RecordError.
+    A run that was stopped resumes from its last checkpoint, with the same bits, unless `fresh`. One
+    that was killed after its final evaluation is only sealed. checkpoint_s: the time between two
+    checkpoints. sample_s: the time between two samples of the probes. The first Ctrl-C, SIGTERM or
+    SIGHUP ends training with a whole step and a checkpoint. ranks: those of the run, of which this is
+    the first. Raises RunFailed (sealed as failed), KeyboardInterrupt (sealed as interrupted),
+    AlreadyRunning, RecordError.
     """
     device, recipe = torch.device(where.device), spec.recipe
     check_compiler(recipe, device)
@@ -104,34 +108,50 @@ def execute(
             writer.continue_from(found_checkpoint.past)
             report(_resumed(found_checkpoint, loader))
         ranks.refuse_different_steps(state.done)
-        with Sampler(open_probes(where.device), writer.sample, writer.elapsed, hz=1 / sample_s) as sampler:
+        with Sampler(
+            open_probes(where.device), writer.sample, writer.elapsed, hz=1 / sample_s
+        ) as sampler:
             with (
                 stop_requests() as stop,
-                closing(parts.train(recipe, device, together := StopTogether(ranks, stop), ranks)) as events,
+                closing(
+                    parts.train(recipe, device, together := StopTogether(ranks, stop), ranks)
+                ) as events,
             ):
                 for event in events:
                     report(event)
-                    validates = isinstance(event, StepsDone) and validation_due(state.done, steps, recipe, loader)
+                    validates = isinstance(event, StepsDone) and validation_due(
+                        state.done, steps, recipe, loader
+                    )
                     asked = stop.checkpoint or stop() or state.finished or state.done == steps
                     if checkpoints.due(event, validates, at_once=asked):
                         stop.checkpoint = False
                         _save_checkpoint(checkpoints, state, writer)
             together.raise_if_asked()
-            unsaved = None if weights_to is None else write_weights(model, weights_to)  # before anything else can fail
+            # before anything else can fail
+            unsaved = None if weights_to is None else write_weights(model, weights_to)
             started_s = time.perf_counter()
-            found = _final_evaluation(spec, model, parts.eval_loaders["val"], pixels, device, ranks=ranks)
+            found = _final_evaluation(
+                spec, model, parts.eval_loaders["val"], pixels, device, ranks=ranks
+            )
             elapsed_s = time.perf_counter() - started_s
-            for name, results in found.items():  # before the events: a killed run's result is recovered with its bits
+            # before the events: a killed run's result is recovered with its bits
+            for name, results in found.items():
                 writer.write_correct(name, results.top1, results.top5)
             first = spec.recipe.evaluation.protocols[0]
             writer.analysis(analysis(first, found[first], prepared.manifest.classes))
             writer.array("conv1", first_kernels(model))
             for name, results in found.items():
-                report(evaluated(results, name, state.done, state.done / loader.batches, elapsed_s, final=True))
+                report(
+                    evaluated(
+                        results, name, state.done, state.done / loader.batches, elapsed_s, final=True
+                    )
+                )
         watched = summarise(writer.telemetry(), training_intervals(writer.past))
         writer.probes(sampler.report() | watched["details"] | _of_ranks(where, ranks))
         known = summary_fields(writer.past, watched, peak_gpu_mib(*where.devices))
-        path = writer.seal(writer.finished({name: results.result() for name, results in found.items()}, **known))
+        path = writer.seal(
+            writer.finished({name: results.result() for name, results in found.items()}, **known)
+        )
         if unsaved is None:
             checkpoints.remove()
     raise_unsaved(unsaved, path, checkpoints)
@@ -141,7 +161,8 @@ def execute(
 def follow(
     spec: RunSpec, prepared: Prepared, store: Store, where: Placement, ranks: Ranks, fresh: bool = False
 ) -> None:
-    """What every rank but the first does: the same training and evaluation. It reads checkpoints and writes nothing.
+    """What every rank but the first does: the same training and evaluation. It reads checkpoints and
+    writes nothing.
 
     Its calls of `ranks` are those of `execute`, in the same order.
     """
@@ -158,12 +179,16 @@ def follow(
         ranks.refuse_different_steps(parts.state.done)
         with (
             stop_requests() as stop,
-            closing(parts.train(spec.recipe, device, together := StopTogether(ranks, stop), ranks)) as events,
+            closing(
+                parts.train(spec.recipe, device, together := StopTogether(ranks, stop), ranks)
+            ) as events,
         ):
             for _ in events:
                 pass
         together.raise_if_asked()
-        _final_evaluation(spec, parts.state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks)
+        _final_evaluation(
+            spec, parts.state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks
+        )
         _of_ranks(where, ranks)
 
 
@@ -175,7 +200,10 @@ def _describe(results: Path, where: Placement, ranks: Ranks) -> Environment:
 
 
 def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
-    """For probes.json: the device and the peak memory of each rank. Only the first rank is sampled during the run."""
+    """For probes.json: the device and the peak memory of each rank.
+
+    Only the first rank is sampled during the run.
+    """
     if ranks.world_size == 1:
         return {}
     rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
@@ -191,7 +219,9 @@ def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
 def _resumed(found: Resumed, loader: Loader) -> RunResumed:
     saved = datetime.strptime(found.saved_utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     paused_s = max(0.0, (datetime.now(UTC) - saved).total_seconds())
-    return RunResumed(step=found.step, epoch=found.step / loader.batches, run_id=found.run_id, paused_s=paused_s)
+    return RunResumed(
+        step=found.step, epoch=found.step / loader.batches, run_id=found.run_id, paused_s=paused_s
+    )
 
 
 def _save_checkpoint(checkpoints: Checkpoints, state: TrainState, writer: Writer) -> None:
@@ -211,7 +241,9 @@ def _final_evaluation(
     progress: Progress = silent,
     ranks: Ranks = ALONE,
 ) -> dict[str, ImageResults]:
-    """Evaluate every protocol of the recipe in one pass; boxes are scored if the network and the data have them."""
+    """Evaluate every protocol of the recipe in one pass; boxes are scored if the network and the
+    data have them.
+    """
     return evaluate(
         model,
         loader,
@@ -228,7 +260,10 @@ def _final_evaluation(
 def evaluate_weights(
     spec: RunSpec, prepared: Prepared, weights: Path, where: Placement, progress: Progress = silent
 ) -> dict[str, ProtocolResult]:
-    """Errors of weights from a file under the recipe's protocols. Raises UsageError if the weights don't fit."""
+    """Errors of weights from a file under the recipe's protocols.
+
+    Raises UsageError if the weights don't fit.
+    """
     device = torch.device(where.device)
     set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
     model = build(spec.net)
@@ -255,4 +290,6 @@ def first_kernels(model: Network) -> np.ndarray:
     """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
     name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
     weight = model.state_dict().get(f"{name}.weight")
-    return np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
+    return (
+        np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
+    )

@@ -1,4 +1,7 @@
-"""Values to JSON and back. Reading is strict: a wrong type or an unknown field is an error that names its place."""
+"""Values to JSON and back.
+
+Reading is strict: a wrong type or an unknown field is an error that names its place.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ def to_json(item: Any, cls: Any = None) -> str:
 
 
 def from_json(text: str | bytes, cls: type[T], renamed: Callable[[Any], Any] | None = None) -> T:
-    """The value that the text describes. Raises RecordError naming the field where it does not describe a `cls`.
+    """The value that the text describes. Raises RecordError naming the field where it does not describe
+    a `cls`.
 
     renamed: turns the JSON of an older schema version into the present one's.
     """
@@ -48,15 +52,27 @@ def from_json(text: str | bytes, cls: type[T], renamed: Callable[[Any], Any] | N
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise RecordError(f"not a valid {getattr(cls, '__name__', cls)}: {place}: {first['msg']}") from error
-    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise RecordError(
+            f"not a valid {getattr(cls, '__name__', cls)}: {place}: {first['msg']}"
+        ) from error
+    except (
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         older = "" if renamed is None else " of an older version"
         raise RecordError(f"not a {getattr(cls, '__name__', cls)}{older}: {error!r}") from error
     return made
 
 
 def strict_json(text: str | bytes) -> Any:
-    """json.loads, but ValueError for NaN, infinities and numbers that are too large for a float, such as 1e999."""
+    """json.loads, but ValueError for NaN, infinities and numbers that are too large for a float,
+    such as 1e999.
+    """
     return json.loads(text, parse_float=_finite, parse_constant=_finite)
 
 

@@ -37,28 +37,48 @@ class Parts:
     def train(
         self, recipe: Recipe, device: torch.device, stop: Callable[[], bool], ranks: Ranks
     ) -> Generator[Event, None, None]:
-        return train(self.state, self.loader, self.eval_loaders, self.pixels, recipe, device, stop=stop, ranks=ranks)
+        return train(
+            self.state,
+            self.loader,
+            self.eval_loaders,
+            self.pixels,
+            recipe,
+            device,
+            stop=stop,
+            ranks=ranks,
+        )
 
 
 def set_up(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks) -> Parts:
-    """The network with its initial weights, and the loaders; the same on each rank but for the loaders' slices."""
+    """The network with its initial weights, and the loaders; the same on each rank but for the
+    loaders' slices.
+    """
     recipe, device = spec.recipe, torch.device(where.device)
     if ranks.world_size > 1 and device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL's buffers go to the current device
     loader, val_loader = open_loaders(spec, prepared, where, ranks)
     net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
     towers = spec.layout == "two_towers"
-    model: Network = split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
+    model: Network = (
+        split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
+    )
     model = model.to(memory_format=torch.channels_last)
     pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
     eval_loaders: dict[Split, Loader] = {"val": val_loader}
     if recipe.evaluation.training_error:
-        eval_loaders = {"train": evaluation_loader(spec, prepared, where, "train", ranks), **eval_loaders}
+        eval_loaders = {
+            "train": evaluation_loader(spec, prepared, where, "train", ranks),
+            **eval_loaders,
+        }
     return Parts(TrainState.start(model, recipe), loader, eval_loaders, pixels)
 
 
-def open_loaders(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE) -> tuple[Loader, Loader]:
-    """Training crops in random order, and whole stored images of the validation set in the order of the split."""
+def open_loaders(
+    spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE
+) -> tuple[Loader, Loader]:
+    """Training crops in random order, and whole stored images of the validation set in the order of
+    the split.
+    """
     settings = LoaderSettings(
         batch_size=spec.recipe.batch_size,
         crop=train_crop(spec.recipe, spec.net.input_size),
@@ -87,14 +107,21 @@ def evaluation_loader(
 
 
 def set_up_torch(seed: int, threads: int, *, deterministic: bool) -> None:
-    """Seed, threads and algorithms. On the CPU torch has only deterministic ones for this, so the choice is a GPU's."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
+    """Seed, threads and algorithms.
+
+    On the CPU torch has only deterministic ones for this, so the choice is a GPU's.
+    """
+    # without it cuBLAS may add in another order
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    # In deterministic mode torch fills every new tensor with NaN: 97 fills a step instead of 6. They serve to find code
-    # that reads memory before it writes to it. Where there is none, and tests/unit/test_fast_mode.py finds none, no
-    # value that is read is ever a filled one, so that leaving them out changes no number.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
-    torch.backends.cudnn.benchmark = not deterministic  # measures cuDNN's algorithms at the first step of each shape
+    # In deterministic mode torch fills every new tensor with NaN: 97 fills a step instead of 6. They
+    # serve to find code that reads memory before it writes to it. Where there is none, and
+    # tests/unit/test_fast_mode.py finds none, no value that is read is ever a filled one, so that
+    # leaving them out changes no number.
+    # a property
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # measures cuDNN's algorithms at the first step of each shape
+    torch.backends.cudnn.benchmark = not deterministic
     keep_freed_memory()

@@ -1,4 +1,6 @@
-"""Signal handling: SIGTERM and SIGHUP raise an exception, so that a run can be sealed; children ignore Ctrl-C."""
+"""Signal handling: SIGTERM and SIGHUP raise an exception, so that a run can be sealed; children
+ignore Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ RESEND_S = 0.005
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised in the main thread by SIGTERM or SIGHUP (a closed terminal); a run treats it like Ctrl-C."""
+    """Raised in the main thread by SIGTERM or SIGHUP (a closed terminal); a run treats it like
+    Ctrl-C.
+    """
 
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -31,7 +35,10 @@ def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def handle_ending() -> None:
-    """Make both signals raise Terminated. A signal that this process ignores, as under nohup, stays ignored."""
+    """Make both signals raise Terminated.
+
+    A signal that this process ignores, as under nohup, stays ignored.
+    """
     for ending in ENDING:
         if signal.getsignal(ending) != signal.SIG_IGN:
             signal.signal(ending, raise_terminated)
@@ -39,15 +46,18 @@ def handle_ending() -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Terminated within the block. Outside the main thread this does nothing."""
+    """SIGTERM and SIGHUP raise Terminated within the block.
+
+    Outside the main thread this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before, hook = {ending: signal.getsignal(ending) for ending in ENDING}, sys.unraisablehook
 
     def send_again(dropped: sys.UnraisableHookArgs) -> None:
-        """Python ignores exceptions raised in callbacks and finalisers, such as importlib's: raise the exception
-        again.
+        """Python ignores exceptions raised in callbacks and finalisers, such as importlib's: raise the
+        exception again.
         """
         if not isinstance(dropped.exc_value, Terminated):
             hook(dropped)
@@ -68,13 +78,14 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequests:
-    """Requests by signals to a run, which stops only between two steps. signal: the one that asked it to stop, or
-    None.
+    """Requests by signals to a run, which stops only between two steps. signal: the one that asked it
+    to stop, or None.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.checkpoint = False  # SIGUSR1: save a checkpoint and go on; Slurm can send it before it ends a job
+        # SIGUSR1: save a checkpoint and go on; Slurm can send it before it ends a job
+        self.checkpoint = False
 
     def __call__(self) -> bool:
         """Whether to stop after this step."""
@@ -97,7 +108,8 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Ctrl-C, SIGTERM and SIGHUP are stored within the block, so that a run can finish its step before it ends.
+    """Ctrl-C, SIGTERM and SIGHUP are stored within the block, so that a run can finish its step before
+    it ends.
 
     A signal that this process ignores stays ignored. Outside the main thread this does nothing.
     """
@@ -123,10 +135,11 @@ def stop_requests() -> Iterator[StopRequests]:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes started within the block never get SIGINT, which a terminal sends to the whole foreground group.
+    """Processes started within the block never get SIGINT, which a terminal sends to the whole
+    foreground group.
 
-    They inherit a blocked SIGINT. Ignoring it in the child's own code would be too late: Ctrl-C during its imports
-    would print a traceback. This process gets a pending SIGINT after the block.
+    They inherit a blocked SIGINT. Ignoring it in the child's own code would be too late: Ctrl-C during
+    its imports would print a traceback. This process gets a pending SIGINT after the block.
     """
     resource_tracker.ensure_running()  # if it were started within the block, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,4 +1,7 @@
-"""`RunSpec`: everything that can change the results of a run, and nothing else. Its digest identifies the run."""
+"""`RunSpec`: everything that can change the results of a run, and nothing else.
+
+Its digest identifies the run.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from variants.recipes.recipe import ADDED, Geometry, Recipe
 from variants.spec import AlexNetSpec
 from variants.values import value
 
-CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"  # said only of files whose published MD5 sums were checked
+# said only of files whose published MD5 sums were checked
+CIFAR_10_ORIGINAL = "CIFAR-10, the original batches"
 CIFAR_10_JPEG = "CIFAR-10, JPEG re-encoded"
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.name in ADDED}
 
 
 @value
 class DataSpec:
-    """The images, by content instead of path. `listing` is the sha256 of the source's listing (names, labels,
-    bytes).
+    """The images, by content instead of path. `listing` is the sha256 of the source's listing (names,
+    labels, bytes).
     """
 
     name: str
@@ -42,9 +46,9 @@ class DataSpec:
 class RunSpec:
     """One run: variant and recipe (by value), data, seed, device.
 
-    layout: two_towers has the columns of the net on two devices (variants/modules/towers.py). Its scores are the same
-    to the bit, but its gradients differ in the last bits, and it draws other dropout masks; so it is another run. Which
-    two devices they are is a matter of placement.
+    layout: two_towers has the columns of the net on two devices (variants/modules/towers.py). Its
+    scores are the same to the bit, but its gradients differ in the last bits, and it draws other
+    dropout masks; so it is another run. Which two devices they are is a matter of placement.
     """
 
     variant: str
@@ -54,7 +58,8 @@ class RunSpec:
     data: DataSpec
     seed: int
     device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
-    world_size: int = 1  # ranks that train together; their number changes dropout masks and the last bits
+    # ranks that train together; their number changes dropout masks and the last bits
+    world_size: int = 1
     overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
     layout: Layout = "one_device"
 
@@ -66,17 +71,24 @@ class RunSpec:
 
     @property
     def digest(self) -> str:
-        """sha256 over the contents of variant, recipe and all other fields; names and overrides are left out."""
+        """sha256 over the contents of variant, recipe and all other fields; names and overrides are
+        left out.
+        """
         return digest(identity(to_plain(self)))
 
 
 def identity(plain: dict[str, Any]) -> dict[str, Any]:
-    """What the digest of spec.json covers: all but names and overrides, which may be absent in older ones.
+    """What the digest of spec.json covers: all but names and overrides, which may be absent in older
+    ones.
 
-    What was added later is left out at its default, so that older runs keep their digests: a layout on one device, and
-    fields of recipes (variants.recipes.recipe.ADDED).
+    What was added later is left out at its default, so that older runs keep their digests: a layout on
+    one device, and fields of recipes (variants.recipes.recipe.ADDED).
     """
-    recipe = {name: held for name, held in plain["recipe"].items() if name not in ADDED or held != DEFAULTS[name]}
+    recipe = {
+        name: held
+        for name, held in plain["recipe"].items()
+        if name not in ADDED or held != DEFAULTS[name]
+    }
     kept = plain | {"variant": "", "recipe": recipe | {"name": ""}}
     if "overrides" in kept:
         kept["overrides"] = []

@@ -86,15 +86,21 @@ def _stopped(store: Store, folder: Path) -> Unfinished | None:
 
 
 def _step(past: list[Stamped]) -> int:
-    return max((stamped.event.last_step for stamped in past if isinstance(stamped.event, StepsDone)), default=0)
+    return max(
+        (stamped.event.last_step for stamped in past if isinstance(stamped.event, StepsDone)), default=0
+    )
 
 
 def _steps(past: list[Stamped]) -> int | None:
-    return next((stamped.event.steps for stamped in past if isinstance(stamped.event, TrainingStarted)), None)
+    return next(
+        (stamped.event.steps for stamped in past if isinstance(stamped.event, TrainingStarted)), None
+    )
 
 
 def _left_s(past: list[Stamped], step: int, steps: int | None) -> float | None:
-    spent_s = sum(stamped.event.elapsed_s for stamped in past if isinstance(stamped.event, StepsDone | Evaluated))
+    spent_s = sum(
+        stamped.event.elapsed_s for stamped in past if isinstance(stamped.event, StepsDone | Evaluated)
+    )
     return None if not step or steps is None else spent_s / step * (steps - step)
 
 

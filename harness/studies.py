@@ -1,4 +1,6 @@
-"""Studies: named lists of runs to compare. study_runs.py says which of them are missing, and runs them."""
+"""Studies: named lists of runs to compare. study_runs.py says which of them are missing, and runs
+them.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,9 @@ class LrSearch:
 class Study:
     """Variants, recipe and data of a study. `meaning` is one line for the list and the report.
 
-    settings: changes of the recipe for all runs, such as "epochs=2". searches: the variants' learning rates are
-    searched first (lr_search.py). long: it takes many hours, so records of any machine count, also those in
-    results/reference/<study>/, and the probes are sampled once a minute.
+    settings: changes of the recipe for all runs, such as "epochs=2". searches: the variants' learning
+    rates are searched first (lr_search.py). long: it takes many hours, so records of any machine count,
+    also those in results/reference/<study>/, and the probes are sampled once a minute.
     plan: what was decided before the first run, sentences for the report.
     """
 
@@ -63,7 +65,10 @@ def _figure_1(relu: str, tanh: str, meaning: str) -> Study:
         settings=("evaluation.training_error=true", f"stop_below={FIGURE_1_ERROR}"),
         searches=(
             LrSearch(
-                variant=tanh, rates=(0.002, 0.0028, 0.004, 0.0056, 0.008, 0.0112), search_epochs=40.0, epochs=80.0
+                variant=tanh,
+                rates=(0.002, 0.0028, 0.004, 0.0056, 0.008, 0.0112),
+                search_epochs=40.0,
+                epochs=80.0,
             ),
             LrSearch(
                 variant=relu,
@@ -74,34 +79,52 @@ def _figure_1(relu: str, tanh: str, meaning: str) -> Study:
         ),
         long=True,
         plan=(
-            "Images: CIFAR-10. A copy whose images were encoded as JPEG counts, too, since both networks see the same "
+            "Images: CIFAR-10. A copy whose images were encoded as JPEG counts, too, since both "
+            "networks see the same "
             "images; the report names it.",
-            "Measure: the number of epochs until the top-1 error on all 50,000 training images, without augmentation, "
-            "is below 25 %. It is evaluated after each epoch and interpolated between two evaluations. Both networks "
-            "have the same number of iterations per epoch, so the ratio of epochs is the ratio of iterations.",
-            "Search: each network's learning rate is chosen from a fixed grid, on one seed that no counted run has. "
-            "The best rate is the one with the fewest epochs to 25 %; if none gets there within the length of a search "
-            "run, it is the one with the lowest training error at the end. A run whose loss is not finite comes last.",
-            "Runs: 5 new seeds of each network at its best rate, then at its two neighbours in the grid. A run ends at "
-            "25 %, or at the stated number of epochs; then it is censored, shown as such, and never dropped.",
-            "Result: the ratio of the mean epochs of both networks at their best rates, tanh over ReLU, with a 95 % "
-            "bootstrap interval over seeds. If a run with tanh is censored, its length is a lower bound, and so is the "
+            "Measure: the number of epochs until the top-1 error on all 50,000 training images, "
+            "without augmentation, "
+            "is below 25 %. It is evaluated after each epoch and interpolated between two "
+            "evaluations. Both networks "
+            "have the same number of iterations per epoch, so the ratio of epochs is the ratio of "
+            "iterations.",
+            "Search: each network's learning rate is chosen from a fixed grid, on one seed that no "
+            "counted run has. "
+            "The best rate is the one with the fewest epochs to 25 %; if none gets there within the "
+            "length of a search "
+            "run, it is the one with the lowest training error at the end. A run whose loss is not "
+            "finite comes last.",
+            "Runs: 5 new seeds of each network at its best rate, then at its two neighbours in the "
+            "grid. A run ends at "
+            "25 %, or at the stated number of epochs; then it is censored, shown as such, and never "
+            "dropped.",
+            "Result: the ratio of the mean epochs of both networks at their best rates, tanh over "
+            "ReLU, with a 95 % "
+            "bootstrap interval over seeds. If a run with tanh is censored, its length is a lower "
+            "bound, and so is the "
             "ratio.",
-            'Verdict: "several times faster" is reproduced if the lower end of the interval is above 2, "six times" if '
-            "the whole interval is between 4 and 9. They are contradicted if the whole interval is on the other side "
+            'Verdict: "several times faster" is reproduced if the lower end of the interval is above '
+            '2, "six times" if '
+            "the whole interval is between 4 and 9. They are contradicted if the whole interval is "
+            "on the other side "
             "of these limits. Anything else is inconclusive.",
         ),
     )
 
 
-LONG_SAMPLE_S = 60.0  # between two samples of a long study's probes; one a second would be 90 MB for 100 runs
+# between two samples of a long study's probes; one a second would be 90 MB for 100 runs
+LONG_SAMPLE_S = 60.0
 
 # The paper's net and four with a published difference to it
 CARD = ("grouped_2gpu", "single_gpu", "no_lrn", "non_overlapping_pool", "ungrouped")
 MOST_SEEDS = 100  # of a variant, where --minutes says how long to go on
 STUDIES: dict[str, Study] = {
-    "reproduce": Study(meaning="the networks of README's table, small, on any machine", variants=CARD, seeds=5),
-    "catalogue": Study(meaning="every row of the catalogue that fits 32 pixels", variants=_trainable(boxes=False)),
+    "reproduce": Study(
+        meaning="the networks of README's table, small, on any machine", variants=CARD, seeds=5
+    ),
+    "catalogue": Study(
+        meaning="every row of the catalogue that fits 32 pixels", variants=_trainable(boxes=False)
+    ),
     "article": Study(
         meaning="the article's networks, with classifier and box head, and the paper's",
         variants=("grouped_2gpu", *_trainable(boxes=True)),

@@ -1,4 +1,6 @@
-"""The runs of a study: which are known and missing, what a worker does for each, and which still fit into the time."""
+"""The runs of a study: which are known and missing, what a worker does for each, and which still fit
+into the time.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Task:
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
-    """The work of a worker: open the prepared data, without listing its source again, and execute the run."""
+    """The work of a worker: open the prepared data, without listing its source again, and execute
+    the run.
+    """
     spec = from_json(task.spec, RunSpec)
     request, folder = task.request, task.prepared
     prepared = prepare_for(request, task.placement.loader) if folder is None else open_prepared(folder)
@@ -59,7 +63,9 @@ def work(task: Task, listen: Callable[[Event], None]) -> None:
 
 @dataclass
 class Budget:
-    """The time limit for starting runs: one starts only if another as long as the longest so far would end in time."""
+    """The time limit for starting runs: one starts only if another as long as the longest so far
+    would end in time.
+    """
 
     limit_s: float
     clock: Callable[[], float]
@@ -91,8 +97,11 @@ class Planned:
     todo: tuple[RunSpec, ...]
 
 
-def plan(study: Study, request: RunRequest, prepared: Prepared, device: str, records: Sequence[RunRecord]) -> Planned:
-    """The runs of `study`. With searches, the runs at the chosen rates are known once all searches are done.
+def plan(
+    study: Study, request: RunRequest, prepared: Prepared, device: str, records: Sequence[RunRecord]
+) -> Planned:
+    """The runs of `study`. With searches, the runs at the chosen rates are known once all searches are
+    done.
 
     request: the options common to all runs. records: those that count (`counted`).
     """
@@ -111,7 +120,8 @@ def plan(study: Study, request: RunRequest, prepared: Prepared, device: str, rec
 
 
 def counted(study: str, store: Store) -> Verified:
-    """The records whose numbers a study may use: those of this machine; for a long study, those of any machine.
+    """The records whose numbers a study may use: those of this machine; for a long study, those of any
+    machine.
 
     Records that came with the clone count for a long study only.
     """

@@ -12,8 +12,8 @@ from variants.values import value
 class Column:
     """A heading and the alignment of its cells.
 
-    share: relative width of a column of prose; these columns divide the width that is left. 0: as wide as its
-    longest cell.
+    share: relative width of a column of prose; these columns divide the width that is left. 0: as wide
+    as its longest cell.
     """
 
     heading: str
@@ -23,7 +23,8 @@ class Column:
 
 @value
 class Table:
-    """A caption, columns and rows. Every row has one finished string per column; `notes` are printed below the table.
+    """A caption, columns and rows. Every row has one finished string per column; `notes` are printed
+    below the table.
 
     Raises ValueError if a row's number of cells differs from the number of columns.
     """
@@ -37,7 +38,10 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: {row}")
+                raise ValueError(
+                    f"table '{self.caption}': {len(row)} cells under {len(self.columns)} headings: "
+                    f"{row}"
+                )
 
     @property
     def headings(self) -> tuple[str, ...]:

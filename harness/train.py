@@ -1,8 +1,9 @@
-"""The train loop, a generator of events. It uses no logger, probe or file; the caller iterates over the events.
+"""The train loop, a generator of events. It uses no logger, probe or file; the caller iterates over the
+events.
 
-Determinism: the same RunSpec on the same machine with the same thread count gives bit-identical losses, because
-order, crops and noise are functions of (seed, epoch, image) and torch's generator (dropout) is seeded by the caller.
-The caller also sets the run's precision (harness/precision.py).
+Determinism: the same RunSpec on the same machine with the same thread count gives bit-identical losses,
+because order, crops and noise are functions of (seed, epoch, image) and torch's generator (dropout) is
+seeded by the caller. The caller also sets the run's precision (harness/precision.py).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from variants.modules.towers import Network
 from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
-WINDOW_STEPS = 20  # losses are copied from the device once per window; copying each one would make a GPU wait
+# losses are copied from the device once per window; copying each one would make a GPU wait
+WINDOW_STEPS = 20
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Total:
 
 @dataclass
 class TrainState:
-    """Everything that training changes, except torch's random generators; checkpoint.py saves and loads it.
+    """Everything that training changes, except torch's random generators; checkpoint.py saves and loads
+    it.
 
     initial: sums over the weights before the first step, by name. done: steps so far.
     lr: of the last step, before the groups' factors. finished: recipe.stop_below was reached.
@@ -90,17 +93,21 @@ def train(
 ) -> Generator[Event, None, None]:
     """Train `state.model` in place, from step `state.done` to the last. clock: seconds.
 
-    Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises RunFailed.
+    Yields TrainingStarted, StepsDone every 20 steps, LrChanged, Evaluated, TrainingDone. Raises
+    RunFailed.
     eval_loaders: the splits that are evaluated while training goes on, the validation set last.
     stop: asked after every step; once it is True the loop ends with that step, after its events.
-    ranks: those that train together, each on its slice of every batch; the events are those of the whole batches.
+    ranks: those that train together, each on its slice of every batch; the events are those of the
+    whole batches.
     """
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     steps, protocol = total_steps(recipe, loader), recipe.evaluation.protocols[0]
     compute_loss = loss_function(model, ranks, recipe, device)
     if state.done == 0:
-        yield TrainingStarted(steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights))
+        yield TrainingStarted(
+            steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights)
+        )
     window = Window(clock())
     for epoch in range(state.done // loader.batches, math.ceil(steps / loader.batches)):
         if state.finished:
@@ -109,7 +116,9 @@ def train(
             todo = islice(batches, state.done - epoch * loader.batches, steps - epoch * loader.batches)
             for batch, wait_s in timed(ahead(todo, device), clock):
                 epochs_done = state.done / loader.batches  # a fraction, such as 0.25
-                images = pixels.train(batch, epoch, colour=colour_noise_on(recipe.late_changes, epochs_done))
+                images = pixels.train(
+                    batch, epoch, colour=colour_noise_on(recipe.late_changes, epochs_done)
+                )
                 images = images.contiguous(memory_format=torch.channels_last)
                 labels = batch.labels.to(device, non_blocking=True)
                 boxes = pixels.train_boxes(batch, epoch) if has_box_loss(model, recipe) else None
@@ -129,7 +138,8 @@ def train(
                 epochs_done, stopping = state.done / loader.batches, stop()
                 wrong = (logits.detach().argmax(1) != labels).sum()
                 window.add(loss.detach(), wrong, batch.whole or len(labels), wait_s)
-                if state.lr != lr_before and not isinstance(recipe.schedule, Linear):  # Linear changes it at every step
+                # Linear changes it at every step
+                if state.lr != lr_before and not isinstance(recipe.schedule, Linear):
                     yield LrChanged(step=state.done, epoch=epochs_done, lr=state.lr)
                 validating = validation_due(state.done, steps, recipe, loader)
                 if len(window.losses) == WINDOW_STEPS or validating or stopping or state.done == steps:
@@ -138,9 +148,19 @@ def train(
                     yield steps_done
                     for split, eval_loader in eval_loaders.items() if validating else ():
                         started_s = clock()
-                        found = evaluate(model, eval_loader, pixels, [protocol], device, recipe.precision, ranks=ranks)
+                        found = evaluate(
+                            model,
+                            eval_loader,
+                            pixels,
+                            [protocol],
+                            device,
+                            recipe.precision,
+                            ranks=ranks,
+                        )
                         elapsed_s = clock() - started_s
-                        event = evaluated(found[protocol], protocol, state.done, epochs_done, elapsed_s, split=split)
+                        event = evaluated(
+                            found[protocol], protocol, state.done, epochs_done, elapsed_s, split=split
+                        )
                         if split == "val":
                             scheduler.observe(event.top1_error)
                         elif recipe.stop_below is not None and event.top1_error < recipe.stop_below:
@@ -173,14 +193,18 @@ def total_steps(recipe: Recipe, loader: Loader) -> int:
 
 
 def validation_due(done: int, steps: int, recipe: Recipe, loader: Loader) -> bool:
-    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation follows.
+    """Whether to validate after `done` steps; not shortly before the end, when the final evaluation
+    follows.
 
-    The final evaluation does not include the training set, so a recipe with training_error validates at the end, too.
+    The final evaluation does not include the training set, so a recipe with training_error validates at
+    the end, too.
     """
     every = max(1, round(recipe.evaluation.every_epochs * loader.batches))
     if recipe.evaluation.training_error and done == steps:
         return True
-    return recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
+    return (
+        recipe.evaluation.every_epochs > 0 and done % every == 0 and steps - done >= max(1, every // 10)
+    )
 
 
 def timed(batches: Iterator[Batch], clock: Clock) -> Iterator[tuple[Batch, float]]:
@@ -192,7 +216,9 @@ def timed(batches: Iterator[Batch], clock: Clock) -> Iterator[tuple[Batch, float
 
 
 def shortest(losses: torch.Tensor) -> list[float]:
-    """Each float32 as the number with the fewest decimal digits that rounds to it; records need half the space."""
+    """Each float32 as the number with the fewest decimal digits that rounds to it; records need half
+    the space.
+    """
     return [float(str(loss)) for loss in losses.cpu().numpy()]
 
 
@@ -200,7 +226,8 @@ def shortest(losses: torch.Tensor) -> list[float]:
 class Window:
     """The steps since the last StepsDone; losses and wrong answers stay on the device.
 
-    With several ranks, losses and wrong answers are this rank's parts of them, and images are all ranks'.
+    With several ranks, losses and wrong answers are this rank's parts of them, and images are all
+    ranks'.
     """
 
     started_s: float
@@ -215,15 +242,22 @@ class Window:
         self.images += images
         self.wait_s += wait_s
 
-    def close(self, done: int, steps: int, epoch: float, lr: float, clock: Clock, ranks: Ranks = ALONE) -> StepsDone:
-        """The event of this window, which ends with step `done`. Raises RunFailed where a loss is not finite."""
-        losses = shortest(ranks.sum(torch.stack(self.losses).float()))  # waits for the device, so the clock covers it
+    def close(
+        self, done: int, steps: int, epoch: float, lr: float, clock: Clock, ranks: Ranks = ALONE
+    ) -> StepsDone:
+        """The event of this window, which ends with step `done`.
+
+        Raises RunFailed where a loss is not finite.
+        """
+        # waits for the device, so the clock covers it
+        losses = shortest(ranks.sum(torch.stack(self.losses).float()))
         wrong = int(ranks.sum(torch.stack(self.wrong).sum()))
         for step, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise RunFailed(
                     f"{NOT_FINITE} {loss} at step {step} of {steps} (learning rate {lr:g}); "
-                    "it usually helps to lower the learning rate, change the initial biases or scale the pixels"
+                    "it usually helps to lower the learning rate, change the initial biases or scale "
+                    "the pixels"
                 )
         return StepsDone(
             last_step=done,

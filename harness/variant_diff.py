@@ -1,7 +1,8 @@
-"""Compares two variants field by field: network, recipe and evaluation protocol. It works for any specs and recipes.
+"""Compares two variants field by field: network, recipe and evaluation protocol. It works for any specs
+and recipes.
 
-Layers are matched by name. Fields without effect are not reported, such as an output rule that gives the same map, a
-std that the initialisation doesn't use, or the scale of colour noise that is off.
+Layers are matched by name. Fields without effect are not reported, such as an output rule that gives
+the same map, a std that the initialisation doesn't use, or the scale of colour noise that is off.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ WORDS = {
     "three": "3x3 kernels",
     "five": "5x5 kernels",
 }
-HIDDEN = {"kind", "name", "init", "rule", "use_bias", "divide_by_size"}  # reported in another form, or by position
+# reported in another form, or by position
+HIDDEN = {"kind", "name", "init", "rule", "use_bias", "divide_by_size"}
 
 
 @value
 class Difference:
-    """One difference. place: a layer or a part of the recipe. a, b: the values of the two sides, as text."""
+    """One difference. place: a layer or a part of the recipe. a, b: the values of the two sides, as
+    text.
+    """
 
     part: Literal["network", "recipe", "protocol"]
     place: str
@@ -42,7 +46,9 @@ class Difference:
 
 
 def differences(a: Trained, b: Trained) -> list[Difference]:
-    """Every difference of two (net, recipe) pairs that has an effect: network, recipe, evaluation protocol."""
+    """Every difference of two (net, recipe) pairs that has an effect: network, recipe, evaluation
+    protocol.
+    """
     return [*network(a[0], b[0]), *recipe(a[1], b[1])]
 
 
@@ -50,7 +56,9 @@ def differences(a: Trained, b: Trained) -> list[Difference]:
 
 
 def network(a: AlexNetSpec, b: AlexNetSpec) -> list[Difference]:
-    """Differences of the input, layers of one net only, fields of common layers, and layers in other positions."""
+    """Differences of the input, layers of one net only, fields of common layers, and layers in other
+    positions.
+    """
     left, right = _rows(a), _rows(b)
     found = list(_compare("network", "input", _input(a), _input(b)))
     places = _order_changes([n for n in left if n in right], [n for n in right if n in left], left)
@@ -77,7 +85,11 @@ def _input(spec: AlexNetSpec) -> Words:
 def _layer_words(row: LayerRow) -> Words:
     """A layer's fields as text; layers with equal text compute the same function and start alike."""
     layer = row.layer
-    words = {_word(layer, f.name): _text(f.name, getattr(layer, f.name)) for f in fields(layer) if f.name not in HIDDEN}
+    words = {
+        _word(layer, f.name): _text(f.name, getattr(layer, f.name))
+        for f in fields(layer)
+        if f.name not in HIDDEN
+    }
     if isinstance(layer, Conv | Pool):
         words["output rule"] = _rule(row, layer)
     if isinstance(layer, LRN):
@@ -140,7 +152,11 @@ def _described(row: LayerRow | None) -> str:
         case Pool() as layer:
             return f"{layer.function} pool {layer.size}x{layer.size}/{layer.stride}"
         case layer:
-            said = [f"{word} {text}" for word, text in _layer_words(row).items() if not word.startswith("initial")]
+            said = [
+                f"{word} {text}"
+                for word, text in _layer_words(row).items()
+                if not word.startswith("initial")
+            ]
             return ", ".join([layer.kind.replace("_", " "), *said])
 
 
@@ -156,7 +172,10 @@ def _merged(left: list[str], right: list[str]) -> list[str]:
 
 def _order_changes(left: list[str], right: list[str], rows: dict[str, LayerRow]) -> set[str]:
     """Layers outside of the heaviest common subsequence of the two nets."""
-    weight = {name: 100 if rows[name].parameters else 3 if isinstance(rows[name].layer, Pool) else 1 for name in left}
+    weight = {
+        name: 100 if rows[name].parameters else 3 if isinstance(rows[name].layer, Pool) else 1
+        for name in left
+    }
     best: dict[str, tuple[int, tuple[str, ...]]] = {}
     for i, name in enumerate(left):
         earlier = [best[n] for n in left[:i] if right.index(n) < right.index(name)]
@@ -182,35 +201,49 @@ def recipe(a: Recipe, b: Recipe) -> list[Difference]:
         if field.name == "name" or one == other:
             continue
         if is_dataclass(one) and type(one) is type(other) and not hasattr(one, "kind"):
-            part: Literal["recipe", "protocol"] = "protocol" if isinstance(one, Evaluation) else "recipe"
+            part: Literal["recipe", "protocol"] = (
+                "protocol" if isinstance(one, Evaluation) else "recipe"
+            )
             found += _compare(part, field.name, _used(one, other), _used(other, one))
         else:
             what = "learning rates by parameter" if field.name == "groups" else _plain(field.name)
-            found.append(_difference("recipe", "training", what, _text(field.name, one), _text(field.name, other)))
+            found.append(
+                _difference(
+                    "recipe", "training", what, _text(field.name, one), _text(field.name, other)
+                )
+            )
     return found
 
 
 def _used(item: Any, other: Any) -> Words:
-    """Fields of a part of a recipe, without those that have no effect because a feature is off on either side."""
+    """Fields of a part of a recipe, without those that have no effect because a feature is off on
+    either side.
+    """
     skip = set()
     if isinstance(item, Augmentation) and not (item.colour_std and other.colour_std):
         skip.add("colour_scale")
     if isinstance(item, Loss) and not (item.smoothing and other.smoothing):
         skip.add("reading")
-    return {_plain(f.name): _text(f.name, getattr(item, f.name)) for f in fields(item) if f.name not in skip}
+    return {
+        _plain(f.name): _text(f.name, getattr(item, f.name)) for f in fields(item) if f.name not in skip
+    }
 
 
 def _plain(field: str) -> str:
     return WORDS.get(field, field.replace("_", " "))
 
 
-def _compare(part: Literal["network", "recipe", "protocol"], place: str, a: Words, b: Words) -> Iterator[Difference]:
+def _compare(
+    part: Literal["network", "recipe", "protocol"], place: str, a: Words, b: Words
+) -> Iterator[Difference]:
     for what in a:
         if a[what] != b[what]:
             yield _difference(part, place, what, a[what], b[what])
 
 
-def _difference(part: Literal["network", "recipe", "protocol"], place: str, what: str, a: str, b: str) -> Difference:
+def _difference(
+    part: Literal["network", "recipe", "protocol"], place: str, what: str, a: str, b: str
+) -> Difference:
     return Difference(part=part, place=place, what=what, a=a, b=b)
 
 
@@ -224,7 +257,11 @@ def _text(field: str, item: Any) -> str:
         case float():
             return f"{item:g}"
         case tuple():
-            return ", ".join(_text(field, one) for one in item) if not is_dataclass(item[0]) else _list(item)
+            return (
+                ", ".join(_text(field, one) for one in item)
+                if not is_dataclass(item[0])
+                else _list(item)
+            )
         case int() if field in ("kernel", "size"):
             return f"{item}x{item}"
         case _ if is_dataclass(item):
@@ -238,7 +275,9 @@ def _list(items: tuple[Any, ...]) -> str:
 
 
 def _sentence(item: Any) -> str:
-    """A schedule, group or late change as text: its kind and its fields, without those at their defaults."""
+    """A schedule, group or late change as text: its kind and its fields, without those at their
+    defaults.
+    """
     said = [
         f"{f.name.replace('_', ' ')} {_text('', getattr(item, f.name))}"
         for f in fields(item)

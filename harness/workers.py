@@ -1,8 +1,9 @@
-"""Runs tasks in parallel worker processes. A worker keeps torch and compiled loaders in memory between runs.
+"""Runs tasks in parallel worker processes. A worker keeps torch and compiled loaders in memory between
+runs.
 
-For small nets two runs with one thread each are faster than one run with two threads, so a CPU with N cores gets N
-workers. Each GPU gets its own worker, which sees no other GPU. If a worker dies, its run is reported as failed and a
-new worker continues with the next run.
+For small nets two runs with one thread each are faster than one run with two threads, so a CPU with N
+cores gets N workers. Each GPU gets its own worker, which sees no other GPU. If a worker dies, its run
+is reported as failed and a new worker continues with the next run.
 """
 
 from __future__ import annotations
@@ -73,11 +74,12 @@ def run_all(
     environments: Sequence[Variables],
     may_start: Callable[[int], bool] = lambda task: True,
 ) -> Generator[News, None, None]:
-    """Run the tasks in order, with one worker for each environment. `may_start` is called before each task.
+    """Run the tasks in order, with one worker for each environment. `may_start` is called before each
+    task.
 
     environments: variables of each worker in addition to this process's, such as CUDA_VISIBLE_DEVICES.
-    Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers, which seal
-    their runs as interrupted, and waits for them.
+    Yields what happens. Closing the iterator (or an exception in its consumer) interrupts the workers,
+    which seal their runs as interrupted, and waits for them.
     """
     queue = deque(range(len(tasks)))
     pool = [_start_worker(work, environment) for environment in environments[: len(tasks)]]
@@ -142,7 +144,10 @@ def _read(worker: _Worker) -> News:
     except (EOFError, OSError):
         worker.process.join()
         assert worker.task is not None
-        return Ended(worker.task, f"its process ended with code {worker.process.exitcode} (out of memory, or killed)")
+        return Ended(
+            worker.task,
+            f"its process ended with code {worker.process.exitcode} (out of memory, or killed)",
+        )
     return news
 
 
@@ -169,11 +174,14 @@ def work_until_closed(pipe: Connection, work: Work) -> None:
     except (EOFError, OSError, KeyboardInterrupt):
         return
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not raise while Python exits
+        # a second signal must not raise while Python exits
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _end_when_parent_ends() -> None:
-    """End this worker when its parent ends: a killed parent can't stop it, and its next event may be minutes away."""
+    """End this worker when its parent ends: a killed parent can't stop it, and its next event may be
+    minutes away.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

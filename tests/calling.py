@@ -24,7 +24,9 @@ class Said:
     def error(self) -> str:
         """The one sentence that says what went wrong, and that it is one, the last, without a traceback."""
         lines = self.err.splitlines()
-        assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True], self.err
+        assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True], (
+            self.err
+        )
         assert "Traceback" not in self.err
         return lines[-1].removeprefix("error: ")
 

@@ -16,10 +16,14 @@ from harness.cli.app import main
 from harness.setup.cache import cache_folder
 from variants.plugins import register
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: threads that spin slow the others
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch is loaded: threads that spin slow the others
 # A shell starts background jobs with SIGINT ignored, and processes started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))  # a cache of its own would compile for 8 s
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", str(cache_folder() / "numba")
+)  # a cache of its own would compile for 8 s
 
 settings.register_profile("suite", max_examples=200, deadline=None)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)  # nox -s fuzz
@@ -31,7 +35,9 @@ register()  # the tests of all rows are tests of rows that installed packages ad
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """Commands, and torch's elastic launcher, set handlers for the whole process; the next test has none of them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -43,7 +49,9 @@ def class_folders(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Call]:
     """`call("run", "--variant", "no_lrn")` in tmp_path, with a cache of its own."""
     import torch
 

@@ -62,7 +62,12 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 
 def start(cache: Path, *words: str | Path, **options: Any) -> subprocess.Popen[str]:
     """`python -m harness` with these words; stdout and stderr are pipes. options: as for Popen."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(cache), **options}
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": environment(cache),
+        **options,
+    }
     return subprocess.Popen([sys.executable, "-m", "harness", *map(str, words)], text=True, **options)
 
 

@@ -69,7 +69,9 @@ class FakeLoader:
         self.choice = LoaderChoice(name="synthetic", reason="for a test")
         self.images, self.batches = images, len(orders)
         generator = torch.Generator().manual_seed(1)
-        self.pictures = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=generator)
+        self.pictures = torch.randint(
+            0, 256, (images, 3, side, side), dtype=torch.uint8, generator=generator
+        )
         self.labels = torch.arange(images) % 10
         self.boxes = boxes
         self.left = 0
@@ -87,7 +89,9 @@ class FakeLoader:
 
     def _batch(self, order: list[int]) -> Batch:
         boxes = None if self.boxes is None else self.boxes[order]
-        crops = draw_crops(CropRule(size=SIDE), STORED, seed=0, epoch=0, indices=np.array(order))  # of the centre
+        crops = draw_crops(
+            CropRule(size=SIDE), STORED, seed=0, epoch=0, indices=np.array(order)
+        )  # of the centre
         return Batch(self.pictures[order], self.labels[order], torch.tensor(order), boxes, crops)
 
 

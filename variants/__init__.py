@@ -1,1 +1,4 @@
-"""What an AlexNet is: specs, the catalogue, the modules built from them. It does not import `harness`."""
+"""What an AlexNet is: specs, the catalogue, the modules built from them.
+
+It does not import `harness`.
+"""

@@ -1,7 +1,8 @@
-"""Geometries: `mini` turns a full-size spec into a small net for 32-pixel images with the same design. No torch.
+"""Geometries: `mini` turns a full-size spec into a small net for 32-pixel images with the same design.
+No torch.
 
-A small net can be trained on a small machine. It can show whether a change raises or lowers the error; it shows
-nothing about the size of the effect on ImageNet.
+A small net can be trained on a small machine. It can show whether a change raises or lowers the error;
+it shows nothing about the size of the effect on ImageNet.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ DENSE_SHRINK = 8
 
 
 def spec_for(variant: Variant, geometry: Geometry, classes: int | None = None) -> AlexNetSpec:
-    """The row's net in one geometry, for that many classes; None is the row's own number, and 10 at mini size.
+    """The row's net in one geometry, for that many classes; None is the row's own number, and 10 at
+    mini size.
 
     Raises SpecError where the row has no such geometry.
     """
@@ -37,10 +39,11 @@ def spec_for(variant: Variant, geometry: Geometry, classes: int | None = None) -
 def to_mini(spec: AlexNetSpec, classes: int = MINI_CLASSES) -> AlexNetSpec:
     """A full-size net on 32-pixel images: a quarter of the kernels, an eighth of the dense units.
 
-    conv1 becomes 5x5 with stride 1. Every convolution keeps the size of its map, so only pools reduce it (32, 16, 8, 4
-    for three pools of stride 2). Groups, norms, pooling windows and strides, dropout, order and number of layers stay.
-    The std of normal initial weights is scaled by sqrt(fan-in at full size / fan-in here), so that each layer has the
-    full-size net's gain at the start. Biases keep their values, since activations keep their scale.
+    conv1 becomes 5x5 with stride 1. Every convolution keeps the size of its map, so only pools reduce
+    it (32, 16, 8, 4 for three pools of stride 2). Groups, norms, pooling windows and strides, dropout,
+    order and number of layers stay. The std of normal initial weights is scaled by sqrt(fan-in at full
+    size / fan-in here), so that each layer has the full-size net's gain at the start. Biases keep their
+    values, since activations keep their scale.
     """
     stem = next(layer.name for layer in spec.layers if isinstance(layer, Conv))
     layers = tuple(_shrink(layer, stem=layer.name == stem) for layer in spec.layers)
@@ -79,7 +82,8 @@ def _same_gain(full: LayerRow, small: LayerRow) -> Layer:
     if not isinstance(layer, WITH_WEIGHTS) or layer.init.scheme != "normal":
         return layer
     ratio = _fan_in(full.layer, full.input) / _fan_in(layer, small.input)
-    # a separable convolution has two factors with one std, and its gain is proportional to the std's square
+    # a separable convolution has two factors with one std, and its gain is proportional to the std's
+    # square
     power = 0.25 if isinstance(layer, Conv) and layer.separable != "no" else 0.5
     return replace(layer, init=replace(layer.init, std=layer.init.std * ratio**power))
 

@@ -16,7 +16,9 @@ Rule: TypeAlias = Literal["floor", "ceil"]
 
 @value
 class Init:
-    """Initial values of a layer: weights from normal(0, std) and constant biases, unless `scheme` says otherwise."""
+    """Initial values of a layer: weights from normal(0, std) and constant biases, unless `scheme`
+    says otherwise.
+    """
 
     scheme: Literal["normal", "he_normal", "torch"] = "normal"
     std: float = 0.01  # used by "normal" only
@@ -26,8 +28,9 @@ class Init:
 def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, who: str) -> int:
     """Number of positions of a sliding window along one side of `size` pixels.
 
-    "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may extend beyond
-    the right and bottom edge. As in torch's ceil_mode, a window that would start in the right padding is left out.
+    "ceil" is the 2012 code's rule (layer.py: 1 + ceil((size - kernel) / stride)): the last window may
+    extend beyond the right and bottom edge. As in torch's ceil_mode, a window that would start in the
+    right padding is left out.
     """
     if kernel < 1 or stride < 1 or not 0 <= padding < kernel:
         raise SpecError(
@@ -48,7 +51,9 @@ def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, 
 
 @value
 class Conv:
-    """A convolution. `groups=2` is the two-GPU layout. `separable` selects the article's depthwise separable one."""
+    """A convolution. `groups=2` is the two-GPU layout. `separable` selects the article's depthwise
+    separable one.
+    """
 
     kind: Literal["conv"] = "conv"
     name: str
@@ -66,13 +71,19 @@ class Conv:
     def output(self, shape: Shape) -> Shape:
         channels, height, width = shape
         if self.separable != "no" and self.groups != 1:
-            raise SpecError(f"{self.name}: groups={self.groups} with separable={self.separable}; use groups=1")
+            raise SpecError(
+                f"{self.name}: groups={self.groups} with separable={self.separable}; use groups=1"
+            )
         for field, count in (("input channels", channels), ("out", self.out)):
             if count % self.groups:
                 raise SpecError(
-                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor of {count}"
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a "
+                    f"divisor of {count}"
                 )
-        sides = [window_count(s, self.kernel, self.stride, self.padding, self.rule, self.name) for s in (height, width)]
+        sides = [
+            window_count(s, self.kernel, self.stride, self.padding, self.rule, self.name)
+            for s in (height, width)
+        ]
         made = (self.out, sides[0], sides[1])
         if self.residual and made != shape:
             raise SpecError(
@@ -102,7 +113,9 @@ class Conv:
 
 @value
 class Local:
-    """A locally connected layer: a convolution with different weights and biases at each position (CIFAR nets)."""
+    """A locally connected layer: a convolution with different weights and biases at each position
+    (CIFAR nets).
+    """
 
     kind: Literal["local"] = "local"
     name: str
@@ -113,7 +126,10 @@ class Local:
     init: Init = Init()
 
     def output(self, shape: Shape) -> Shape:
-        sides = [window_count(s, self.kernel, self.stride, self.padding, "floor", self.name) for s in shape[1:]]
+        sides = [
+            window_count(s, self.kernel, self.stride, self.padding, "floor", self.name)
+            for s in shape[1:]
+        ]
         return (self.out, sides[0], sides[1])
 
     def parameters(self, shape: Shape) -> int:
@@ -127,7 +143,9 @@ class Local:
 
 @value
 class Dense:
-    """A fully connected layer over the flattened input; with `groups=2` each column reads only its own half."""
+    """A fully connected layer over the flattened input; with `groups=2` each column reads only its
+    own half.
+    """
 
     kind: Literal["dense"] = "dense"
     name: str
@@ -140,7 +158,8 @@ class Dense:
         for field, count in (("inputs", shape[0]), ("out", self.out)):
             if count % self.groups:
                 raise SpecError(
-                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor of {count}"
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a "
+                    f"divisor of {count}"
                 )
         return (self.out, 1, 1)
 
@@ -153,9 +172,11 @@ class Dense:
 
 @value
 class Inception:
-    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's claims 17, 43.
+    """Three branches (1x1, 3x3, 5x5 convolution, ReLU, 3x3/1 max pooling), concatenated: the article's
+    claims 17, 43.
 
-    separable: the 3x3 and 5x5 convolutions become one kernel per map and a 1x1 convolution, as in the article's net.
+    separable: the 3x3 and 5x5 convolutions become one kernel per map and a 1x1 convolution, as in the
+    article's net.
     """
 
     kind: Literal["inception"] = "inception"
@@ -176,7 +197,8 @@ class Inception:
 
     def parameters(self, shape: Shape) -> int:
         total = self.one + self.three + self.five
-        return self._weights(shape[0]) + total * (2 if self.batch_norm else 1)  # scale and shift replace the bias
+        # scale and shift replace the bias
+        return self._weights(shape[0]) + total * (2 if self.batch_norm else 1)
 
     def macs(self, shape: Shape) -> int:
         return shape[1] * shape[2] * self._weights(shape[0])
@@ -234,10 +256,12 @@ class Activation(Plain):
 
 @value
 class LRN(Plain):
-    """Response normalisation across `size` adjacent maps: x / (k + a * sum x^2)^beta, a = alpha or alpha / size.
+    """Response normalisation across `size` adjacent maps: x / (k + a * sum x^2)^beta, a = alpha or
+    alpha / size.
 
-    The paper uses alpha as it is (divide_by_size=False); the 2012 code, Caffe and torch divide it by the window size.
-    Each of the `groups` is normalised separately, since each GPU of 2012 had only its own maps.
+    The paper uses alpha as it is (divide_by_size=False); the 2012 code, Caffe and torch divide it by
+    the window size. Each of the `groups` is normalised separately, since each GPU of 2012 had only its
+    own maps.
     """
 
     kind: Literal["lrn"] = "lrn"
@@ -250,17 +274,22 @@ class LRN(Plain):
 
     def output(self, shape: Shape) -> Shape:
         if self.size % 2 == 0:
-            raise SpecError(f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}")
+            raise SpecError(
+                f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}"
+            )
         if shape[0] % self.groups:
             raise SpecError(
-                f"{self.name}: groups={self.groups} does not divide channels={shape[0]}; use a divisor of {shape[0]}"
+                f"{self.name}: groups={self.groups} does not divide channels={shape[0]}; use a "
+                f"divisor of {shape[0]}"
             )
         return shape
 
 
 @value
 class SpatialLRN(Plain):
-    """Response normalisation within each map over size x size neighbours (`rnorm` in the 2012 code; alpha / size^2)."""
+    """Response normalisation within each map over size x size neighbours (`rnorm` in the 2012 code;
+    alpha / size^2).
+    """
 
     kind: Literal["spatial_lrn"] = "spatial_lrn"
     size: int = 5
@@ -270,13 +299,18 @@ class SpatialLRN(Plain):
 
     def output(self, shape: Shape) -> Shape:
         if self.size % 2 == 0:
-            raise SpecError(f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}")
+            raise SpecError(
+                f"{self.name}: size={self.size} has no centre; use an odd size such as {self.size + 1}"
+            )
         return shape
 
 
 @value
 class Pool(Plain):
-    """Pooling within each map. An average divides by the number of pixels inside the map, as in 2012."""
+    """Pooling within each map.
+
+    An average divides by the number of pixels inside the map, as in 2012.
+    """
 
     kind: Literal["pool"] = "pool"
     function: Literal["max", "avg"] = "max"
@@ -287,8 +321,13 @@ class Pool(Plain):
 
     def output(self, shape: Shape) -> Shape:
         if 2 * self.padding > self.size:
-            raise SpecError(f"{self.name}: padding={self.padding} of size={self.size}; use at most {self.size // 2}")
-        sides = [window_count(s, self.size, self.stride, self.padding, self.rule, self.name) for s in shape[1:]]
+            raise SpecError(
+                f"{self.name}: padding={self.padding} of size={self.size}; use at most {self.size // 2}"
+            )
+        sides = [
+            window_count(s, self.size, self.stride, self.padding, self.rule, self.name)
+            for s in shape[1:]
+        ]
         return (shape[0], sides[0], sides[1])
 
 
@@ -305,7 +344,10 @@ class AdaptivePool(Plain):
 
 @value
 class Dropout(Plain):
-    """Inverted dropout. The 2012 code halves outputs at test time instead, which is equivalent up to the factor."""
+    """Inverted dropout.
+
+    The 2012 code halves outputs at test time instead, which is equivalent up to the factor.
+    """
 
     kind: Literal["dropout"] = "dropout"
     p: float = 0.5
@@ -317,5 +359,15 @@ class Dropout(Plain):
 
 
 Layer: TypeAlias = (
-    Conv | Local | Dense | Inception | BatchNorm | Activation | LRN | SpatialLRN | Pool | AdaptivePool | Dropout
+    Conv
+    | Local
+    | Dense
+    | Inception
+    | BatchNorm
+    | Activation
+    | LRN
+    | SpatialLRN
+    | Pool
+    | AdaptivePool
+    | Dropout
 )

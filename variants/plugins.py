@@ -1,6 +1,8 @@
-"""Plugins: variants and recipes of other packages, by entry point or by a path such as `package.module:NAME`.
+"""Plugins: variants and recipes of other packages, by entry point or by a path such as
+`package.module:NAME`.
 
-A package adds variants with an entry point in its pyproject.toml; the other groups work in the same way:
+A package adds variants with an entry point in its pyproject.toml; the other groups work in the same
+way:
 
     [project.entry-points."alexnet_harness.variants"]
     wide = "my_package.rows:WIDE"
@@ -25,7 +27,10 @@ def is_path(name: str) -> bool:
 
 
 def load(path: str) -> Any:
-    """The object at `package.module:NAME`. Raises SpecError if the module is missing or broken, or lacks the name."""
+    """The object at `package.module:NAME`.
+
+    Raises SpecError if the module is missing or broken, or lacks the name.
+    """
     name_of_module, _, name = path.partition(":")
     try:
         module = import_module(name_of_module)
@@ -41,10 +46,11 @@ def load(path: str) -> Any:
 
 @cache
 def register() -> None:
-    """Add the variants and recipes of installed packages to CATALOG and RECIPES, once. Raises SpecError.
+    """Add the variants and recipes of installed packages to CATALOG and RECIPES, once. Raises
+    SpecError.
 
-    This is called when a name is looked up, not when the catalogue is imported, since a package's module imports the
-    catalogue itself.
+    This is called when a name is looked up, not when the catalogue is imported, since a package's
+    module imports the catalogue itself.
     """
     from variants.catalog import CATALOG, Variant, own
     from variants.recipes import RECIPES
@@ -55,7 +61,10 @@ def register() -> None:
 
 
 def add_new(table: dict[str, Any], rows: Iterable[tuple[str, Any]], what: str) -> None:
-    """Add named rows to a table. Raises SpecError if a name is taken, by the project or by another package."""
+    """Add named rows to a table.
+
+    Raises SpecError if a name is taken, by the project or by another package.
+    """
     for name, row in rows:
         if name in table:
             raise SpecError(f"{what} '{name}': there is a row of this name; choose another name")
@@ -63,7 +72,8 @@ def add_new(table: dict[str, Any], rows: Iterable[tuple[str, Any]], what: str) -
 
 
 def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:
-    """The objects that installed packages add to a group. An entry point names one object or a tuple of objects.
+    """The objects that installed packages add to a group. An entry point names one object or a tuple of
+    objects.
 
     kind: the type that they must have. Raises SpecError with the name of an entry point that is wrong.
     """
@@ -71,7 +81,9 @@ def added(group: Group, kind: type[Any] | None = None) -> Iterator[Any]:
         try:
             found = point.load()
         except Exception as error:  # another package may raise anything when it is imported
-            raise SpecError(f"entry point {point.name} = {point.value} can't be loaded: {error}") from error
+            raise SpecError(
+                f"entry point {point.name} = {point.value} can't be loaded: {error}"
+            ) from error
         for item in found if isinstance(found, tuple) else (found,):
             if kind is not None and not isinstance(item, kind):
                 raise SpecError(f"entry point {point.name} = {point.value} is not a {kind.__name__}")

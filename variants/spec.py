@@ -32,7 +32,8 @@ class AlexNetSpec:
 
     input_size: side of the square input in pixels, as the loader delivers it.
     layers: from the image to the class scores; the last one is the classifier.
-    box: a second head of 4 outputs (x, y, width, height as fractions of the image) beside the classifier, or None.
+    box: a second head of 4 outputs (x, y, width, height as fractions of the image) beside the
+    classifier, or None.
     """
 
     input_size: int
@@ -61,7 +62,8 @@ class AlexNetSpec:
                 flat, shape = True, (shape[0] * shape[1] * shape[2], 1, 1)
             elif flat and not isinstance(layer, Activation | BatchNorm | Dropout):
                 raise SpecError(
-                    f"{layer.name}: kind={layer.kind} after a dense layer has no map; put it before the first"
+                    f"{layer.name}: kind={layer.kind} after a dense layer has no map; put it before "
+                    "the first"
                 )
             rows.append(_row(layer, shape))
             shape = rows[-1].output
@@ -91,7 +93,9 @@ class AlexNetSpec:
         return self.layers[self._index(name)]
 
     def but(self, **changes: Mapping[str, Any]) -> AlexNetSpec:
-        """The same net with fields of named layers changed: `but(conv1={"out": 48}, pool1={"size": 2})`."""
+        """The same net with fields of named layers changed: `but(conv1={"out": 48}, pool1={"size":
+        2})`.
+        """
         layers = list(self.layers)
         for name, fields in changes.items():
             layers[self._index(name)] = replace(layers[self._index(name)], **fields)
@@ -99,7 +103,9 @@ class AlexNetSpec:
 
     def without(self, *names: str) -> AlexNetSpec:
         gone = {self._index(name) for name in names}
-        return replace(self, layers=tuple(layer for i, layer in enumerate(self.layers) if i not in gone))
+        return replace(
+            self, layers=tuple(layer for i, layer in enumerate(self.layers) if i not in gone)
+        )
 
     def after(self, name: str, *added: Layer) -> AlexNetSpec:
         at = self._index(name) + 1
@@ -120,11 +126,22 @@ class AlexNetSpec:
         for i, layer in enumerate(self.layers):
             if layer.name == name:
                 return i
-        raise SpecError(f"no layer '{name}'; this net has {', '.join(layer.name for layer in self.layers)}")
+        raise SpecError(
+            f"no layer '{name}'; this net has {', '.join(layer.name for layer in self.layers)}"
+        )
 
 
 def _row(layer: Layer, shape: Shape) -> LayerRow:
     output = layer.output(shape)
     if min(output) < 1:
-        raise SpecError(f"{layer.name}: the output shape {output} is empty; use at least one kernel and a larger input")
-    return LayerRow(layer=layer, input=shape, output=output, parameters=layer.parameters(shape), macs=layer.macs(shape))
+        raise SpecError(
+            f"{layer.name}: the output shape {output} is empty; use at least one kernel and a larger "
+            "input"
+        )
+    return LayerRow(
+        layer=layer,
+        input=shape,
+        output=output,
+        parameters=layer.parameters(shape),
+        macs=layer.macs(shape),
+    )

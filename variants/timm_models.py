@@ -1,13 +1,15 @@
-"""Every row of the catalogue as a timm model: import this, then `timm.create_model("alexnet_grouped_2gpu")`.
+"""Every row of the catalogue as a timm model: import this, then
+`timm.create_model("alexnet_grouped_2gpu")`.
 
-Each variant has a model name of its own. Its keyword arguments are those of timm_support.adapter.TimmAlexNet, besides
-timm's general ones (`features_only`, `checkpoint_path`, `cache_dir`, `pretrained_cfg_overlay` ...). No keyword selects
-a variant, since timm drops keywords that are None. `pretrained=True` needs weights of your own: either
-`pretrained_cfg_overlay={"file": "weights.safetensors"}`, or a folder that `timm.models.save_for_hf` wrote, by the name
+Each variant has a model name of its own. Its keyword arguments are those of
+timm_support.adapter.TimmAlexNet, besides timm's general ones (`features_only`, `checkpoint_path`,
+`cache_dir`, `pretrained_cfg_overlay` ...). No keyword selects a variant, since timm drops keywords that
+are None. `pretrained=True` needs weights of your own: either `pretrained_cfg_overlay={"file":
+"weights.safetensors"}`, or a folder that `timm.models.save_for_hf` wrote, by the name
 "local-dir:folder".
 
-timm's scripts find only the models of timm's own modules. Run a script through this module, which registers the names
-first:
+timm's scripts find only the models of timm's own modules. Run a script through this module, which
+registers the names first:
 
     python -m variants.timm_models train.py data --model alexnet_grouped_2gpu --epochs 90
     torchrun --nproc-per-node 2 -m variants.timm_models train.py data --model alexnet_grouped_2gpu
@@ -33,7 +35,9 @@ from variants.timm_support.cfgs import default_cfg
 from variants.timm_support.parts import feature_info
 
 register()  # rows of installed packages, too
-default_cfgs = generate_default_cfgs({f"alexnet_{row.name}": default_cfg(row) for row in CATALOG.values()})
+default_cfgs = generate_default_cfgs(
+    {f"alexnet_{row.name}": default_cfg(row) for row in CATALOG.values()}
+)
 
 
 def _entry_point(name: str, spec: AlexNetSpec) -> Callable[..., nn.Module]:

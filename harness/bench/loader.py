@@ -1,7 +1,8 @@
 """Measures the training loader, and for comparison torchvision's loader on the same images.
 
-The peer reads the images from PNG or JPEG files with PIL, crops and mirrors them at random and gives uint8 tensors, by
-torch's DataLoader with as many workers. FFCV's time is that of its own process; the peer's workers are counted, too.
+The peer reads the images from PNG or JPEG files with PIL, crops and mirrors them at random and gives
+uint8 tensors, by torch's DataLoader with as many workers. FFCV's time is that of its own process; the
+peer's workers are counted, too.
 """
 
 from __future__ import annotations
@@ -57,8 +58,12 @@ def training_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Load
     return open_loader(prepared, "train", settings, where.loader)
 
 
-def measure_loader(spec: RunSpec, prepared: Prepared, where: Placement, windows: int, scratch: Path) -> LoaderResult:
-    """Measure this loader and torchvision's alternately. scratch: an empty folder for the files of the latter."""
+def measure_loader(
+    spec: RunSpec, prepared: Prepared, where: Placement, windows: int, scratch: Path
+) -> LoaderResult:
+    """Measure this loader and torchvision's alternately. scratch: an empty folder for the files of
+    the latter.
+    """
     loader = training_loader(spec, prepared, where)
     files = _write_files(prepared, spec, min(PEER_IMAGES, loader.images), scratch)
     ways = {
@@ -71,7 +76,8 @@ def measure_loader(spec: RunSpec, prepared: Prepared, where: Placement, windows:
 def batches_of(loader: Loader, images: int) -> Callable[[], int]:
     """Starts an epoch and takes so many images from it, or all; returns how many.
 
-    Each window starts anew, so that none counts batches that were loaded ahead while something else was timed.
+    Each window starts anew, so that none counts batches that were loaded ahead while something else was
+    timed.
     """
     epochs = count()
 
@@ -88,7 +94,9 @@ def batches_of(loader: Loader, images: int) -> Callable[[], int]:
 
 
 def _write_files(prepared: Prepared, spec: RunSpec, wanted: int, folder: Path) -> Path:
-    """Write the first stored training images as files in one class folder: PNG, or JPEG if they are stored as JPEG."""
+    """Write the first stored training images as files in one class folder: PNG, or JPEG if they are
+    stored as JPEG.
+    """
     settings = LoaderSettings(batch_size=100)
     suffix = "jpg" if spec.data.store_format == "jpeg" else "png"
     (folder / "all").mkdir(parents=True)

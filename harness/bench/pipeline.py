@@ -1,4 +1,6 @@
-"""Measures the loader, the training step, and both together, to find which of the two limits training."""
+"""Measures the loader, the training step, and both together, to find which of the two limits
+training.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +44,33 @@ class PipelineResult:
         return max(self.loader.images_per_second, self.step.images_per_second)
 
 
-def measure_pipeline(spec: RunSpec, prepared: Prepared, where: Placement, windows: int) -> PipelineResult:
+def measure_pipeline(
+    spec: RunSpec, prepared: Prepared, where: Placement, windows: int
+) -> PipelineResult:
     """Measure the three alternately. Each window of `both` has as many images as one of the step."""
     step = Step(spec, torch.device(where.device))
     step_window = step.window()
-    images = max(spec.recipe.batch_size, round(WINDOW_S * spec.recipe.batch_size / max(sum(step.parts[-1]), 1e-9)))
-    loader_window = batches_of(training_loader(spec, prepared, where), WINDOW_BATCHES * spec.recipe.batch_size)
+    images = max(
+        spec.recipe.batch_size,
+        round(WINDOW_S * spec.recipe.batch_size / max(sum(step.parts[-1]), 1e-9)),
+    )
+    loader_window = batches_of(
+        training_loader(spec, prepared, where), WINDOW_BATCHES * spec.recipe.batch_size
+    )
     timings = interleaved(
-        {"loader": loader_window, "step": step_window, "both": _both(spec, prepared, where, step, images)}, windows
+        {
+            "loader": loader_window,
+            "step": step_window,
+            "both": _both(spec, prepared, where, step, images),
+        },
+        windows,
     )
     return PipelineResult(**timings)
 
 
-def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int) -> Callable[[], int]:
+def _both(
+    spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int
+) -> Callable[[], int]:
     transform = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, step.device)
     loader, epochs = training_loader(spec, prepared, where), count()
 
@@ -65,7 +81,9 @@ def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, image
             epoch = next(epochs)
             with loader.epoch(epoch) as batches:
                 for batch in ahead(batches, step.device):
-                    step.images = transform.train(batch, epoch).contiguous(memory_format=torch.channels_last)
+                    step.images = transform.train(batch, epoch).contiguous(
+                        memory_format=torch.channels_last
+                    )
                     step.labels = batch.labels.to(step.device)
                     taken += step()
                     if taken >= images:

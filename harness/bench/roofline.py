@@ -1,8 +1,10 @@
-"""What bounds a training step: the least time for its arithmetic and for its memory traffic, at rates measured here.
+"""What bounds a training step: the least time for its arithmetic and for its memory traffic, at rates
+measured here.
 
-Each layer needs at least the longer of two times: its multiply-accumulates at the rate of a matrix product or of a
-convolution, and its bytes at the bandwidth of memory. The update needs its bytes. Their sum is the least time of a step
-(Williams, Waterman and Patterson, "Roofline", CACM 2009). A cache that holds a layer's tensors can be faster.
+Each layer needs at least the longer of two times: its multiply-accumulates at the rate of a matrix
+product or of a convolution, and its bytes at the bandwidth of memory. The update needs its bytes. Their
+sum is the least time of a step (Williams, Waterman and Patterson, "Roofline", CACM 2009). A cache that
+holds a layer's tensors can be faster.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ ON_MAPS = ("conv", "local", "inception")
 
 @dataclass(frozen=True)
 class Rates:
-    """gemm_flops, conv_flops: FLOP/s of a square matrix product of side 1536, and of the net's largest convolution.
+    """gemm_flops, conv_flops: FLOP/s of a square matrix product of side 1536, and of the net's largest
+    convolution.
 
     bytes_per_second: of copying a tensor of 256 MiB; reading and writing both count.
     """
@@ -40,7 +43,9 @@ class Rates:
 
 @dataclass(frozen=True)
 class Roofline:
-    """Seconds of a step that are bound by arithmetic and by memory traffic, at least; and those that it takes."""
+    """Seconds of a step that are bound by arithmetic and by memory traffic, at least; and those that
+    it takes.
+    """
 
     arithmetic_s: float
     memory_s: float
@@ -60,13 +65,19 @@ class Roofline:
 def roofline(spec: RunSpec, rates: Rates, step_s: float) -> Roofline:
     """Each layer's longer time counts as bound by arithmetic or by memory; the update by memory."""
     batch, recipe = spec.recipe.batch_size, spec.recipe
-    arithmetic_s, memory_s = 0.0, update_passes(recipe) * 4 * spec.net.parameters / rates.bytes_per_second
+    arithmetic_s, memory_s = (
+        0.0,
+        update_passes(recipe) * 4 * spec.net.parameters / rates.bytes_per_second,
+    )
     first = next(row for row in spec.net.rows if isinstance(row.layer, Conv))
     for row in spec.net.rows:
-        passes = 2 if row is first else 3  # forward, and backward by weights and by inputs; the image has no gradient
+        # forward, and backward by weights and by inputs; the image has no gradient
+        passes = 2 if row is first else 3
         flops = rates.conv_flops if row.layer.kind in ON_MAPS else rates.gemm_flops
         needed_s = passes * 2 * row.macs * batch / flops
-        moved_s = layer_bytes(row, batch, 2 if recipe.precision == "bf16" else 4) / rates.bytes_per_second
+        moved_s = (
+            layer_bytes(row, batch, 2 if recipe.precision == "bf16" else 4) / rates.bytes_per_second
+        )
         if needed_s >= moved_s:
             arithmetic_s += needed_s
         else:
@@ -75,10 +86,12 @@ def roofline(spec: RunSpec, rates: Rates, step_s: float) -> Roofline:
 
 
 def layer_bytes(row: LayerRow, batch: int, size: int) -> int:
-    """The least bytes that a layer reads and writes in a step, for elements of `size` bytes and float32 weights.
+    """The least bytes that a layer reads and writes in a step, for elements of `size` bytes and float32
+    weights.
 
-    Forward reads the input and writes the output. Backward reads the output's gradient and the input, and writes the
-    input's gradient; a layer with weights reads the former twice, its weights twice, and writes their gradient.
+    Forward reads the input and writes the output. Backward reads the output's gradient and the input,
+    and writes the input's gradient; a layer with weights reads the former twice, its weights twice, and
+    writes their gradient.
     """
     inputs, outputs = batch * prod(row.input), batch * prod(row.output)
     reads = 2 if row.parameters else 1
@@ -91,7 +104,9 @@ def update_passes(recipe: Recipe) -> int:
 
 
 def probes(spec: RunSpec, device: torch.device) -> dict[str, Callable[[], int]]:
-    """What measures the rates: functions that work for some 0.1 s on a CPU core, and return how often they did it."""
+    """What measures the rates: functions that work for some 0.1 s on a CPU core, and return how
+    often they did it.
+    """
     weight, images = _largest_convolution(spec, device)
     a, b = (torch.randn(GEMM_SIDE, GEMM_SIDE, device=device) for _ in range(2))
     source = torch.zeros(COPIED_BYTES // 4, device=device)
@@ -102,7 +117,10 @@ def probes(spec: RunSpec, device: torch.device) -> dict[str, Callable[[], int]]:
     return {
         "gemm": _repeated(lambda: torch.mm(a, b), 4, spec.recipe, device),
         "conv": _repeated(
-            lambda: F.conv2d(images, weight, None, layer.stride, layer.padding, 1, layer.groups), 4, spec.recipe, device
+            lambda: F.conv2d(images, weight, None, layer.stride, layer.padding, 1, layer.groups),
+            4,
+            spec.recipe,
+            device,
         ),
         "copy": _repeated(lambda: target.copy_(source), 1, spec.recipe, device),
     }
@@ -134,7 +152,9 @@ def _largest_convolution(spec: RunSpec, device: torch.device) -> tuple[torch.Ten
     return tuple(each.contiguous(memory_format=torch.channels_last) for each in (weight, images))  # type: ignore[return-value]
 
 
-def _repeated(work: Callable[[], object], times: int, recipe: Recipe, device: torch.device) -> Callable[[], int]:
+def _repeated(
+    work: Callable[[], object], times: int, recipe: Recipe, device: torch.device
+) -> Callable[[], int]:
     """`work` that many times in the recipe's precision, to its end."""
 
     def repeated() -> int:

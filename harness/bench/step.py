@@ -1,6 +1,8 @@
-"""Measures the training step on one batch that stays in memory: forward, backward, update, without loading.
+"""Measures the training step on one batch that stays in memory: forward, backward, update, without
+loading.
 
-Its time is set beside the least that it could be at the rates that this machine reaches in the same run (roofline.py).
+Its time is set beside the least that it could be at the rates that this machine reaches in the same run
+(roofline.py).
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ WINDOW_S = 0.7  # a window has as many steps as fit into this time, but at least
 class StepResult:
     """timing: of the whole step. forward_ms, backward_ms, update_ms: medians of a step's parts.
 
-    flop_per_image: multiply-accumulates of forward and backward, twice. share_of_gemm: the step's FLOP/s as a fraction
-    of those of a matrix product.
+    flop_per_image: multiply-accumulates of forward and backward, twice. share_of_gemm: the step's
+    FLOP/s as a fraction of those of a matrix product.
     """
 
     timing: Timing
@@ -48,16 +50,28 @@ class StepResult:
 
 
 class Step:
-    """A network, its optimizer and a resident batch of random pixels; calling it trains for one step."""
+    """A network, its optimizer and a resident batch of random pixels; calling it trains for one
+    step.
+    """
 
     def __init__(self, spec: RunSpec, device: torch.device) -> None:
         keep_freed_memory()
         self.recipe, self.device = spec.recipe, device
         self.loss_of = maybe_compiled(spec.recipe)
         generator = torch.Generator().manual_seed(spec.seed)
-        model = build(spec.net, generator=generator).to(device).to(memory_format=torch.channels_last).train()
+        model = (
+            build(spec.net, generator=generator)
+            .to(device)
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         self.state = TrainState.start(model, spec.recipe)
-        shape = (spec.recipe.batch_size, spec.net.input_channels, spec.net.input_size, spec.net.input_size)
+        shape = (
+            spec.recipe.batch_size,
+            spec.net.input_channels,
+            spec.net.input_size,
+            spec.net.input_size,
+        )
         images = torch.randn(shape, generator=generator).mul_(60)
         self.images = images.to(device).contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(spec.net.classes, (shape[0],), generator=generator).to(device)
@@ -96,7 +110,9 @@ def measure_step(spec: RunSpec, device: torch.device, windows: int) -> StepResul
     step = Step(spec, device)
     way = step.window()
     timings = interleaved({"step": way, **probes(spec, device)}, windows)
-    forward_s, backward_s, update_s = (median(part) for part in zip(*step.parts[-windows * step.steps :], strict=True))
+    forward_s, backward_s, update_s = (
+        median(part) for part in zip(*step.parts[-windows * step.steps :], strict=True)
+    )
     timing = timings.pop("step")
     reached = rates(spec, {name: each.images_per_second for name, each in timings.items()})
     return StepResult(

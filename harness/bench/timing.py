@@ -1,4 +1,6 @@
-"""Times several functions alternately in one process, so that other load on the machine slows all of them equally."""
+"""Times several functions alternately in one process, so that other load on the machine slows all of
+them equally.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-STEADY = 0.1  # the warm-up of a function ends once two windows in a row differ by less than this fraction
+# the warm-up of a function ends once two windows in a row differ by less than this fraction
+STEADY = 0.1
 MOST_WARMUPS = 10
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Over `windows` windows: median, lowest and highest images per second, and the median per CPU second."""
+    """Over `windows` windows: median, lowest and highest images per second, and the median per CPU
+    second.
+    """
 
     windows: int
     images_per_second: float
@@ -27,7 +32,8 @@ class Timing:
 
 
 def interleaved(ways: Mapping[str, Callable[[], int]], windows: int) -> dict[str, Timing]:
-    """Call the functions alternately, one window each, `windows` times, after a warm-up until all are steady.
+    """Call the functions alternately, one window each, `windows` times, after a warm-up until all are
+    steady.
 
     A way does one window of work and returns the number of its images.
     """

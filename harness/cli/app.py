@@ -1,4 +1,6 @@
-"""The command-line application: registers the commands, and turns errors into a sentence and an exit code."""
+"""The command-line application: registers the commands, and turns errors into a sentence and an exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ INTERNAL = 70  # a bug in the harness, like EX_SOFTWARE of sysexits.h
 
 @runtime_checkable
 class UsageMistake(Protocol):
-    """What typer raises for a wrong option. A protocol, since newer versions of typer contain their own click."""
+    """What typer raises for a wrong option.
+
+    A protocol, since newer versions of typer contain their own click.
+    """
 
     exit_code: int
 
@@ -29,7 +34,8 @@ class UsageMistake(Protocol):
 
 app = typer.Typer(
     name="harness",
-    help="Reproduce and benchmark AlexNet. Add --debug to any command to see the traceback of an error.",
+    help="Reproduce and benchmark AlexNet. Add --debug to any command to see the traceback of an "
+    "error.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -63,7 +69,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         _refuse_ranks(words)
         code = app(
-            args=[word for word in words if word != "--debug"], prog_name="python -m harness", standalone_mode=False
+            args=[word for word in words if word != "--debug"],
+            prog_name="python -m harness",
+            standalone_mode=False,
         )
     except HarnessError as error:
         code = _print_error(str(error), error.exit_code, debug)
@@ -73,24 +81,33 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = INTERRUPTED
     except OSError as error:
         code = _print_error(
-            f"the system refuses {error.filename or 'it'}: {error.strerror or error}", RecordError.exit_code, debug
+            f"the system refuses {error.filename or 'it'}: {error.strerror or error}",
+            RecordError.exit_code,
+            debug,
         )
     except Exception as error:  # no traceback without --debug
         if isinstance(error, UsageMistake):
             error.show()
             sys.exit(error.exit_code)
         code = _print_error(
-            f"{type(error).__name__}: {error} (a bug in the harness; --debug shows where)", INTERNAL, debug
+            f"{type(error).__name__}: {error} (a bug in the harness; --debug shows where)",
+            INTERNAL,
+            debug,
         )
     if code == INTERRUPTED:  # newer versions of typer turn Ctrl-C into this code themselves
         _print_error(
-            "interrupted; this command lists runs that can resume: python -m harness status", INTERRUPTED, debug
+            "interrupted; this command lists runs that can resume: python -m harness status",
+            INTERRUPTED,
+            debug,
         )
     sys.exit(code or 0)
 
 
 def _refuse_ranks(words: list[str]) -> None:
-    """Raise UsageError where torchrun would start a command several times that works alone. Its first rank says so."""
+    """Raise UsageError where torchrun would start a command several times that works alone.
+
+    Its first rank says so.
+    """
     command = next((word for word in words if not word.startswith("-")), "")
     if command == "run" or int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1:
         return

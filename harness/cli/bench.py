@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure the loader, the training step, or both together.", no_args_is_help=True)
 Variant = Annotated[str, typer.Argument(help="A name from `python -m harness list`.")]
-Loader = Annotated[LoaderName, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")]
-Windows = Annotated[int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")]
+Loader = Annotated[
+    LoaderName, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")
+]
+Windows = Annotated[
+    int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -36,7 +40,9 @@ def step(
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the training step on a batch that stays in memory, and say what bounds it on this machine."""
+    """Measure the training step on a batch that stays in memory, and say what bounds it on this
+    machine.
+    """
     from harness.bench.step import measure_step
 
     spec, _, where = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
@@ -60,16 +66,20 @@ def step(
         return
     print(f"{variant}, batch {spec.recipe.batch_size}, {spec.recipe.precision}: {_words(found.timing)}")
     print(
-        f"forward {found.forward_ms:.1f} ms, backward {found.backward_ms:.1f} ms, update {found.update_ms:.1f} ms; "
+        f"forward {found.forward_ms:.1f} ms, backward {found.backward_ms:.1f} ms, update "
+        f"{found.update_ms:.1f} ms; "
         f"{plain['gflops']:,} GFLOP/s, {found.share_of_gemm:.0%} of this machine's matrix product"
     )
     print(
-        f"this machine: matrix product {plain['gemm_gflops']:,} GFLOP/s, largest convolution {plain['conv_gflops']:,} "
+        f"this machine: matrix product {plain['gemm_gflops']:,} GFLOP/s, largest convolution "
+        f"{plain['conv_gflops']:,} "
         f"GFLOP/s, memory {plain['memory_gb_per_s']:,} GB/s"
     )
     print(
-        f"bound by {found.roofline.bound_by}: at these rates arithmetic takes at least {plain['least_arithmetic_ms']} "
-        f"ms and memory {plain['least_memory_ms']} ms; their sum is {found.roofline.reached:.0%} of the step"
+        f"bound by {found.roofline.bound_by}: at these rates arithmetic takes at least "
+        f"{plain['least_arithmetic_ms']} "
+        f"ms and memory {plain['least_memory_ms']} ms; their sum is {found.roofline.reached:.0%} of "
+        "the step"
     )
 
 
@@ -96,7 +106,11 @@ def loader(
     ours = found.timings["loader"]
     if as_json:
         peers = {name: timing.plain() for name, timing in found.timings.items() if name != "loader"}
-        _print_json(spec, where, ours.plain() | {"loader": found.loader, "ratio_to": found.ratio_to, "peers": peers})
+        _print_json(
+            spec,
+            where,
+            ours.plain() | {"loader": found.loader, "ratio_to": found.ratio_to, "peers": peers},
+        )
         return
     print(f"{found.loader} loader ({found.reason}): {_words(ours)}")
     for name, ratio in found.ratio_to.items():
@@ -124,13 +138,19 @@ def pipeline(
     found = measure_pipeline(spec, prepared, where, windows)
     if as_json:
         timings = {name: timing.plain() for name, timing in vars(found).items()}
-        bound = {"bound_by": found.bound_by, "without_bound_images_per_second": round(found.without_bound, 1)}
+        bound = {
+            "bound_by": found.bound_by,
+            "without_bound_images_per_second": round(found.without_bound, 1),
+        }
         _print_json(spec, where, timings | bound)
         return
     for name, timing in vars(found).items():
         print(f"{name}: {_words(timing)}")
     bound_by = "both equally" if found.bound_by == "both" else f"the {found.bound_by}"
-    print(f"limited by {bound_by}; without this limit {found.without_bound:,.0f} images/s could be expected")
+    print(
+        f"limited by {bound_by}; without this limit {found.without_bound:,.0f} images/s could be "
+        "expected"
+    )
 
 
 def _open(
@@ -167,7 +187,8 @@ def _torch_device(where: Placement) -> Any:
 
 def _words(timing: Timing) -> str:
     return (
-        f"{timing.images_per_second:,.0f} images/s (median of {timing.windows} windows, {timing.lowest:,.0f} to "
+        f"{timing.images_per_second:,.0f} images/s (median of {timing.windows} windows, "
+        f"{timing.lowest:,.0f} to "
         f"{timing.highest:,.0f}), {timing.images_per_cpu_second:,.0f} per CPU second"
     )
 

@@ -1,4 +1,7 @@
-"""The commands `list`, `show` and `diff` for the catalogue. They load neither torch nor pydantic, so they are fast."""
+"""The commands `list`, `show` and `diff` for the catalogue.
+
+They load neither torch nor pydantic, so they are fast.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_(
     pattern: Annotated[str | None, typer.Argument(help="Shell pattern, such as 'code_*'.")] = None,
     recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes instead.")] = False,
-    studies: Annotated[bool, typer.Option("--studies", help="List the studies of `reproduce` instead.")] = False,
+    studies: Annotated[
+        bool, typer.Option("--studies", help="List the studies of `reproduce` instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the variants: name, meaning, parameters, published difference or error."""
@@ -41,9 +46,14 @@ def list_(
 
 def show(
     variant: Annotated[str, typer.Argument(help="A name from `list`.")],
-    geometry: Annotated[Geometry | None, typer.Option(help="Size of the net; default: the first it has.")] = None,
+    geometry: Annotated[
+        Geometry | None, typer.Option(help="Size of the net; default: the first it has.")
+    ] = None,
     communication: Annotated[
-        bool, typer.Option("--communication", help="Show what GPUs send each other in a training step instead.")
+        bool,
+        typer.Option(
+            "--communication", help="Show what GPUs send each other in a training step instead."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -143,7 +153,8 @@ def _list_variants(pattern: str | None, as_json: bool) -> None:
         table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", published, row.meaning)
     print_table(table)
     typer.echo(
-        "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` prints the source"
+        "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` "
+        "prints the source"
     )
 
 
@@ -170,9 +181,15 @@ def _list_fields(row: Variant) -> dict[str, Any]:
 
 
 def _show_fields(row: Variant, geometry: Geometry, spec: AlexNetSpec) -> dict[str, Any]:
-    sized = {"geometry": geometry, "input_size": spec.input_size, "parameters": spec.parameters, "macs": spec.macs}
+    sized = {
+        "geometry": geometry,
+        "input_size": spec.input_size,
+        "parameters": spec.parameters,
+        "macs": spec.macs,
+    }
     layers = [
-        {"output": one.output, "parameters": one.parameters, "macs": one.macs, **asdict(one.layer)} for one in spec.rows
+        {"output": one.output, "parameters": one.parameters, "macs": one.macs, **asdict(one.layer)}
+        for one in spec.rows
     ]
     return {**_list_fields(row), **sized, "layers": layers}
 
@@ -188,7 +205,11 @@ def _about(row: Variant, geometry: Geometry) -> list[tuple[str, str]]:
         ("source", row.source),
         ("expects", row.expects),
         ("recipe", row.recipe + "".join(f", {path} = {new}" for path, new in row.recipe_changes)),
-        *((label if i == 0 else "", line) for label, lines in published for i, line in enumerate(lines)),
+        *(
+            (label if i == 0 else "", line)
+            for label, lines in published
+            for i, line in enumerate(lines)
+        ),
     ]
 
 
@@ -197,7 +218,9 @@ def _sources_of(row: Variant) -> list[str]:
     from harness.published.comparisons import differences, errors
     from harness.published.load import sources
 
-    used = dict.fromkeys([found.source for found in differences(row)] + [found.source for found in errors(row)])
+    used = dict.fromkeys(
+        [found.source for found in differences(row)] + [found.source for found in errors(row)]
+    )
     return [f"{name}: {sources()[name].title} ({sources()[name].place})" for name in used]
 
 
@@ -213,7 +236,9 @@ def _layer_table(spec: AlexNetSpec) -> Table:
 
 def _layer_cells(row: LayerRow) -> list[str]:
     layer = row.layer
-    side = getattr(layer, "kernel", None) or (layer.size if layer.kind in ("pool", "adaptive_pool") else None)
+    side = getattr(layer, "kernel", None) or (
+        layer.size if layer.kind in ("pool", "adaptive_pool") else None
+    )
     cells = [
         f"{side}x{side}" if side else "",
         *(str(getattr(layer, field, "")) for field in ("stride", "padding", "groups")),
@@ -242,7 +267,12 @@ def _list_recipes(pattern: str | None, as_json: bool) -> None:
         return
     table = new_table("recipe", "", "")
     for row in rows:
-        known = (("is", row.meaning), ("gave", row.expected_error), ("cost", row.expected_cost), ("source", row.source))
+        known = (
+            ("is", row.meaning),
+            ("gave", row.expected_error),
+            ("cost", row.expected_cost),
+            ("source", row.source),
+        )
         for i, (label, text) in enumerate(known):
             table.add_row("" if i else row.recipe.name, label, text)
         table.add_section()
@@ -260,7 +290,9 @@ def _print_citations(text: str) -> None:
     from variants.catalog.row import CITATIONS
 
     used = [name for name in CITATIONS if re.search(rf"\b{name} ", text)]
-    typer.echo("\n" + "\n".join(f"{name:3} {CITATIONS[name]}" for name in used) if used else "", nl=bool(used))
+    typer.echo(
+        "\n" + "\n".join(f"{name:3} {CITATIONS[name]}" for name in used) if used else "", nl=bool(used)
+    )
 
 
 def _plain(item: Any) -> Any:

@@ -1,4 +1,6 @@
-"""`show --communication`: what GPUs send each other in a training step, as two towers and in data parallelism."""
+"""`show --communication`: what GPUs send each other in a training step, as two towers and in data
+parallelism.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ from variants.values import SpecError
 RANKS = (2, 4, 8)
 
 
-def show_communication(name: str, geometry: Geometry, spec: AlexNetSpec, batch_size: int, as_json: bool) -> None:
-    """Print both tables, and the batch size from which on two towers send more. batch_size: of the global batch."""
+def show_communication(
+    name: str, geometry: Geometry, spec: AlexNetSpec, batch_size: int, as_json: bool
+) -> None:
+    """Print both tables, and the batch size from which on two towers send more. batch_size: of the
+    global batch.
+    """
     try:
         links, why = tower_links(spec, batch_size), None
     except SpecError as error:
@@ -31,10 +37,18 @@ def show_communication(name: str, geometry: Geometry, spec: AlexNetSpec, batch_s
     ranks = {n: all_reduce_bytes(gradient_bytes(spec), n) for n in RANKS}
     batch = overtaking_batch(spec) if links else None
     if as_json:
-        plain = {"name": name, "geometry": geometry, "batch_size": batch_size, "two_towers": list(map(asdict, links))}
+        plain = {
+            "name": name,
+            "geometry": geometry,
+            "batch_size": batch_size,
+            "two_towers": list(map(asdict, links)),
+        }
         print_json({**plain, "no_towers": why, "data_parallel": ranks, "overtaking_batch": batch})
         return
-    typer.echo(f"{name} ({geometry}): bytes that a GPU sends in a training step of {batch_size:,} images, in float32\n")
+    typer.echo(
+        f"{name} ({geometry}): bytes that a GPU sends in a training step of {batch_size:,} images, "
+        "in float32\n"
+    )
     if links:
         _print_links(links)
     else:
@@ -42,7 +56,8 @@ def show_communication(name: str, geometry: Geometry, spec: AlexNetSpec, batch_s
     _print_ranks(ranks)
     if batch is not None:
         typer.echo(
-            f"\nData parallel sends the same for every batch. With two GPUs, two towers send more from a global batch "
+            "\nData parallel sends the same for every batch. With two GPUs, two towers send more "
+            "from a global batch "
             f"of {batch:,} images on."
         )
 

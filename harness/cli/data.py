@@ -1,4 +1,6 @@
-"""The commands `data list`, `data prepare` and `data sort`: list data sets, prepare one, sort validation images."""
+"""The commands `data list`, `data prepare` and `data sort`: list data sets, prepare one, sort
+validation images.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,16 @@ from harness.placement import LoaderName
 if TYPE_CHECKING:
     from harness.data.prepare.manifest import Manifest
 
-app = typer.Typer(help="List data sets, prepare one for training, sort validation images.", no_args_is_help=True)
+app = typer.Typer(
+    help="List data sets, prepare one for training, sort validation images.", no_args_is_help=True
+)
 
 
 Format = Annotated[
-    StoreFormat, typer.Option("--format", help="raw is fastest and exact; jpeg is 5-10 times smaller and needs FFCV.")
+    StoreFormat,
+    typer.Option(
+        "--format", help="raw is fastest and exact; jpeg is 5-10 times smaller and needs FFCV."
+    ),
 ]
 JpegQuality = Annotated[
     int | None, typer.Option(min=1, max=95, help=f"With --format jpeg; {JPEG_QUALITY} if left out.")
@@ -35,7 +42,9 @@ LimitVal = Annotated[int | None, typer.Option(min=1, help="The same for validati
 def both_limits(train: int | None, val: int | None) -> tuple[int, int] | None:
     """The two limits as one value. Raises UsageError where only one is given."""
     if (train is None) != (val is None):
-        raise UsageError("a limit was given for one split only; give both --limit-train and --limit-val")
+        raise UsageError(
+            "a limit was given for one split only; give both --limit-train and --limit-val"
+        )
     return None if train is None or val is None else (train, val)
 
 
@@ -60,13 +69,20 @@ def prepare(
     path: Annotated[
         Path | None, typer.Option(help="Where the source is, if it is not downloaded automatically.")
     ] = None,
-    size: Annotated[int, typer.Option(min=1, max=4096, help="Side of the stored image: 36 mini, 256 full size.")] = 36,
+    size: Annotated[
+        int, typer.Option(min=1, max=4096, help="Side of the stored image: 36 mini, 256 full size.")
+    ] = 36,
     format_: Format = "raw",
     jpeg_quality: JpegQuality = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Writer processes; one for each core if left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Writer processes; one for each core if left out.")
+    ] = None,
     loader: Annotated[LoaderName, typer.Option(help="auto: FFCV where it works.")] = "auto",
     skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="Leave unreadable images out, now and in later commands.")
+        bool,
+        typer.Option(
+            "--skip-bad-images", help="Leave unreadable images out, now and in later commands."
+        ),
     ] = False,
     limit_train: LimitTrain = None,
     limit_val: LimitVal = None,
@@ -79,7 +95,9 @@ def prepare(
     from harness.data.prepare.job import prepare as prepare_
     from harness.data.prepare.manifest import StoreSettings
 
-    settings = StoreSettings(store_size=size, store_format=format_, jpeg_quality=jpeg_quality, limit=limit)
+    settings = StoreSettings(
+        store_size=size, store_format=format_, jpeg_quality=jpeg_quality, limit=limit
+    )
     with counting() as progress:
         prepared = prepare_(
             name,
@@ -94,7 +112,10 @@ def prepare(
     for note in notes(prepared.manifest):
         typer.echo(note)
     side, where = spec.store_size, prepared.folder or "made in memory"
-    typer.echo(f"{counts(prepared.manifest)}, {spec.classes} classes, {side}x{side} {spec.store_format}: {where}")
+    typer.echo(
+        f"{counts(prepared.manifest)}, {spec.classes} classes, {side}x{side} {spec.store_format}: "
+        f"{where}"
+    )
     typer.echo(f"digest of the images: {spec.listing}")
 
 
@@ -102,7 +123,10 @@ def prepare(
 def sort(
     folder: Annotated[Path, typer.Argument(help="The folder of the images, such as val/.")],
     labels: Annotated[
-        Path, typer.Option(help="LOC_val_solution.csv, Annotations/CLS-LOC/val, the ILSVRC devkit, or image,class.")
+        Path,
+        typer.Option(
+            help="LOC_val_solution.csv, Annotations/CLS-LOC/val, the ILSVRC devkit, or image,class."
+        ),
     ],
 ) -> None:
     """Move images that are in one folder into a folder for each class."""
@@ -125,7 +149,8 @@ def notes(manifest: Manifest) -> list[str]:
         found.append(f"{name}: these images are {manifest.source.contents}")
     if manifest.left_out:
         found.append(
-            f"{name}: {manifest.left_out} unreadable images are left out, since it was prepared with --skip-bad-images"
+            f"{name}: {manifest.left_out} unreadable images are left out, since it was prepared with "
+            "--skip-bad-images"
         )
     if ignored := sum(manifest.ignored.values()):
         found.append(f"{name}: {ignored} files are ignored, since they have no image suffix")

@@ -33,7 +33,9 @@ def doctor(json: Json = False, results: Results = Path("results")) -> None:
 
 
 def verify(
-    records: Annotated[list[Path] | None, typer.Argument(help="Record folders; default: all under --results.")] = None,
+    records: Annotated[
+        list[Path] | None, typer.Argument(help="Record folders; default: all under --results.")
+    ] = None,
     results: Results = Path("results"),
     json: Json = False,
 ) -> None:
@@ -55,7 +57,9 @@ def verify(
         if not results.is_dir():
             from harness.errors import UsageError
 
-            raise UsageError(f"there is no folder {results}; give the one that holds records with --results")
+            raise UsageError(
+                f"there is no folder {results}; give the one that holds records with --results"
+            )
         print(f"no records under {results}")
     else:
         for folder, problems in wrong.items():

@@ -1,4 +1,6 @@
-"""The command `pages`: writes the generated pages of the repository, reports/published/ and README's results table."""
+"""The command `pages`: writes the generated pages of the repository, reports/published/ and README's
+results table.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ def pages(
     ] = False,
     root: Annotated[Path, typer.Option(help="A checkout of the project.")] = Path(),
 ) -> None:
-    """Write reports/published/*.md and README's results table from the catalogue, published numbers and reference
-    records.
+    """Write reports/published/*.md and README's results table from the catalogue, published numbers and
+    reference records.
     """
     wanted = generated(root)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
@@ -41,7 +43,9 @@ def generated(root: Path) -> dict[Path, str]:
         folder / "article.md": published.article_page(),
         folder / "paper.md": published.paper_claims_page(),
         folder / "differences.md": published.diff_page(
-            ("grouped_2gpu", "one_weird_trick"), ("grouped_2gpu", "code_2012"), ("grouped_2gpu", "article")
+            ("grouped_2gpu", "one_weird_trick"),
+            ("grouped_2gpu", "code_2012"),
+            ("grouped_2gpu", "article"),
         ),
         root / "README.md": _readme(root),
     }
@@ -55,6 +59,8 @@ def _readme(root: Path) -> str:
     text = (root / "README.md").read_text()
     found = Store(root / "results").verified_reference("reproduce")
     if found.refused:
-        raise RecordError(f"the table needs all records, but {found.refused[0].run_id}: {found.refused[0].reason}")
+        raise RecordError(
+            f"the table needs all records, but {found.refused[0].run_id}: {found.refused[0].reason}"
+        )
     table = readme_table(build("reproduce", found.records))
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda found: table, text, flags=re.DOTALL)

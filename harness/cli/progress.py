@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from harness.data import progress as data
 from harness.events import Evaluated, Event, StepsDone, TrainingStarted
@@ -54,7 +61,9 @@ class Speed:
     first_s: float
 
     def words(self, what: str, done: int, total: int | None, now_s: float) -> str:
-        """Items per second and, where the total is known, the time left: "143 images/s, 2:27:10 left"."""
+        """Items per second and, where the total is known, the time left: "143 images/s, 2:27:10
+        left".
+        """
         if done <= self.first or now_s <= self.first_s:
             return "starting"
         per_s = (done - self.first) / (now_s - self.first_s)
@@ -75,7 +84,9 @@ def _bars() -> Progress:
 
 
 class RunLine:
-    """The status of one run from its events: loss, top-1 error, images/s; `steps` and `total` are for the bar."""
+    """The status of one run from its events: loss, top-1 error, images/s; `steps` and `total` are
+    for the bar.
+    """
 
     def __init__(self) -> None:
         self.total: int | None = None
@@ -88,7 +99,8 @@ class RunLine:
         elif isinstance(event, StepsDone):
             self.steps = event.last_step
             self.status = (
-                f"loss {sum(event.losses) / len(event.losses):.3f}  top-1 error {event.top1_error:.1%}  "
+                f"loss {sum(event.losses) / len(event.losses):.3f}  top-1 error "
+                f"{event.top1_error:.1%}  "
                 f"{event.images / event.elapsed_s:,.0f} images/s"
             )
         elif isinstance(event, Evaluated):

@@ -1,4 +1,6 @@
-"""The commands `targets` and `article`: published numbers of a variant, and an article's claims about AlexNet."""
+"""The commands `targets` and `article`: published numbers of a variant, and an article's claims
+about AlexNet.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ VERDICTS = ("true", "false", "partly", "unclear")
 
 def targets(
     variant: Annotated[str | None, typer.Argument(help="A name from `list`; default: all.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON list; errors are fractions in `value`.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list; errors are fractions in `value`.")
+    ] = False,
 ) -> None:
     """Print published numbers: value, data set, protocol, source. Each table has one protocol."""
     from harness.lookup import variant_named
@@ -32,10 +36,13 @@ def targets(
 def article(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     verdict: Annotated[
-        str | None, typer.Option(help="Print only claims with this verdict: true, false, partly or unclear.")
+        str | None,
+        typer.Option(help="Print only claims with this verdict: true, false, partly or unclear."),
     ] = None,
 ) -> None:
-    """Print an article's 67 claims about AlexNet: verdict, evidence, and the variant that tests each."""
+    """Print an article's 67 claims about AlexNet: verdict, evidence, and the variant that tests
+    each.
+    """
     from harness.errors import unknown
     from harness.published.claims import article as claims
 
@@ -73,11 +80,17 @@ def _print_targets(variant: str | None, found: list[Target]) -> None:
     for table in tables(found):
         print_table(console, table, start=0 if variant is None else 1)
     for remark in remarks(variant):
-        console.print(f"* {remark.text} ({remark.source}: {remark.section})", markup=False, highlight=False)
+        console.print(
+            f"* {remark.text} ({remark.source}: {remark.section})", markup=False, highlight=False
+        )
     if not found:
-        console.print(f"Nothing is published for {variant}; see: python -m harness show {variant}", markup=False)
+        console.print(
+            f"Nothing is published for {variant}; see: python -m harness show {variant}", markup=False
+        )
     for name in dict.fromkeys(target.source for target in found):
-        console.print(f"{name}: {sources()[name].title} ({sources()[name].place})", markup=False, highlight=False)
+        console.print(
+            f"{name}: {sources()[name].title} ({sources()[name].place})", markup=False, highlight=False
+        )
 
 
 def _print_article(found: list[ArticleClaim]) -> None:
@@ -93,7 +106,9 @@ def _print_article(found: list[ArticleClaim]) -> None:
     grid.add_column("tested by", ratio=3, overflow="fold")
     for claim in found:
         tests = ", ".join((*claim.tested_by, *((claim.check,) if claim.check else ())))
-        grid.add_row(str(claim.number), escape(claim.says), claim.verdict, escape(claim.evidence), escape(tests))
+        grid.add_row(
+            str(claim.number), escape(claim.says), claim.verdict, escape(claim.evidence), escape(tests)
+        )
     counts = ", ".join(f"{sum(c.verdict == v for c in found)} {v}" for v in VERDICTS)
     console = Console()
     console.print(grid)

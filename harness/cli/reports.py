@@ -1,4 +1,6 @@
-"""The commands `report` (writes reports/<study>/ from sealed records) and `verify-report` (checks a report)."""
+"""The commands `report` (writes reports/<study>/ from sealed records) and `verify-report` (checks a
+report).
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,22 @@ RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="Study, as in: python -m harness reproduce --help")] = "reproduce",
+    study: Annotated[
+        str, typer.Argument(help="Study, as in: python -m harness reproduce --help")
+    ] = "reproduce",
     results: RESULTS = Path("results"),
     out: Annotated[
         Path, typer.Option(help="The report is written to a folder with the study's name in this one.")
     ] = Path("reports"),
     reference: Annotated[
-        bool, typer.Option("--reference", help="Report on the records that came with the clone instead of yours.")
+        bool,
+        typer.Option(
+            "--reference", help="Report on the records that came with the clone instead of yours."
+        ),
     ] = False,
-    tables: Annotated[Path | None, typer.Option(help="Also write every table as CSV and LaTeX to this folder.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Also write every table as CSV and LaTeX to this folder.")
+    ] = None,
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
@@ -51,7 +60,9 @@ def report(
 
 
 def verify_report(
-    folder: Annotated[Path, typer.Argument(metavar="PATH", help="A report's folder, such as reports/reproduce.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A report's folder, such as reports/reproduce.")
+    ],
     results: RESULTS = Path("results"),
 ) -> None:
     """Check a report's files and records against its manifest, and compute every number again.
@@ -68,17 +79,22 @@ def verify_report(
         raise typer.Exit(1)
     manifest = read_manifest(folder)
     typer.echo(
-        f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written again has the same "
+        f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written "
+        "again has the same "
         "bytes"
     )
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="A record's folder, or the start of its name.")],
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="A record's folder, or the start of its name.")
+    ],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
     results: RESULTS = Path("results"),
 ) -> None:
-    """Compare two sealed runs: spec, machine, losses step by step, errors and the images behind them."""
+    """Compare two sealed runs: spec, machine, losses step by step, errors and the images behind
+    them.
+    """
     from rich.console import Console
 
     from harness.cli.terminal import print_table

@@ -1,4 +1,6 @@
-"""The work of the command `reproduce`: plans the missing runs, runs them in parallel, and writes the report."""
+"""The work of the command `reproduce`: plans the missing runs, runs them in parallel, and writes the
+report.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ from harness.workers import Ended, Happened, News, Variables, run_all
 
 @dataclass(frozen=True)
 class Options:
-    """How a study runs. where, environments: as returned by study_placement. limit_s: start no run that would end
-    later. checkpoint_s: time between two checkpoints; fresh: ignore them.
+    """How a study runs. where, environments: as returned by study_placement. limit_s: start no run that
+    would end later. checkpoint_s: time between two checkpoints; fresh: ignore them.
     """
 
     where: Placement
@@ -37,8 +39,11 @@ class Options:
     fresh: bool
 
 
-def run_study(name: str, study: Study, request: RunRequest, options: Options, results: Path, out: Path) -> None:
-    """Run what is missing of `study` and write its report. request: the options common to all of its runs.
+def run_study(
+    name: str, study: Study, request: RunRequest, options: Options, results: Path, out: Path
+) -> None:
+    """Run what is missing of `study` and write its report. request: the options common to all of its
+    runs.
 
     Raises UsageError before anything is downloaded, RunFailed after the report if some runs failed.
     """
@@ -62,13 +67,16 @@ def run_study(name: str, study: Study, request: RunRequest, options: Options, re
             break
     used, beside = counted(name, store), store.verified_reference(name)
     shown = records_of(planned.requests, used.records)
-    reports.write(name, shown, () if study.long else beside.records, out, (*used.refused, *beside.refused))
+    reports.write(
+        name, shown, () if study.long else beside.records, out, (*used.refused, *beside.refused)
+    )
     _raise_failures(ended, [record for record in shown if record.run_id not in before])
 
 
 def _announce(name: str, planned: Planned, todo: Sequence[RunSpec], options: Options) -> None:
     console.print(
-        f"study {name}: {count(len(planned.requests), 'run')}, {len(planned.requests) - len(planned.todo)} sealed "
+        f"study {name}: {count(len(planned.requests), 'run')}, "
+        f"{len(planned.requests) - len(planned.todo)} sealed "
         f"before, {len(todo)} to do, {len(options.environments)} at a time"
     )
 
@@ -85,11 +93,19 @@ def study_tasks(
     """The runs of the study that are known and missing, for `submit`."""
     planned = plan(study, request, prepared, where.device, counted(name, store).records)
     options = Options(where, (), 0.0, checkpoint_s, fresh=False)
-    return [_task(spec, planned, study, options, store.root.absolute(), prepared.folder) for spec in planned.todo]
+    return [
+        _task(spec, planned, study, options, store.root.absolute(), prepared.folder)
+        for spec in planned.todo
+    ]
 
 
 def _task(
-    spec: RunSpec, planned: Planned, study: Study, options: Options, results: Path, prepared: Path | None
+    spec: RunSpec,
+    planned: Planned,
+    study: Study,
+    options: Options,
+    results: Path,
+    prepared: Path | None,
 ) -> Task:
     return Task(
         spec=to_json(spec),
@@ -128,18 +144,25 @@ def _listed(failed: int, listed: int) -> str:
 def _run(
     todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Variables], budget: Budget
 ) -> dict[RunSpec, str | None]:
-    """Run what fits into the time limit. Returns for each run that ended None, or the sentence of its failure."""
+    """Run what fits into the time limit.
+
+    Returns for each run that ended None, or the sentence of its failure.
+    """
     always = sum(spec.seed == 0 for spec in todo)
     ended: dict[RunSpec, str | None] = {}
     with board() as bars:
-        for news in run_all(tasks, work, environments, lambda task: task < always or budget.may_start()):
+        for news in run_all(
+            tasks, work, environments, lambda task: task < always or budget.may_start()
+        ):
             budget.observe(news)
             sentence = _show(bars, todo, news)
             if isinstance(news, Ended):
                 ended[todo[news.task]] = sentence
     if len(ended) < len(todo):
         left = count(len(todo) - len(ended), "run")
-        console.print(f"{left} did not fit into {budget.limit_s / 60:g} minutes; use --minutes to allow more")
+        console.print(
+            f"{left} did not fit into {budget.limit_s / 60:g} minutes; use --minutes to allow more"
+        )
     return ended
 
 

@@ -1,4 +1,6 @@
-"""One run, as `run` and torchrun start it: the first rank trains and records, the others train with it."""
+"""One run, as `run` and torchrun start it: the first rank trains and records, the others train with
+it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def run_on_this_rank(request: RunRequest, asked: Asked, ranks: Ranks) -> RunReco
         weights_place(asked.save_weights)
         if asked.save_weights.suffix != ".safetensors":
             raise UsageError(
-                f"weights are written as safetensors; use a name that ends in .safetensors, not {asked.save_weights}"
+                "weights are written as safetensors; use a name that ends in .safetensors, not "
+                f"{asked.save_weights}"
             )
     store = Store(asked.results)
     store.make()

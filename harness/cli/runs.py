@@ -23,26 +23,47 @@ if TYPE_CHECKING:
     from harness.resolve import RunRequest
 
 Variant = Annotated[str, typer.Option(help="A name from `python -m harness list`.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="A name from `python -m harness list --recipes`.")
+]
 Data = Annotated[str, typer.Option(help="A name from `python -m harness data list`.")]
-DataPath = Annotated[Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")]
+DataPath = Annotated[
+    Path | None, typer.Option("--path", help="Where the images are, for a data set that needs it.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
-LoaderName = Annotated[LoaderChoice, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")]
+LoaderName = Annotated[
+    LoaderChoice, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")
+]
 Results = Annotated[Path, typer.Option(help="Where records are sealed.")]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of ending with an error.")
+    bool,
+    typer.Option(
+        "--skip-bad-images", help="Leave unreadable images out instead of ending with an error."
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads per run.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, such as lr=0.02; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the recipe, such as lr=0.02; repeatable.",
+    ),
 ]
 Minutes = Annotated[
     float,
-    typer.Option("--checkpoint-minutes", min=0, help="Minutes between checkpoints, from which a stopped run resumes."),
+    typer.Option(
+        "--checkpoint-minutes",
+        min=0,
+        help="Minutes between checkpoints, from which a stopped run resumes.",
+    ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start from the beginning, even if there is a checkpoint.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="torch threads per run; default: all cores.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start from the beginning, even if there is a checkpoint.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="torch threads per run; default: all cores.")
+]
 
 DEFAULT_MINUTES = 14.0  # of `reproduce`, with set-up and report within 15
 
@@ -52,7 +73,10 @@ def run(
     recipe: RecipeName = "mini",
     data: Data = "fashion_mnist",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of initial weights, image order, crops, noise and dropout.")
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Seed of initial weights, image order, crops, noise and dropout."
+        ),
     ] = 0,
     set_: Set = None,
     device: Device = "auto",
@@ -75,14 +99,25 @@ def run(
     fresh: Fresh = False,
     results: Results = Path("results"),
 ) -> None:
-    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes it.
+    """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes
+    it.
 
     Under torchrun, several processes train it together, each on its part of every batch.
     """
     from harness.cli.running import Asked, run_on_this_rank
     from harness.distributed import join
 
-    asked = Asked(device, placement, loader, threads, workers, save_weights, 60 * checkpoint_minutes, fresh, results)
+    asked = Asked(
+        device,
+        placement,
+        loader,
+        threads,
+        workers,
+        save_weights,
+        60 * checkpoint_minutes,
+        fresh,
+        results,
+    )
     with join() as ranks:
         request = request_of(
             variant,
@@ -108,12 +143,15 @@ def run(
 
 
 def reproduce(
-    study: Annotated[str, typer.Option(help="A name from `python -m harness list --studies`.")] = "reproduce",
+    study: Annotated[
+        str, typer.Option(help="A name from `python -m harness list --studies`.")
+    ] = "reproduce",
     minutes: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Start no run that would end later; every variant still runs once. Without --seeds, further seeds "
+            help="Start no run that would end later; every variant still runs once. Without --seeds, "
+            "further seeds "
             "fill the time. Default: 14, with the study's seeds.",
         ),
     ] = None,
@@ -128,7 +166,10 @@ def reproduce(
     path: DataPath = None,
     loader: LoaderName = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time, on each GPU or on the CPU; default: one per GPU or core.")
+        int | None,
+        typer.Option(
+            min=1, help="Runs at a time, on each GPU or on the CPU; default: one per GPU or core."
+        ),
     ] = None,
     skip_bad_images: SkipBad = False,
     format_: Format = "raw",
@@ -140,7 +181,10 @@ def reproduce(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
 ) -> None:
-    """Run a study's missing runs and write its report. More seeds give narrower intervals: --minutes 120."""
+    """Run a study's missing runs and write its report.
+
+    More seeds give narrower intervals: --minutes 120.
+    """
 
     from harness.cli.reproduce import Options, run_study
     from harness.devices import study_placement
@@ -175,8 +219,12 @@ def reproduce(
 
 def evaluate(
     variant: Variant,
-    weights: Annotated[Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")],
-    recipe: Annotated[str, typer.Option(help="Recipe that gives geometry, normalisation and protocols.")] = "mini",
+    weights: Annotated[
+        Path, typer.Option(help="safetensors, or a torch state dict (read with weights_only).")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="Recipe that gives geometry, normalisation and protocols.")
+    ] = "mini",
     data: Data = "fashion_mnist",
     set_: Set = None,
     device: Device = "auto",
@@ -214,16 +262,27 @@ def evaluate(
     where = run_placement(device, threads, 1, loader)
     prepared = load(request, loader)
     with counting() as progress:
-        results = evaluate_weights(run_spec(request, prepared, where.device), prepared, weights, where, progress)
+        results = evaluate_weights(
+            run_spec(request, prepared, where.device), prepared, weights, where, progress
+        )
     if json:
         from json import dumps
 
-        print(dumps({name: to_plain(result) for name, result in results.items()}, indent=2, allow_nan=False))
+        print(
+            dumps(
+                {name: to_plain(result) for name, result in results.items()}, indent=2, allow_nan=False
+            )
+        )
         return
     for name, result in results.items():
-        located = "" if result.localisation_error is None else f", localisation error {result.localisation_error:.2%}"
+        located = (
+            ""
+            if result.localisation_error is None
+            else f", localisation error {result.localisation_error:.2%}"
+        )
         print(
-            f"{name}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%}{located} "
+            f"{name}: top-1 error {result.top1_error:.2%}, top-5 error "
+            f"{result.top5_error:.2%}{located} "
             f"(n = {result.images})"
         )
 
@@ -247,7 +306,10 @@ def request_of(
     limit_train: int | None,
     limit_val: int | None,
 ) -> RunRequest:
-    """The request that the options of a command make. Raises UsageError where one limit lacks the other."""
+    """The request that the options of a command make.
+
+    Raises UsageError where one limit lacks the other.
+    """
     from harness.resolve import RunRequest
 
     return RunRequest(
@@ -268,7 +330,8 @@ def found(record: RunRecord) -> str:
     """The last line of a run: its errors under the first protocol, and where the record is."""
     protocol, result = next(iter(record.summary.results.items()))
     return (
-        f"{record.spec.variant}: top-1 error {result.top1_error:.2%}, top-5 error {result.top5_error:.2%} "
+        f"{record.spec.variant}: top-1 error {result.top1_error:.2%}, top-5 error "
+        f"{result.top5_error:.2%} "
         f"({protocol}, n = {result.images}, {record.summary.loader} loader); record: {record.path}"
     )
 

@@ -17,11 +17,14 @@ WATCH_S = 2.0
 
 def status(
     results: Annotated[Path, typer.Option(help="Where records are sealed.")] = Path("results"),
-    watch: Annotated[bool, typer.Option("--watch", help="Update the list every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Update the list every 2 s, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """List running and stopped runs. A stopped run resumes if you repeat the command that started it.
 
-    A sealed run is listed while its checkpoint is left; repeating its command removes it, and trains nothing.
+    A sealed run is listed while its checkpoint is left; repeating its command removes it, and trains
+    nothing.
     """
     from rich.console import Console
     from rich.live import Live
@@ -50,7 +53,9 @@ def _table(results: Path) -> Table | str:
         right = heading in ("step", "of", "checkpoint", "time left")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for run in runs:
-        numbers = ["" if number is None else f"{number:,}" for number in (run.step, run.steps, run.checkpoint)]
+        numbers = [
+            "" if number is None else f"{number:,}" for number in (run.step, run.steps, run.checkpoint)
+        ]
         left = "" if run.left_s is None else str(timedelta(seconds=round(run.left_s)))
         table.add_row(run.name, run.state, *numbers, left, run.last_event)
     for job in waiting:

@@ -1,4 +1,6 @@
-"""Output streams that never raise: a closed pipe, a full disk or a limited encoding does not end a run."""
+"""Output streams that never raise: a closed pipe, a full disk or a limited encoding does not end a
+run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from typing import Any, TextIO
 
 
 class Forgiving:
-    """A text stream that drops text which its target can't write. All other attributes are the target's."""
+    """A text stream that drops text which its target can't write.
+
+    All other attributes are the target's.
+    """
 
     def __init__(self, target: TextIO) -> None:
         self._target = target
@@ -29,7 +34,10 @@ class Forgiving:
 
 
 def forgive_streams() -> None:
-    """Wrap stderr, which shows progress. Both streams print `?` for characters that their encoding lacks."""
+    """Wrap stderr, which shows progress.
+
+    Both streams print `?` for characters that their encoding lacks.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,6 @@
-"""The command `submit`: the missing runs of a study as jobs of a cluster, or as processes of this machine."""
+"""The command `submit`: the missing runs of a study as jobs of a cluster, or as processes of this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,35 @@ from harness.errors import UsageError
 def submit(
     study: Annotated[str, typer.Argument(help="A study, as in: python -m harness reproduce --help")],
     executor: Annotated[
-        Literal["local", "slurm"], typer.Option(help="local: processes of this machine; slurm: jobs of a cluster.")
+        Literal["local", "slurm"],
+        typer.Option(help="local: processes of this machine; slurm: jobs of a cluster."),
     ] = "local",
-    partition: Annotated[str | None, typer.Option(help="Partition of Slurm; with it, --executor slurm.")] = None,
-    minutes: Annotated[
-        int, typer.Option(min=3, help="Time limit of a job; a run that needs longer goes on in a new job.")
-    ] = 24 * 60,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Device of the jobs; cuda asks for one GPU.")] = "cpu",
-    cpus: Annotated[int, typer.Option(min=1, max=1024, help="Cores of a job: torch threads or loader threads.")] = 1,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of jobs; default: one a run on Slurm, and one locally.")
+    partition: Annotated[
+        str | None, typer.Option(help="Partition of Slurm; with it, --executor slurm.")
     ] = None,
-    array: Annotated[bool, typer.Option("--array", help="One array of Slurm instead of single jobs.")] = False,
-    at_once: Annotated[int | None, typer.Option(min=1, help="With --array: jobs that run at a time.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")] = None,
+    minutes: Annotated[
+        int,
+        typer.Option(min=3, help="Time limit of a job; a run that needs longer goes on in a new job."),
+    ] = 24 * 60,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="Device of the jobs; cuda asks for one GPU.")
+    ] = "cpu",
+    cpus: Annotated[
+        int, typer.Option(min=1, max=1024, help="Cores of a job: torch threads or loader threads.")
+    ] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of jobs; default: one a run on Slurm, and one locally."),
+    ] = None,
+    array: Annotated[
+        bool, typer.Option("--array", help="One array of Slurm instead of single jobs.")
+    ] = False,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="With --array: jobs that run at a time.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs per variant; default: the study's.")
+    ] = None,
     variants: Annotated[str | None, typer.Option(help="Comma-separated names of variants.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe instead of the study's.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set instead of the study's.")] = None,
@@ -41,9 +58,11 @@ def submit(
     checkpoint_minutes: Minutes = 10,
     results: Results = Path("results"),
 ) -> None:
-    """Submit the missing runs of a study as jobs, through submitit. Results and cache must be on a shared disk.
+    """Submit the missing runs of a study as jobs, through submitit. Results and cache must be on a
+    shared disk.
 
-    The data is prepared first, here. `status` lists the jobs' runs; `reproduce` writes the report once they have ended.
+    The data is prepared first, here. `status` lists the jobs' runs; `reproduce` writes the report once
+    they have ended.
     """
     from harness.cli.loading import load
     from harness.cli.reproduce import study_tasks

@@ -17,13 +17,19 @@ def print_json(item: Any) -> None:
 
 
 def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; columns named in `right` are right-aligned, and the first one is never wrapped."""
+    """An empty table; columns named in `right` are right-aligned, and the first one is never
+    wrapped.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True
+    )
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=i == 0, overflow="fold")
+        table.add_column(
+            name, justify="right" if name in right else "left", no_wrap=i == 0, overflow="fold"
+        )
     return table
 
 

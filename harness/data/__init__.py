@@ -13,5 +13,6 @@ The steps and their modules:
        | each step
     augment/transforms   on the device: mean, colour noise, rotation -> float32 (N, 3, S, S)
 
-Of FFCV only the .beton files and the reader thread are used; order and crops are ours, the same in every loader.
+Of FFCV only the .beton files and the reader thread are used; order and crops are ours, the same in
+every loader.
 """

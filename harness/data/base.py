@@ -1,4 +1,7 @@
-"""The interface of loaders. All loaders give the same images, order and crops, so training is the same with each."""
+"""The interface of loaders.
+
+All loaders give the same images, order and crops, so training is the same with each.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ from variants.values import value
 class CropRule:
     """Which crop of the stored image a loader delivers.
 
-    size: side of the crop in pixels, None for the whole image. position: of the crop. mirror: flip left-right with
-    probability 1/2. images_per_draw: this many consecutive images of the epoch's order have the same draw.
+    size: side of the crop in pixels, None for the whole image. position: of the crop. mirror: flip
+    left-right with probability 1/2. images_per_draw: this many consecutive images of the epoch's order
+    have the same draw.
     """
 
     size: int | None = None
@@ -34,7 +38,8 @@ class CropRule:
 
 @dataclass(frozen=True)
 class Crops:
-    """The crops of a batch: top row, left column (int64), whether the image is mirrored (bool); (N,) each.
+    """The crops of a batch: top row, left column (int64), whether the image is mirrored (bool); (N,)
+    each.
 
     keys: int64, (N,), which draw each image uses, None if that follows from the batch's indices, as in
     counter_rng.draw_keys. In a rank's slice of a batch it doesn't.
@@ -55,7 +60,8 @@ class Crops:
 class Batch:
     """One batch. Its tensors are not views of a loader's buffer, so they stay valid.
 
-    images: uint8, (N, 3, S, S), RGB 0-255. labels, indices: int64, (N,); an index is the image's place in its split.
+    images: uint8, (N, 3, S, S), RGB 0-255. labels, indices: int64, (N,); an index is the image's place
+    in its split.
     boxes: float32, (N, 4), x, y, width, height as fractions of the stored image; None without boxes.
     crops: where these crops are in the stored images, as the loader drew them; None only in tests.
     whole: images in the global batch, if this is a rank's slice of it; None if this is the whole batch.
@@ -78,7 +84,8 @@ class Batch:
 class LoaderSettings:
     """How a loader goes through one split.
 
-    batch_size: images of a global batch; the last one holds the rest. seed: order and crops follow from it.
+    batch_size: images of a global batch; the last one holds the rest. seed: order and crops follow from
+    it.
     shuffle: a new order each epoch, else by index. workers: threads (FFCV) or processes (folder).
     rank, world_size: which slice of each global batch is read (harness.data.slices).
     """
@@ -102,21 +109,25 @@ class LoaderSettings:
 
 @value
 class LoaderChoice:
-    """Which loader runs and why, for records and report: `reason` is a sentence, such as why FFCV can't be used."""
+    """Which loader runs and why, for records and report: `reason` is a sentence, such as why FFCV
+    can't be used.
+    """
 
     name: Literal["ffcv", "folder", "synthetic"]
     reason: str
 
 
 class Loader(Protocol):
-    """Batches of one split. `epoch(n)` gives every image exactly once, including the last partial batch.
+    """Batches of one split. `epoch(n)` gives every image exactly once, including the last partial
+    batch.
 
-    With several ranks, `images` and `batches` are of the whole split, and a batch is the rank's slice; it may be empty.
+    With several ranks, `images` and `batches` are of the whole split, and a batch is the rank's slice;
+    it may be empty.
 
-    Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index.
-    Leaving the `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30 s
-    is started again where it was; if it hangs once more, it raises RunFailed. Seconds in which the process was
-    stopped (SIGSTOP, a suspended machine) don't count.
+    Shuffled loaders order by a function of (seed, epoch) alone; unshuffled ones by index. Leaving the
+    `with` block early frees threads and memory. A dead pipeline raises RunFailed. One that hangs for 30
+    s is started again where it was; if it hangs once more, it raises RunFailed. Seconds in which the
+    process was stopped (SIGSTOP, a suspended machine) don't count.
     """
 
     choice: LoaderChoice
@@ -132,7 +143,8 @@ class Prepared:
 
     folder: of its files; None if images are made in memory.
     mean: float32, (3, S, S), the training set's mean image (0-255). std: float32 (3,), per channel.
-    eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the training pixels' RGB covariance; vectors are columns.
+    eigenvalues, eigenvectors: float32, (3,) and (3, 3), of the training pixels' RGB covariance; vectors
+    are columns.
     manifest: the contents of manifest.json: images, source, counts per class, settings, versions.
     """
 

@@ -1,4 +1,7 @@
-"""Copies each batch to a GPU while the GPU still computes with the batch before. On a CPU it does nothing."""
+"""Copies each batch to a GPU while the GPU still computes with the batch before.
+
+On a CPU it does nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ import torch
 
 from harness.data.base import Batch
 
-Copier: TypeAlias = Callable[[Batch], Callable[[], Batch]]  # begins to copy; the function it returns gives the copy
+# begins to copy; the function it returns gives the copy
+Copier: TypeAlias = Callable[[Batch], Callable[[], Batch]]
 
 
 class StreamCopier:
     """Copies images and labels to a GPU on a stream of its own.
 
-    Memory that is not pinned is pinned first, since only pinned memory is copied beside the computation.
+    Memory that is not pinned is pinned first, since only pinned memory is copied beside the
+    computation.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,7 +37,8 @@ class StreamCopier:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(done)
             for tensor in (copy.images, copy.labels):
-                tensor.record_stream(computing)  # its memory is not used again before the computation is done with it
+                # its memory is not used again before the computation is done with it
+                tensor.record_stream(computing)
             return copy
 
         return finished
@@ -42,7 +48,9 @@ class StreamCopier:
         return pinned.to(self._device, non_blocking=True)
 
 
-def ahead(batches: Iterator[Batch], device: torch.device, copier: Copier | None = None) -> Iterator[Batch]:
+def ahead(
+    batches: Iterator[Batch], device: torch.device, copier: Copier | None = None
+) -> Iterator[Batch]:
     """The batches, on the device; the copy of each begins before the one before is given out.
 
     On a CPU they come as they are. copier: for tests.
@@ -63,5 +71,11 @@ def ahead(batches: Iterator[Batch], device: torch.device, copier: Copier | None 
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A small tensor on the device; on a GPU from pinned memory, since any other copy waits for all work there."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """A small tensor on the device; on a GPU from pinned memory, since any other copy waits for all
+    work there.
+    """
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )

@@ -9,7 +9,9 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called during work: `what` is a short label; `done` of `total` items are finished (None: unknown)."""
+    """Called during work: `what` is a short label; `done` of `total` items are finished (None:
+    unknown).
+    """
 
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 

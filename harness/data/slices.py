@@ -1,7 +1,9 @@
-"""Which images of each global batch a rank reads (data parallelism). With one rank it is the whole batch.
+"""Which images of each global batch a rank reads (data parallelism). With one rank it is the whole
+batch.
 
-The order of an epoch and its division into global batches don't depend on the number of ranks. Each rank reads one
-contiguous slice of each global batch, so that every image is read exactly once by exactly one rank.
+The order of an epoch and its division into global batches don't depend on the number of ranks. Each
+rank reads one contiguous slice of each global batch, so that every image is read exactly once by
+exactly one rank.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ Ints = NDArray[np.int64]
 class Slice:
     """One rank's slice of a global batch: indices and keys (N,), and the images in the global batch.
 
-    keys: which draw each image uses (see draw_keys). Groups of images with a common draw are those of the global batch,
-    so that a slice may begin within a group. N is 0 on some ranks if the last batch has fewer images than ranks.
+    keys: which draw each image uses (see draw_keys). Groups of images with a common draw are those of
+    the global batch, so that a slice may begin within a group. N is 0 on some ranks if the last batch
+    has fewer images than ranks.
     """
 
     indices: Ints
@@ -32,7 +35,10 @@ class Slice:
 
 
 def rank_slice(images: int, rank: int, world_size: int) -> slice:
-    """The part of a batch of `images` that rank `rank` reads. Sizes differ by at most one; the first are the larger."""
+    """The part of a batch of `images` that rank `rank` reads.
+
+    Sizes differ by at most one; the first are the larger.
+    """
     size, larger = divmod(images, world_size)
     start = rank * size + min(rank, larger)
     return slice(start, start + size + (rank < larger))
@@ -54,7 +60,9 @@ def epoch_slices(settings: LoaderSettings, images: int, epoch: int) -> Iterator[
 
 
 def keys_by_image(settings: LoaderSettings, images: int, epoch: int) -> Ints:
-    """The key of each of this rank's images in this epoch, by the image's index: (images,); other images have 0."""
+    """The key of each of this rank's images in this epoch, by the image's index: (images,); other
+    images have 0.
+    """
     keys = np.zeros(images, dtype=np.int64)
     for part in epoch_slices(settings, images, epoch):
         keys[part.indices] = part.keys

@@ -1,4 +1,6 @@
-"""Keeps freed memory in the process: by default glibc returns it to the system and requests it again at every step."""
+"""Keeps freed memory in the process: by default glibc returns it to the system and requests it again
+at every step.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ THRESHOLD_BYTES = 1 << 30
 def keep_freed_memory() -> bool:
     """Raise glibc's thresholds for this process; returns False if the C library has no mallopt.
 
-    Each training step allocates and frees tensors of the same sizes. By default glibc unmaps large ones, so that each
-    step causes new page faults. No arithmetic changes.
+    Each training step allocates and frees tensors of the same sizes. By default glibc unmaps large
+    ones, so that each step causes new page faults. No arithmetic changes.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,8 @@
 """Collects the environment of a run: everything that changes speed or last bits, and nothing private.
 
-Versions, processor, GPUs, threads and commit are recorded; host name, user name and paths are not. `machine_id` is a
-random number in the cache folder, so that two machines made from the same image have different ids.
+Versions, processor, GPUs, threads and commit are recorded; host name, user name and paths are not.
+`machine_id` is a random number in the cache folder, so that two machines made from the same image have
+different ids.
 """
 
 from __future__ import annotations
@@ -26,14 +27,28 @@ from harness.spec import RunSpec
 from harness.version import __version__
 
 CPU_RUN_WAITS_S = 3.0  # for NVML: a run on the CPU needs no name of a GPU
-PACKAGES = ("torch", "torchvision", "timm", "ffcv", "numpy", "numba", "triton", "nvidia-ml-py", "pandas", "scipy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ffcv",
+    "numpy",
+    "numba",
+    "triton",
+    "nvidia-ml-py",
+    "pandas",
+    "scipy",
+)
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
              "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA",
              "PYTORCH_CUDA_ALLOC_CONF", "NUMBA_NUM_THREADS")  # fmt: skip
 
 
 def machine_id(cache: Path) -> str:
-    """32 random hex digits, drawn at the first call on a machine. Raises RecordError if they can't be saved."""
+    """32 random hex digits, drawn at the first call on a machine.
+
+    Raises RecordError if they can't be saved.
+    """
     path = cache / "machine-id"
     try:
         if not path.exists():
@@ -44,7 +59,9 @@ def machine_id(cache: Path) -> str:
             f"can't write {path}: {error.strerror}; set HARNESS_CACHE to a folder you may write to"
         ) from error
     if not re.fullmatch(r"[0-9a-f]{32}", known):
-        raise RecordError(f"{path} does not hold 32 hex digits; delete it, then the next run draws a new one")
+        raise RecordError(
+            f"{path} does not hold 32 hex digits; delete it, then the next run draws a new one"
+        )
     return known
 
 
@@ -58,10 +75,17 @@ def _draw_id(path: Path) -> None:
     drawn.unlink()
 
 
-def describe(results_root: Path, placement: Placement, *, cache: Path | None = None, nvml: Any = None) -> Environment:
-    """The present environment, for env.json. If the run uses CUDA, call it after CUDA has been initialised."""
+def describe(
+    results_root: Path, placement: Placement, *, cache: Path | None = None, nvml: Any = None
+) -> Environment:
+    """The present environment, for env.json.
+
+    If the run uses CUDA, call it after CUDA has been initialised.
+    """
     missing: dict[str, str] = {}
-    visible, driver = gpus(missing, nvml, seconds=CPU_RUN_WAITS_S if placement.device.startswith("cpu") else None)
+    visible, driver = gpus(
+        missing, nvml, seconds=CPU_RUN_WAITS_S if placement.device.startswith("cpu") else None
+    )
     disk = disk_free_mib(results_root)
     if disk is None:
         missing["disk_free_mib"] = "the free space of the results folder could not be read"
@@ -104,8 +128,8 @@ def _os() -> str:
 
 
 def torch_settings(missing: dict[str, str]) -> TorchSettings | None:
-    """torch's threads and settings that change speed or bits; None if torch isn't loaded, since loading takes
-    seconds.
+    """torch's threads and settings that change speed or bits; None if torch isn't loaded, since loading
+    takes seconds.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -143,13 +167,16 @@ def used_gpus(device: str, missing: dict[str, str]) -> tuple[UsedGpu, ...]:
 
 
 def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> dict[str, Any]:
-    """Everything that must be equal before the speeds of two runs may be compared, except for the variant.
+    """Everything that must be equal before the speeds of two runs may be compared, except for the
+    variant.
 
-    loader: Summary.loader. Clocks, temperature and load are not part of the key. Fields that don't matter are null:
-    `threads` and `cpu_capability` on a GPU, `driver` and `cudnn` on the CPU.
+    loader: Summary.loader. Clocks, temperature and load are not part of the key. Fields that don't
+    matter are null: `threads` and `cpu_capability` on a GPU, `driver` and `cudnn` on the CPU.
     """
     on_gpu, settings, used = spec.device == "cuda", env.torch, env.used_gpus
-    key: dict[str, Any] = dict.fromkeys(("device", "devices", "driver", "torch", "cudnn", "threads", "cpu_capability"))
+    key: dict[str, Any] = dict.fromkeys(
+        ("device", "devices", "driver", "torch", "cudnn", "threads", "cpu_capability")
+    )
     if not on_gpu:
         key |= {"device": env.cpu.model, "devices": env.cpu.cores_usable}
     elif used is not None:
@@ -158,7 +185,9 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         key |= {"driver": env.driver, "cudnn": None if settings is None else settings.cudnn}
     elif settings is not None:
         key |= {"threads": settings.threads, "cpu_capability": settings.cpu_capability}
-    chosen = [name.replace("_", " ") for name in ("compile", "fused_update") if getattr(spec.recipe, name)]
+    chosen = [
+        name.replace("_", " ") for name in ("compile", "fused_update") if getattr(spec.recipe, name)
+    ]
     chosen += [] if spec.recipe.deterministic else ["not deterministic"]
     if chosen:  # left out where there are none: lines of older reports stay as they are
         key["choices_for_speed"] = " and ".join(chosen)

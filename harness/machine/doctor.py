@@ -1,4 +1,7 @@
-"""The checks of `doctor`: what this machine has and lacks, and the command that fixes each problem. Changes nothing."""
+"""The checks of `doctor`: what this machine has and lacks, and the command that fixes each problem.
+
+Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,16 @@ from harness.machine.hardware import cpu, disk_free_mib, gpus
 from harness.setup import ffcv
 from harness.setup.cache import cache_folder
 
-DISK_NEEDED_MIB = 2048  # the default data set's source and .beton files, a study's records, and a reserve
+# the default data set's source and .beton files, a study's records, and a reserve
+DISK_NEEDED_MIB = 2048
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "pydantic", "psutil")
 PREPARE = "python -m harness data prepare fashion_mnist"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check. state "absent": not here, not needed. "missing": not here, but needed; `fix` is a command that
-    helps.
+    """One check. state "absent": not here, not needed. "missing": not here, but needed; `fix` is a
+    command that helps.
     """
 
     name: str
@@ -61,7 +65,9 @@ def processor() -> Finding:
     """Cores and memory that this process may use."""
     found = cpu()
     gib = found.memory_mib / 1024
-    return Finding("CPU", "ok", f"{found.model}, {found.cores_usable} usable cores, {gib:.1f} GiB memory")
+    return Finding(
+        "CPU", "ok", f"{found.model}, {found.cores_usable} usable cores, {gib:.1f} GiB memory"
+    )
 
 
 def libraries() -> Finding:
@@ -78,7 +84,9 @@ def torch() -> Finding:
         found = importlib.import_module("torch")
     except (ImportError, OSError) as error:
         said = str(error).splitlines()[0]
-        return Finding("torch", "missing", f"can't be imported: {said}", "pip install --force-reinstall torch")
+        return Finding(
+            "torch", "missing", f"can't be imported: {said}", "pip install --force-reinstall torch"
+        )
     return Finding("torch", "ok", f"{found.__version__}, {found.get_num_threads()} threads")
 
 
@@ -103,7 +111,9 @@ def gpu_probe(nvml: Any = None) -> Finding:
     missing: dict[str, str] = {}
     found, _ = gpus(missing, nvml)
     if not found:
-        return Finding("NVML", "absent", f"not available ({missing['gpus']}); not needed: GPU fields stay null")
+        return Finding(
+            "NVML", "absent", f"not available ({missing['gpus']}); not needed: GPU fields stay null"
+        )
     names = ", ".join(str(gpu.name) for gpu in found)
     unread = sorted({field for gpu in found for field in gpu.missing})
     return Finding("NVML", "ok", names + (f"; can't be read: {', '.join(unread)}" if unread else ""))
@@ -115,7 +125,9 @@ def loader() -> Finding:
     if works:
         return Finding("FFCV", "ok", said)
     plain = said.partition("; fix it with")[0]
-    return Finding("FFCV", "absent", f"{plain}; not needed: the folder loader is used instead", ffcv.FIX)
+    return Finding(
+        "FFCV", "absent", f"{plain}; not needed: the folder loader is used instead", ffcv.FIX
+    )
 
 
 def data() -> Finding:
@@ -130,11 +142,18 @@ def data() -> Finding:
         except DataError as error:  # of a later version of this program
             later.append(f"{home.name}: {error}")
     if ready:
-        return Finding("data", "ok", "; ".join([f"fashion_mnist is prepared ({', '.join(ready)})", *later]))
+        return Finding(
+            "data", "ok", "; ".join([f"fashion_mnist is prepared ({', '.join(ready)})", *later])
+        )
     if later:
-        return Finding("data", "missing", "; ".join(later), "export HARNESS_CACHE=FOLDER, or update this program")
+        return Finding(
+            "data", "missing", "; ".join(later), "export HARNESS_CACHE=FOLDER, or update this program"
+        )
     return Finding(
-        "data", "absent", "fashion_mnist is not prepared; not needed: the first run downloads and prepares it", PREPARE
+        "data",
+        "absent",
+        "fashion_mnist is not prepared; not needed: the first run downloads and prepares it",
+        PREPARE,
     )
 
 
@@ -157,7 +176,9 @@ def disk(folder: Path) -> Finding:
     detail = f"{free / 1024:.1f} GiB free on the disk of {folder}"
     if free < DISK_NEEDED_MIB:
         need = f"{DISK_NEEDED_MIB / 1024:.0f} GiB are needed for the default data set"
-        return Finding("disk", "missing", f"{detail}; {need}", "free some space, or export HARNESS_CACHE=FOLDER")
+        return Finding(
+            "disk", "missing", f"{detail}; {need}", "free some space, or export HARNESS_CACHE=FOLDER"
+        )
     return Finding("disk", "ok", detail)
 
 

@@ -58,7 +58,9 @@ class Source:
 
 @value
 class Environment:
-    """env.json. `missing` maps a null field's name to the reason; a field of a part has a dotted name."""
+    """env.json. `missing` maps a null field's name to the reason; a field of a part has a dotted
+    name.
+    """
 
     schema_version: int = SCHEMA_VERSION
     machine_id: str

@@ -20,7 +20,9 @@ def source(tree: Path, missing: dict[str, str]) -> Source | None:
         top = _git(tree, "rev-parse", "--show-toplevel").strip()
         commit = _git(tree, "rev-parse", "HEAD").strip()
         diff = _git(tree, "diff", "HEAD", "--no-color", "--no-ext-diff")
-        untracked = _git(tree, "ls-files", "--others", "--exclude-standard", "--", "harness", "variants").splitlines()
+        untracked = _git(
+            tree, "ls-files", "--others", "--exclude-standard", "--", "harness", "variants"
+        ).splitlines()
     except (OSError, subprocess.SubprocessError) as error:
         missing["source"] = f"no git commit: {_said(error)}"
         return None
@@ -38,7 +40,11 @@ def source(tree: Path, missing: dict[str, str]) -> Source | None:
 
 def _git(tree: Path, *words: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(tree), *words], capture_output=True, timeout=TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+        ["git", "-C", str(tree), *words],
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        check=True,
+        stdin=subprocess.DEVNULL,
     )
     return done.stdout.decode("utf-8", "replace")
 

@@ -1,4 +1,6 @@
-"""The machine as this process may use it: the processor and its limits (harness/limits.py), GPUs by NVML, the disk."""
+"""The machine as this process may use it: the processor and its limits (harness/limits.py), GPUs by
+NVML, the disk.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.limits import MIB, affinity_cores, cpu_quota, memory_limit_mib, read_or_nothing, usable_cores
+from harness.limits import (
+    MIB,
+    affinity_cores,
+    cpu_quota,
+    memory_limit_mib,
+    read_or_nothing,
+    usable_cores,
+)
 from harness.machine.environment import Cpu
 from harness.probes.base import Unavailable
 from harness.probes.gpus import Gpu
@@ -37,7 +46,8 @@ def _model(root: Path) -> str:
 def gpus(
     missing: dict[str, str], nvml: Any = None, *, seconds: float | None = None
 ) -> tuple[tuple[Gpu, ...], DriverVersions]:
-    """The visible GPUs as NVML describes them, and the versions of the driver; reasons of nulls in `missing`.
+    """The visible GPUs as NVML describes them, and the versions of the driver; reasons of nulls in
+    `missing`.
 
     seconds: how long NVML may take; a driver that hangs counts as none.
     """

@@ -1,4 +1,7 @@
-"""The interface of probes. Each probe is sampled in its own thread; its failures are recorded, not raised."""
+"""The interface of probes.
+
+Each probe is sampled in its own thread; its failures are recorded, not raised.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from variants.values import value
 
 @value
 class Sample:
-    """One sample. The keys of `values` include units; a null has its reason under the same key in `missing`."""
+    """One sample.
+
+    The keys of `values` include units; a null has its reason under the same key in `missing`.
+    """
 
     t_s: float  # seconds since the run's clock started
     probe: str  # its name in the table of probes
@@ -29,8 +35,9 @@ class Unavailable(Exception):  # not an error: this machine has no such device
 class Probe(ABC):
     """A context manager around something to sample; leaving the block releases what it holds.
 
-    The sampler calls `sample` and leaves the block in the probe's own thread. An exception of `sample` counts as a
-    failure of the whole probe; a field that can't be read is null in `values`, with its reason in `missing`.
+    The sampler calls `sample` and leaves the block in the probe's own thread. An exception of `sample`
+    counts as a failure of the whole probe; a field that can't be read is null in `values`, with its
+    reason in `missing`.
     """
 
     name: str
@@ -38,7 +45,9 @@ class Probe(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.close()
 
     @abstractmethod
@@ -53,8 +62,8 @@ class Probe(ABC):
 class ProbeRow:
     """A row of the table of probes.
 
-    fields: every key of its samples' `values`. open: the probe of a run on a device of torch's naming ("cpu",
-    "cuda:1"); raises Unavailable where there is none.
+    fields: every key of its samples' `values`. open: the probe of a run on a device of torch's naming
+    ("cpu", "cuda:1"); raises Unavailable where there is none.
     """
 
     name: str
@@ -79,4 +88,6 @@ class Absent(Probe):
 
 def unavailable(probe: str, t_s: float, reason: str) -> Sample:
     """The one sample of a probe that can't be read at all."""
-    return Sample(t_s=t_s, probe=probe, device=probe, values={"available": None}, missing={"available": reason})
+    return Sample(
+        t_s=t_s, probe=probe, device=probe, values={"available": None}, missing={"available": reason}
+    )

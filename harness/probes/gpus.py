@@ -1,4 +1,6 @@
-"""Which GPUs are ours, as NVML handles: CUDA and NVML number them differently, so everything goes by UUID."""
+"""Which GPUs are ours, as NVML handles: CUDA and NVML number them differently, so everything goes by
+UUID.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from variants.values import value
 
 @value
 class Gpu:
-    """A visible GPU or MIG instance as env.json has it. device: its UUID. `missing`: why a field is null."""
+    """A visible GPU or MIG instance as env.json has it. device: its UUID. `missing`: why a field is
+    null.
+    """
 
     device: str
     name: str | None
@@ -29,7 +33,8 @@ class Gpu:
 class Device:
     """A GPU or a MIG instance. parent: the handle of the whole GPU (its own, without MIG).
 
-    unreadable: why NVML gives nothing of this one; it stays in the list, so that the others keep their places.
+    unreadable: why NVML gives nothing of this one; it stays in the list, so that the others keep their
+    places.
     """
 
     uuid: str
@@ -42,9 +47,11 @@ class Device:
 
 
 def choose(nvml: Any, visible: str | None, uuids: Sequence[str], order: str | None) -> list[Device]:
-    """The devices named by CUDA (`uuids`), else by CUDA_VISIBLE_DEVICES: indices, UUIDs, their beginnings, MIG ids.
+    """The devices named by CUDA (`uuids`), else by CUDA_VISIBLE_DEVICES: indices, UUIDs, their
+    beginnings, MIG ids.
 
-    As in CUDA, the list ends at the first entry that names nothing. Raises Unavailable where no device is left.
+    As in CUDA, the list ends at the first entry that names nothing. Raises Unavailable where no device
+    is left.
     """
     known = list(_devices(nvml))
     if uuids:
@@ -71,8 +78,13 @@ def _unreadable(uuid: str, reason: str) -> Device:
     return Device(uuid, None, None, "unknown", "off", "all visible", reason)
 
 
-def _named(known: list[Device], whole: list[Device], visible: str, order: str | None) -> Iterator[Device]:
-    mixed = len({device.name for device in whole if device.unreadable is None}) > 1 and order != "PCI_BUS_ID"
+def _named(
+    known: list[Device], whole: list[Device], visible: str, order: str | None
+) -> Iterator[Device]:
+    mixed = (
+        len({device.name for device in whole if device.unreadable is None}) > 1
+        and order != "PCI_BUS_ID"
+    )
     seen = set()
     for entry in (part.strip() for part in visible.split(",")):
         if entry.isdecimal():
@@ -90,7 +102,9 @@ def _named(known: list[Device], whole: list[Device], visible: str, order: str | 
 
 
 def _devices(nvml: Any) -> Iterator[Device]:
-    """Every GPU in PCI order, each followed by its MIG instances; one that can't be read keeps its place."""
+    """Every GPU in PCI order, each followed by its MIG instances; one that can't be read keeps its
+    place.
+    """
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -122,7 +136,9 @@ def _mig_is_on(nvml: Any, handle: Any) -> bool:
 
 
 def cuda_uuids() -> tuple[str, ...]:
-    """The visible devices as CUDA names them; empty unless torch has CUDA running, which is not started for this."""
+    """The visible devices as CUDA names them; empty unless torch has CUDA running, which is not
+    started for this.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return ()

@@ -7,12 +7,21 @@ import psutil
 from harness.probes.base import Probe, Sample
 
 MIB = float(1 << 20)
-FIELDS = ("cpu_s", "rss_mib", "cpu_utilisation", "system_cpu_fraction", "disk_read_mib", "disk_written_mib")
+FIELDS = (
+    "cpu_s",
+    "rss_mib",
+    "cpu_utilisation",
+    "system_cpu_fraction",
+    "disk_read_mib",
+    "disk_written_mib",
+)
 SHORTEST_S = 0.1  # the kernel counts CPU time in ticks of 0.01 s
 
 
 class HostProbe(Probe):
-    """CPU seconds, memory and I/O of one process (this one by default), threads included, children not."""
+    """CPU seconds, memory and I/O of one process (this one by default), threads included, children
+    not.
+    """
 
     name = "host"
 
@@ -21,7 +30,9 @@ class HostProbe(Probe):
         self._last: tuple[float, float] | None = None  # (t_s, cpu_s)
 
     def sample(self, t_s: float) -> list[Sample]:
-        """cpu_utilisation: CPU seconds per second of this process; system_cpu_fraction: of all processes and cores."""
+        """cpu_utilisation: CPU seconds per second of this process; system_cpu_fraction: of all
+        processes and cores.
+        """
         values: dict[str, float | int | None] = {}
         missing: dict[str, str] = {}
         with self._process.oneshot():
@@ -46,9 +57,14 @@ class HostProbe(Probe):
             counters = self._process.io_counters()
         except (AttributeError, NotImplementedError, psutil.Error, OSError) as error:
             values |= {"disk_read_mib": None, "disk_written_mib": None}
-            missing |= dict.fromkeys(("disk_read_mib", "disk_written_mib"), f"not offered by this system: {error}")
+            missing |= dict.fromkeys(
+                ("disk_read_mib", "disk_written_mib"), f"not offered by this system: {error}"
+            )
             return
-        values |= {"disk_read_mib": counters.read_bytes / MIB, "disk_written_mib": counters.write_bytes / MIB}
+        values |= {
+            "disk_read_mib": counters.read_bytes / MIB,
+            "disk_written_mib": counters.write_bytes / MIB,
+        }
 
 
 def open_host(device: str) -> HostProbe:
@@ -57,4 +73,6 @@ def open_host(device: str) -> HostProbe:
 
 
 def _short(values: dict[str, float | int | None]) -> dict[str, float | int | None]:
-    return {key: round(number, 4) if isinstance(number, float) else number for key, number in values.items()}
+    return {
+        key: round(number, 4) if isinstance(number, float) else number for key, number in values.items()
+    }

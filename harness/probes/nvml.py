@@ -1,7 +1,9 @@
-"""NVML as a probe: what the driver reports of the GPUs we may use; what it does not report is null, with the reason.
+"""NVML as a probe: what the driver reports of the GPUs we may use; what it does not report is null,
+with the reason.
 
-"Utilisation" of NVML is the fraction of a past window (1/6 to 1 s, by product) in which at least one kernel ran,
-however few cores it used; the one of memory is the fraction of that window with reads or writes of device memory.
+"Utilisation" of NVML is the fraction of a past window (1/6 to 1 s, by product) in which at least one
+kernel ran, however few cores it used; the one of memory is the fraction of that window with reads or
+writes of device memory.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ THROTTLES = (  # bit of nvmlClocksEventReasons, in words
 
 
 def throttle_words(mask: int) -> tuple[str, ...]:
-    """Why the clocks are below their maximum; "gpu_idle" and the like are reasons, too, though no trouble."""
+    """Why the clocks are below their maximum; "gpu_idle" and the like are reasons, too, though no
+    trouble.
+    """
     return tuple(word for bit, word in THROTTLES if mask & bit)
 
 
@@ -128,10 +132,11 @@ class LostError(Exception):
 
 
 class NvmlProbe(Probe):
-    """Samples the chosen devices; made by `connect`. Every field that can't be read is null, with the reason.
+    """Samples the chosen devices; made by `connect`. Every field that can't be read is null, with the
+    reason.
 
-    compute_processes counts all processes that compute on the device, this one included: more than one says that the
-    device was shared.
+    compute_processes counts all processes that compute on the device, this one included: more than one
+    says that the device was shared.
     """
 
     name = "nvml"
@@ -160,9 +165,15 @@ class NvmlProbe(Probe):
         return Gpu(
             device=device.uuid,
             name=field("name", lambda: text(nvml.nvmlDeviceGetName(device.handle))),
-            memory_mib=field("memory_mib", lambda: round(nvml.nvmlDeviceGetMemoryInfo(device.handle).total / MIB)),
-            power_limit_w=field("power_limit_w", lambda: nvml.nvmlDeviceGetPowerManagementLimit(device.parent) / 1000),
-            max_sm_clock_mhz=field("max_sm_clock_mhz", lambda: nvml.nvmlDeviceGetMaxClockInfo(device.parent, 1)),
+            memory_mib=field(
+                "memory_mib", lambda: round(nvml.nvmlDeviceGetMemoryInfo(device.handle).total / MIB)
+            ),
+            power_limit_w=field(
+                "power_limit_w", lambda: nvml.nvmlDeviceGetPowerManagementLimit(device.parent) / 1000
+            ),
+            max_sm_clock_mhz=field(
+                "max_sm_clock_mhz", lambda: nvml.nvmlDeviceGetMaxClockInfo(device.parent, 1)
+            ),
             mig=device.mig,
             chosen_by=device.chosen_by,
             missing=missing,
@@ -186,7 +197,10 @@ class NvmlProbe(Probe):
             return None
 
     def sample(self, t_s: float) -> list[Sample]:
-        """One sample of each device. Raises LostError where every device is gone: the sampler counts failures."""
+        """One sample of each device.
+
+        Raises LostError where every device is gone: the sampler counts failures.
+        """
         samples, lost = [], []
         for device in self._devices:
             try:
@@ -203,7 +217,10 @@ class NvmlProbe(Probe):
         return Sample(t_s=t_s, probe=self.name, device=device.uuid, values=values, missing=missing)
 
     def _sample(self, device: Device, t_s: float) -> Sample:
-        """The readings of one device. Raises LostError where all that were tried fail, and not for want of support."""
+        """The readings of one device.
+
+        Raises LostError where all that were tried fail, and not for want of support.
+        """
         if device.unreadable is not None:
             return self._nulls(device, t_s, device.unreadable)
         values: dict[str, float | int | None] = {}
@@ -230,8 +247,13 @@ class NvmlProbe(Probe):
         with suppress(Unavailable):
             answer_in_time(self._nvml, self._nvml.nvmlShutdown, ANSWER_S)
 
-    def describe(self, seconds: float | None = None) -> tuple[tuple[Gpu, ...], DriverVersions, dict[str, str]]:
-        """The devices, the driver's versions, and the reasons of their nulls. Raises Unavailable after `seconds`."""
+    def describe(
+        self, seconds: float | None = None
+    ) -> tuple[tuple[Gpu, ...], DriverVersions, dict[str, str]]:
+        """The devices, the driver's versions, and the reasons of their nulls.
+
+        Raises Unavailable after `seconds`.
+        """
 
         def ask() -> tuple[tuple[Gpu, ...], DriverVersions, dict[str, str]]:
             missing: dict[str, str] = {}
@@ -247,7 +269,10 @@ def _hidden_by_mig(device: Device, fields: tuple[str, ...]) -> str | None:
 
 
 def open_nvml(device: str, *, environ: Mapping[str, str] = os.environ, nvml: Any = None) -> NvmlProbe:
-    """The probe of the GPU that a run on `device` uses ("cuda", "cuda:1"). Raises Unavailable, on the CPU too."""
+    """The probe of the GPU that a run on `device` uses ("cuda", "cuda:1").
+
+    Raises Unavailable, on the CPU too.
+    """
     if device.startswith("cpu"):
         raise Unavailable("the run computes on the CPU")
     return connect(environ, nvml=nvml, only=int(device.partition(":")[2] or 0))
@@ -262,17 +287,23 @@ def connect(
 ) -> NvmlProbe:
     """A probe of the GPUs this process may use. Raises Unavailable with the reason where there is none.
 
-    They are the ones that CUDA itself names where torch has it running, else those CUDA_VISIBLE_DEVICES names.
-    nvml: the module, or a double of it. only: the place of one of them among the visible. seconds: how long the driver
-    may take, ANSWER_S if left out.
+    They are the ones that CUDA itself names where torch has it running, else those CUDA_VISIBLE_DEVICES
+    names.
+    nvml: the module, or a double of it. only: the place of one of them among the visible. seconds: how
+    long the driver may take, ANSWER_S if left out.
     """
     nvml, uuids = nvml or _bindings(), cuda_uuids()
     return answer_in_time(
-        nvml, lambda: _connect(environ, nvml, uuids, only), seconds or ANSWER_S, late=lambda _: nvml.nvmlShutdown()
+        nvml,
+        lambda: _connect(environ, nvml, uuids, only),
+        seconds or ANSWER_S,
+        late=lambda _: nvml.nvmlShutdown(),
     )
 
 
-def _connect(environ: Mapping[str, str], nvml: Any, uuids: Sequence[str], only: int | None) -> NvmlProbe:
+def _connect(
+    environ: Mapping[str, str], nvml: Any, uuids: Sequence[str], only: int | None
+) -> NvmlProbe:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:

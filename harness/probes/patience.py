@@ -1,4 +1,6 @@
-"""Asking a driver that may never answer: the question waits in a thread of its own, and the program goes on."""
+"""Asking a driver that may never answer: the question waits in a thread of its own, and the program
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,15 @@ from typing import Any, TypeVar
 from harness.probes.base import Unavailable
 
 T = TypeVar("T")
-_HUNG: list[Any] = []  # the modules that once did not answer in time; asking again would cost as long again
+# the modules that once did not answer in time; asking again would cost as long again
+_HUNG: list[Any] = []
 
 
-def answer_in_time(driver: Any, ask: Callable[[], T], seconds: float, late: Callable[[T], object] | None = None) -> T:
-    """What `ask` returns or raises. Raises Unavailable where that takes longer, and from then on for this `driver`.
+def answer_in_time(
+    driver: Any, ask: Callable[[], T], seconds: float, late: Callable[[T], object] | None = None
+) -> T:
+    """What `ask` returns or raises. Raises Unavailable where that takes longer, and from then on for
+    this `driver`.
 
     late: takes an answer that comes too late, in the other thread; to release what it holds.
     """

@@ -1,4 +1,6 @@
-"""Samples probes during a run, each in a daemon thread, so that a slow or dead probe delays nothing else."""
+"""Samples probes during a run, each in a daemon thread, so that a slow or dead probe delays nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,13 @@ LEAVE_S = 1.0  # leaving the block waits at most this long, for all probes toget
 
 
 class Sampler:
-    """Samples every probe `hz` times a second, once at the start and once at the end, until the block is left.
+    """Samples every probe `hz` times a second, once at the start and once at the end, until the block
+    is left.
 
-    sink: takes each sample, from the probes' threads, never two at once and never after the block. If it raises,
-    sampling ends: a run that can't be watched still runs. clock: seconds, the zero of the samples' `t_s`
-    (Writer.elapsed). A probe whose first call fails reports it once, in a sample with `available` null and the reason.
+    sink: takes each sample, from the probes' threads, never two at once and never after the block. If
+    it raises, sampling ends: a run that can't be watched still runs. clock: seconds, the zero of the
+    samples' `t_s` (Writer.elapsed). A probe whose first call fails reports it once, in a sample with
+    `available` null and the reason.
     """
 
     def __init__(
@@ -42,7 +46,9 @@ class Sampler:
             watch.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         for watch in self._watches:
             watch.stop.set()
         until = time.monotonic() + LEAVE_S
@@ -53,7 +59,9 @@ class Sampler:
 
     def report(self) -> dict[str, Any]:
         """For probes.json: what was asked, what was reached, and why a probe stayed silent."""
-        missing = self._absent | {watch.probe.name: watch.trouble() for watch in self._watches if watch.trouble()}
+        missing = self._absent | {
+            watch.probe.name: watch.trouble() for watch in self._watches if watch.trouble()
+        }
         if self._sink_error:
             missing["samples"] = self._sink_error
         return {
@@ -77,7 +85,9 @@ class Sampler:
 class _Watch(threading.Thread):
     """The thread of one probe."""
 
-    def __init__(self, probe: Probe, deliver: Callable[[Sample], None], hz: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, probe: Probe, deliver: Callable[[Sample], None], hz: float, clock: Callable[[], float]
+    ) -> None:
         super().__init__(name=f"probe-{probe.name}", daemon=True)
         self.probe = probe
         self.stop = threading.Event()
@@ -98,7 +108,8 @@ class _Watch(threading.Thread):
         start = self._clock()
         ticks = 0
         while not self.stop.is_set() and self._round():
-            ticks = max(ticks + 1, int((self._clock() - start) / self._period_s))  # ticks missed are not made up for
+            # ticks missed are not made up for
+            ticks = max(ticks + 1, int((self._clock() - start) / self._period_s))
             self.stop.wait(max(0.0, start + ticks * self._period_s - self._clock()))
         if self._failures < FAILURES_ALLOWED:
             self._round()

@@ -1,4 +1,6 @@
-"""Computes summary numbers from samples: counters over the training intervals, means, peaks, reasons of nulls."""
+"""Computes summary numbers from samples: counters over the training intervals, means, peaks, reasons
+of nulls.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Series: TypeAlias = tuple[Floats, Floats]  # times in seconds, values; days of samples stay some MB
 GAP_S = 5.0  # training counts as watched if the samples reach this near to its ends
 COUNTERS = {"energy_j", "cpu_s"}
-RISES_ALWAYS = {"energy_j"}  # a GPU takes some watts even idle; a process that waits takes no CPU seconds
+# a GPU takes some watts even idle; a process that waits takes no CPU seconds
+RISES_ALWAYS = {"energy_j"}
 STILL_S = 5.0  # of training; NVML's counter of energy is updated some times a second
 SOURCES = {  # field of Summary: field of the samples
     "gpu_utilisation": "kernel_running_fraction",
@@ -32,10 +35,11 @@ SOURCES = {  # field of Summary: field of the samples
 def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str, dict[str, Any]]:
     """`summary`: fields of Summary; `missing`: reasons of its nulls; `details`: more, for probes.json.
 
-    during: the intervals of training, (start, end) in seconds of the samples' clock, in order and apart; many are fine.
-    Counters (energy, CPU seconds) are interpolated at the ends of each interval and differenced. Several GPUs:
-    energies add up, utilisation is the mean. A counter that ran backwards or stood still gives null. GPU memory is of
-    the whole device, by whatever process, hence a detail.
+    during: the intervals of training, (start, end) in seconds of the samples' clock, in order and
+    apart; many are fine. Counters (energy, CPU seconds) are interpolated at the ends of each interval
+    and differenced. Several GPUs: energies add up, utilisation is the mean. A counter that ran
+    backwards or stood still gives null. GPU memory is of the whole device, by whatever process, hence a
+    detail.
     """
     watch = _Watched(samples, during)
     energy, power, cpu_s = (
@@ -51,7 +55,9 @@ def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str
     }
     details = {
         "gpu_energy_integrated_j": power,
-        "gpu_energy_disagreement": round(power / energy - 1, 4) if power is not None and energy else None,
+        "gpu_energy_disagreement": round(power / energy - 1, 4)
+        if power is not None and energy
+        else None,
         "gpu_memory_used_peak_mib": watch.peak("memory_used_mib"),
         "compute_processes_peak": watch.peak("compute_processes"),
         "throttled_s": watch.throttled(),
@@ -73,7 +79,9 @@ class _Watched:
         return [series for (_, name), series in self._series.items() if name == field]
 
     def total(self, field: str, cumulated: Callable[[Series, Floats], Floats]) -> float | None:
-        """The rise over training, all devices; None unless each was watched all the time and counted right."""
+        """The rise over training, all devices; None unless each was watched all the time and counted
+        right.
+        """
         found = self._of(field)
         if not found or self.length_s <= 0 or not all(self._covered(times) for times, _ in found):
             return None
@@ -122,7 +130,9 @@ class _Watched:
         return max((float(values.max()) for _, values in self._of(field)), default=None)
 
     def throttled(self) -> dict[str, float]:
-        """Seconds of training in which each reason held, each sample counting until the next; devices add up."""
+        """Seconds of training in which each reason held, each sample counting until the next;
+        devices add up.
+        """
         held: dict[str, float] = defaultdict(float)
         for times, masks in self._of("throttle_mask"):
             seconds = np.diff(self._trained_s(times))
@@ -152,7 +162,9 @@ class _Watched:
 
 def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], dict[str, str]]:
     """The series of each (device, field), and the last reason why a field was null."""
-    gathered: dict[tuple[str, str], tuple[array[float], array[float]]] = defaultdict(lambda: (array("d"), array("d")))
+    gathered: dict[tuple[str, str], tuple[array[float], array[float]]] = defaultdict(
+        lambda: (array("d"), array("d"))
+    )
     reasons: dict[str, str] = {}
     for sample in samples:
         for field, number in sample.values.items():
@@ -163,7 +175,9 @@ def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], 
             else:
                 name = f"{sample.probe}.available" if field == "available" else field
                 reasons[name] = sample.missing.get(field, "no reason was given")
-    return {key: (np.array(times), np.array(values)) for key, (times, values) in gathered.items()}, reasons
+    return {
+        key: (np.array(times), np.array(values)) for key, (times, values) in gathered.items()
+    }, reasons
 
 
 def _counter(series: Series, at: Floats) -> Floats:
@@ -176,7 +190,9 @@ def _counter(series: Series, at: Floats) -> Floats:
 
 
 def _integral(series: Series, at: Floats) -> Floats:
-    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading counts."""
+    """The integral of a rate up to any time, by trapezoids; beyond its ends the nearest reading
+    counts.
+    """
     times, values = series
     every = np.unique(np.concatenate([times, at]))
     rates = np.interp(every, times, values)

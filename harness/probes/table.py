@@ -1,4 +1,7 @@
-"""The table of probes. A new probe is one file and one row here; tests/probes/test_contract.py tests it, too."""
+"""The table of probes.
+
+A new probe is one file and one row here; tests/probes/test_contract.py tests it, too.
+"""
 
 from __future__ import annotations
 
@@ -33,5 +36,8 @@ def _open(row: ProbeRow, device: str) -> Probe:
 
 
 def probe_of(field: str) -> str:
-    """The name of the probe that gives a field of samples. Raises StopIteration for one that no row has."""
+    """The name of the probe that gives a field of samples.
+
+    Raises StopIteration for one that no row has.
+    """
     return next(row.name for row in probe_rows() if field in row.fields)

@@ -1,1 +1,3 @@
-"""What others published about these networks: numbers, claims and speeds with their sources, in data/*.json."""
+"""What others published about these networks: numbers, claims and speeds with their sources, in
+data/*.json.
+"""

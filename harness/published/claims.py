@@ -1,4 +1,6 @@
-"""Two lists of claims: the 2012 paper's quantitative ones, and those of a later article about the network."""
+"""Two lists of claims: the 2012 paper's quantitative ones, and those of a later article about the
+network.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,17 @@ from harness.published.targets import target
 
 
 def article() -> list[ArticleClaim]:
-    """The article's 67 statements in its order, each with a verdict, evidence and the variants that test it."""
+    """The article's 67 statements in its order, each with a verdict, evidence and the variants that
+    test it.
+    """
     return list(read("article", tuple[ArticleClaim, ...]))
 
 
 def paper_claims() -> list[PaperClaim]:
     """The paper's quantitative claims in its order, each with the comparisons that can decide it.
 
-    Their numbers are the published targets that the data file names; each target becomes a test of the claim.
+    Their numbers are the published targets that the data file names; each target becomes a test of the
+    claim.
     """
     return [_with_numbers(claim) for claim in read("paper_claims", tuple[PaperClaim, ...])]
 

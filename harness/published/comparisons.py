@@ -1,7 +1,8 @@
 """Published errors and differences of the catalogue's rows, with the recipes of both sides.
 
-A row names the measurements that it is compared with (`Variant.published`). Their numbers are in the data files;
-differences of two measurements are computed. Neither torch nor pydantic is loaded, since `list` and `show` use this.
+A row names the measurements that it is compared with (`Variant.published`). Their numbers are in the
+data files; differences of two measurements are computed. Neither torch nor pydantic is loaded, since
+`list` and `show` use this.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ ERRORS: tuple[Measure, ...] = ("top1_error", "top5_error")
 
 @value
 class Error:
-    """A published error of a row, in percent as printed. None: not published, which is frequent for top-5."""
+    """A published error of a row, in percent as printed.
+
+    None: not published, which is frequent for top-5.
+    """
 
     id: str
     variant: str
@@ -36,8 +40,10 @@ class Error:
 class Difference:
     """A published difference, error of `variant` minus error of `versus`, in percentage points.
 
-    recipe, versus_recipe: the recipe of each side, by the name of one of our recipes or a description of another one.
-    base: the errors that were subtracted, in percent (top-1, top-5); None if the source prints only the difference.
+    recipe, versus_recipe: the recipe of each side, by the name of one of our recipes or a description
+    of another one.
+    base: the errors that were subtracted, in percent (top-1, top-5); None if the source prints only the
+    difference.
     base_net: a description of the network measured instead of `versus`; None if it was `versus` itself.
     """
 
@@ -64,7 +70,10 @@ class Difference:
 
 
 def errors(row: Variant) -> tuple[Error, ...]:
-    """The published errors of the row's network, in the row's order. A "same_change" of another network is left out."""
+    """The published errors of the row's network, in the row's order.
+
+    A "same_change" of another network is left out.
+    """
     return tuple(made for name in row.published if (made := _error(row, measurements()[name])))
 
 
@@ -74,7 +83,9 @@ def differences(row: Variant) -> tuple[Difference, ...]:
 
 
 def compared_with(row: Variant) -> str | None:
-    """The row that the first published difference of `row` refers to; None if no difference is published."""
+    """The row that the first published difference of `row` refers to; None if no difference is
+    published.
+    """
     return next((found.versus for found in differences(row)), None)
 
 
@@ -99,7 +110,9 @@ def _error(row: Variant, item: Measurement) -> Error | None:
 
 
 def _difference(row: Variant, item: Measurement) -> Difference | None:
-    """The printed difference, or the computed one to the first baseline that is a row or replaces one."""
+    """The printed difference, or the computed one to the first baseline that is a row or replaces
+    one.
+    """
     base = next((known for name in item.baselines if _row_of(known := measurements()[name])), None)
     versus = _row_of(base) if base else item.versus
     if versus is None:
@@ -133,10 +146,16 @@ def _row_of(item: Measurement) -> str | None:
 def _numbers(item: Measurement, base: Measurement | None) -> dict[Measure, Target]:
     """The differences in error, by measure: to `base`, or as printed."""
     end = f"-{base.id}" if base else "_error"
-    found = [target for target in of_measurement(item) if target.versus is not None and target.id.endswith(end)]
+    found = [
+        target
+        for target in of_measurement(item)
+        if target.versus is not None and target.id.endswith(end)
+    ]
     return {target.measure: target for target in found if target.measure in ERRORS}
 
 
 def _errors_of(base: Measurement) -> tuple[float | None, float | None]:
-    found = {target.measure: target.published for target in of_measurement(base) if target.versus is None}
+    found = {
+        target.measure: target.published for target in of_measurement(base) if target.versus is None
+    }
     return found.get("top1_error"), found.get("top5_error")

@@ -1,7 +1,7 @@
 """Reads the files in data/, each once.
 
-Measurements and sources are read with plain json, so that `list` and `show` need no pydantic; the tests read the same
-files with strict types. All other files are read with strict types here.
+Measurements and sources are read with plain json, so that `list` and `show` need no pydantic; the tests
+read the same files with strict types. All other files are read with strict types here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def sources() -> dict[str, Source]:
 def measurements() -> dict[str, Measurement]:
     """Every network evaluated by somebody, by its id, in the order of the data files."""
     return {
-        item["id"]: Measurement(**_tuples(item)) for name in MEASUREMENT_FILES for item in _file(name)["measurements"]
+        item["id"]: Measurement(**_tuples(item))
+        for name in MEASUREMENT_FILES
+        for item in _file(name)["measurements"]
     }
 
 

@@ -1,4 +1,7 @@
-"""Writes the Markdown pages in reports/published/. A test checks that the committed pages are up to date."""
+"""Writes the Markdown pages in reports/published/.
+
+A test checks that the committed pages are up to date.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,14 @@ def targets_page() -> str:
     for family, title in (*titles, (None, "Networks outside the catalogue")):
         made = tables(t for t in found if (family_of[t.variant] if t.variant else None) == family)
         parts += [f"## {title}", *(_table(table) for table in made)] if made else []
-    parts += ["## Statements without a number", _remarks(), "## Speeds", _speeds(), "## Sources", _sources()]
+    parts += [
+        "## Statements without a number",
+        _remarks(),
+        "## Speeds",
+        _speeds(),
+        "## Sources",
+        _sources(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,7 +58,15 @@ def article_page() -> str:
 def paper_claims_page() -> str:
     """The paper's quantitative claims and what is needed to decide each."""
     rows = [
-        (str(claim.number), claim.section, claim.statement, claim.data, claim.decided_by, claim.needs, claim.note or "")
+        (
+            str(claim.number),
+            claim.section,
+            claim.statement,
+            claim.data,
+            claim.decided_by,
+            claim.needs,
+            claim.note or "",
+        )
         for claim in paper_claims()
     ]
     head = ("#", "section", "claim", "data", "decided by", "what is needed", "note")
@@ -56,10 +74,15 @@ def paper_claims_page() -> str:
 
 
 def diff_page(*pairs: tuple[str, str]) -> str:
-    """The differences of pairs of rows, each with its own recipe: network, recipe, evaluation protocol."""
+    """The differences of pairs of rows, each with its own recipe: network, recipe, evaluation
+    protocol.
+    """
     parts = ["# How variants differ", _DIFF]
     for a, b in pairs:
-        parts += [f"## {_code(a)} and {_code(b)}", _differences(differences(_trained(a), _trained(b)), a, b)]
+        parts += [
+            f"## {_code(a)} and {_code(b)}",
+            _differences(differences(_trained(a), _trained(b)), a, b),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,7 +129,9 @@ def _remarks() -> str:
 
 
 def _sources() -> str:
-    return "\n".join(f"- **{name}**: {source.title} ({source.place})" for name, source in sources().items())
+    return "\n".join(
+        f"- **{name}**: {source.title} ({source.place})" for name, source in sources().items()
+    )
 
 
 def _code(name: str) -> str:

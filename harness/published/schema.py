@@ -1,7 +1,8 @@
-"""The types of published data: measurements, speeds and claims. The JSON files have the numbers as printed.
+"""The types of published data: measurements, speeds and claims. The JSON files have the numbers as
+printed.
 
-Errors and accuracies are in percent and differences in percentage points, with the published digits (.471 becomes
-47.1). Code uses Target.value, where every error is a fraction.
+Errors and accuracies are in percent and differences in percentage points, with the published digits
+(.471 becomes 47.1). Code uses Target.value, where every error is a fraction.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Measure: TypeAlias = Literal[
     "torch_lrn_alpha",
     "images_per_second",
 ]
-# The meaning of a printed number: "about 2 points", "over 1 point" (more_than), "not more than 1 %" (at_most).
+# The meaning of a printed number: "about 2 points", "over 1 point" (more_than), "not more than 1 %"
+# (at_most).
 Bound: TypeAlias = Literal["equals", "about", "more_than", "less_than", "at_most"]
 Relation: TypeAlias = Literal["same", "same_change", "none"]
 Accuracy: TypeAlias = Literal["top1_accuracy", "top5_accuracy"]
@@ -51,7 +53,9 @@ UNITS: dict[Measure, str] = {
 
 
 def fraction(percent: float) -> float:
-    """A printed percentage, or a difference in points, in the harness's unit; 26.2 gives 0.262 and no 0.26199999."""
+    """A printed percentage, or a difference in points, in the harness's unit; 26.2 gives 0.262 and
+    no 0.26199999.
+    """
     return round(percent / 100, 8)
 
 
@@ -67,13 +71,16 @@ class Source:
 class Measurement:
     """One evaluation of one network: the numbers printed for it, under one protocol on one split.
 
-    variant: the name in our catalogue, or None if no row is this network or tests it (`net` describes it).
+    variant: the name in our catalogue, or None if no row is this network or tests it (`net` describes
+    it).
     relation: "same" is exactly this network; "same_change" is the same change to another base network.
     stands_for: for a base network that is not a row: the row that it replaces in a "same_change".
-    recipe: the name of one of our recipes, or a description of another one; None: the recipe of the row `variant`.
+    recipe: the name of one of our recipes, or a description of another one; None: the recipe of the row
+    `variant`.
     baselines: ids of measurements that this one is compared with; the differences are computed.
     versus: the row that printed differences refer to; `values` are then differences (this minus that).
-    claims: ids of the quantitative claims that this states; a claim may be stated in several data files.
+    claims: ids of the quantitative claims that this states; a claim may be stated in several data
+    files.
     """
 
     id: str
@@ -98,7 +105,9 @@ class Measurement:
 
 @value
 class Remark:
-    """A published statement without a number, such as a run that was stopped or an effect that was not measured."""
+    """A published statement without a number, such as a run that was stopped or an effect that was
+    not measured.
+    """
 
     variant: str | None
     text: str
@@ -118,7 +127,9 @@ class MeasurementFile:
 
 @value
 class Throughput:
-    """`images` trained on or evaluated in `seconds`, as published; printed images per second have `seconds` = 1."""
+    """`images` trained on or evaluated in `seconds`, as published; printed images per second have
+    `seconds` = 1.
+    """
 
     images: float
     seconds: float
@@ -162,7 +173,8 @@ class Speed:
 class Target:
     """One published or derived number, ready to be compared. `published` is in `unit`, as printed.
 
-    versus: None for an absolute value; else what is subtracted: a row, or the measurement of another net.
+    versus: None for an absolute value; else what is subtracted: a row, or the measurement of another
+    net.
     published_as: the accuracy that an error was computed from, or the measure itself.
     source, section, place: the source's short name, the section in it, and where to find the source.
     """
@@ -188,12 +200,16 @@ class Target:
 
     @property
     def value(self) -> float:
-        """The number in the harness's units: percentages and their differences as fractions, all others unchanged."""
+        """The number in the harness's units: percentages and their differences as fractions, all
+        others unchanged.
+        """
         return fraction(self.published) if self.unit in ("percent", "points") else self.published
 
     @property
     def images(self) -> str:
-        """Data set and split, such as "ILSVRC-2012 val"; only the data set if the source names no split."""
+        """Data set and split, such as "ILSVRC-2012 val"; only the data set if the source names no
+        split.
+        """
         return self.data if self.split == "none" else f"{self.data} {self.split}"
 
     @property
@@ -221,7 +237,8 @@ class ArticleClaim:
 
 @value
 class ClaimTest:
-    """A comparison that tests a claim of the paper: `variant` minus (or over) `versus` in one measure and protocol.
+    """A comparison that tests a claim of the paper: `variant` minus (or over) `versus` in one measure
+    and protocol.
 
     target: id of the published number, from which `expected` and `bound` are taken.
     expected: as printed, in percent, points or a plain number; None if the paper claims only the sign.
@@ -245,7 +262,8 @@ class PaperClaim:
     targets: ids of the published numbers that state the claim; `paper_claims()` makes a test from each.
     tests: comparisons in measures without a published number.
     data: the images that the claim is about; `paper_claims()` takes it from `targets` if there are any.
-    decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside": the harness can't.
+    decided_by: "arithmetic" needs no run; "training" needs the data named in `needs`; "outside": the
+    harness can't.
     small_scale: what a small run can show: a direction, but never the published size.
     """
 

@@ -1,7 +1,7 @@
 """Published numbers as tables, one for each data set, split and protocol, so that they are never mixed.
 
-The command line and the documentation use these tables. Numbers appear as printed: percent, points, images per second.
-A number in brackets after a network refers to a note of the table.
+The command line and the documentation use these tables. Numbers appear as printed: percent, points,
+images per second. A number in brackets after a network refers to a note of the table.
 """
 
 from __future__ import annotations
@@ -36,17 +36,36 @@ PROTOCOLS = {
     "arithmetic": "from the layer table",
     "not_stated": "protocol not stated",
 }
-BOUNDS: dict[Bound, str] = {"equals": "", "about": "≈ ", "more_than": "> ", "less_than": "< ", "at_most": "≤ "}
-READ = {"source": "", "secondary": " (second hand)", "computed": " (computed)", "memory": " (from memory)"}
+BOUNDS: dict[Bound, str] = {
+    "equals": "",
+    "about": "≈ ",
+    "more_than": "> ",
+    "less_than": "< ",
+    "at_most": "≤ ",
+}
+READ = {
+    "source": "",
+    "secondary": " (second hand)",
+    "computed": " (computed)",
+    "memory": " (from memory)",
+}
 
 
 def tables(targets: Iterable[Target]) -> list[Table]:
     """One table for each (data set, split, protocol), and another one for the differences in it."""
     groups: dict[tuple[str, str, str, bool, bool], list[Target]] = {}
     for target in targets:
-        key = (target.data, target.split, target.protocol, target.versus is not None, target.measure in ERRORS)
+        key = (
+            target.data,
+            target.split,
+            target.protocol,
+            target.versus is not None,
+            target.measure in ERRORS,
+        )
         groups.setdefault(key, []).append(target)
-    return [(_errors if group[0].measure in ERRORS else _quantities)(group) for group in groups.values()]
+    return [
+        (_errors if group[0].measure in ERRORS else _quantities)(group) for group in groups.values()
+    ]
 
 
 def _errors(group: Sequence[Target]) -> Table:
@@ -55,7 +74,11 @@ def _errors(group: Sequence[Target]) -> Table:
     lines: dict[tuple[str, str | None], list[Target]] = {}
     for target in group:
         lines.setdefault((target.id.split("/")[0], target.versus), []).append(target)
-    return _table(group, [_head(measure, group) for measure in shown], [_cells(line, shown) for line in lines.values()])
+    return _table(
+        group,
+        [_head(measure, group) for measure in shown],
+        [_cells(line, shown) for line in lines.values()],
+    )
 
 
 def _cells(line: list[Target], shown: Sequence[Measure]) -> tuple[Target, list[str]]:
@@ -65,7 +88,9 @@ def _cells(line: list[Target], shown: Sequence[Measure]) -> tuple[Target, list[s
 
 def _quantities(group: Sequence[Target]) -> Table:
     """A row for each number (counts, ratios, speeds) with its name."""
-    return _table(group, ["number", "what"], [(t, [_number(t), _head(t.measure, group)]) for t in group])
+    return _table(
+        group, ["number", "what"], [(t, [_number(t), _head(t.measure, group)]) for t in group]
+    )
 
 
 def _table(group: Sequence[Target], heads: list[str], lines: list[tuple[Target, list[str]]]) -> Table:
@@ -108,7 +133,9 @@ def _head(measure: Measure, group: Sequence[Target]) -> str:
 
 
 def _number(target: Target) -> str:
-    """The number as printed: with a sign for differences, thousands separators for counts, and the source's digits."""
+    """The number as printed: with a sign for differences, thousands separators for counts, and the
+    source's digits.
+    """
     sign = "+" if target.versus is not None else ""
     if target.unit in ("count", "images_per_second"):
         return f"{BOUNDS[target.bound]}{target.published:{sign},.0f}"

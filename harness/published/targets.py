@@ -1,7 +1,7 @@
 """The published numbers as targets: one value for each measured number of a variant.
 
-Numbers are comparable only within one data set, split and protocol; `tables()` makes one table for each of these.
-Differences are computed here from two numbers, unless the source prints only the difference.
+Numbers are comparable only within one data set, split and protocol; `tables()` makes one table for each
+of these. Differences are computed here from two numbers, unless the source prints only the difference.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def of_measurement(item: Measurement) -> list[Target]:
     """The numbers of one measurement, then its differences to each of its baselines."""
     numbers = [_absolute(item, *pair) for pair in item.values.items()]
     known = measurements()
-    return numbers + [found for base in item.baselines for found in _differences(item, numbers, known[base])]
+    return numbers + [
+        found for base in item.baselines for found in _differences(item, numbers, known[base])
+    ]
 
 
 def recipe_of(item: Measurement) -> str | None:
@@ -55,7 +57,9 @@ def _all() -> tuple[Target, ...]:
 
 
 def _differences(item: Measurement, numbers: list[Target], base: Measurement) -> list[Target]:
-    before = {target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())}
+    before = {
+        target.measure: target for target in (_absolute(base, *pair) for pair in base.values.items())
+    }
     note = "; ".join(part for part in (item.note, _other_recipe(item, base)) if part) or None
     found = [_difference(now, before[now.measure], base) for now in numbers if now.measure in before]
     return [replace(one, note=note) for one in found]
@@ -65,7 +69,10 @@ def _other_recipe(item: Measurement, base: Measurement) -> str | None:
     ours, theirs = recipe_of(item), recipe_of(base)
     if ours is None or theirs is None or ours == theirs:
         return None
-    return f"different recipes: {ours} for {item.variant or item.id}, {theirs} for {base.variant or base.id}"
+    return (
+        f"different recipes: {ours} for {item.variant or item.id}, {theirs} for "
+        f"{base.variant or base.id}"
+    )
 
 
 def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Target:
@@ -95,7 +102,10 @@ def _absolute(item: Measurement, name: Measure | Accuracy, number: float) -> Tar
 
 
 def _difference(now: Target, before: Target, base: Measurement) -> Target:
-    """`now` minus `before`, both as printed. The result has no more digits than an estimated `before`."""
+    """`now` minus `before`, both as printed.
+
+    The result has no more digits than an estimated `before`.
+    """
     versus = base.variant or base.id
     digits = decimals(before.published) if before.bound == "about" else 6
     return replace(

@@ -7,7 +7,9 @@ from harness.published.tables import BOUNDS, PROTOCOLS
 
 
 def short(differences: tuple[Difference, ...], errors: tuple[Error, ...]) -> str:
-    """For a column: "+1.4 / +1.2" points against another row, else an error "40.7 / 18.2 %", else a dash."""
+    """For a column: "+1.4 / +1.2" points against another row, else an error "40.7 / 18.2 %", else a
+    dash.
+    """
     if differences:
         return difference(differences[0])
     return f"{error(errors[0])} %" if errors else "-"
@@ -24,13 +26,18 @@ def difference(item: Difference) -> str:
 
 
 def about_difference(item: Difference) -> list[str]:
-    """Lines of text: the difference and its base, the recipes of both sides, images and source, and the note."""
+    """Lines of text: the difference and its base, the recipes of both sides, images and source, and
+    the note.
+    """
     base = f", which had {_pair(*item.base, 'g')} %" if item.base and not item.base_net else ""
     lines = [f"{difference(item)} points of top-1 / top-5 error against {item.versus}{base}"]
     if item.one_recipe:
         lines.append(f"same recipe for both: {item.recipe}")
     else:
-        lines.append(f"different recipes: {item.recipe} for {item.variant}, {item.versus_recipe} for {item.versus}")
+        lines.append(
+            f"different recipes: {item.recipe} for {item.variant}, {item.versus_recipe} for "
+            f"{item.versus}"
+        )
     if item.base_net:
         lines.append(f"measured on another network: {item.base_net}")
     return [*lines, _where(item), *([item.note] if item.note else [])]

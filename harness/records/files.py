@@ -1,4 +1,6 @@
-"""Files as records need them: whole when written, bounded and plain when read, every error one sentence."""
+"""Files as records need them: whole when written, bounded and plain when read, every error one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def read_whole(path: Path, limit: int) -> bytes:
     with open_plain(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise RecordError(f"{path} is larger than the {limit} bytes that a record's file of this kind may have")
+        raise RecordError(
+            f"{path} is larger than the {limit} bytes that a record's file of this kind may have"
+        )
     return content
 
 
@@ -84,13 +88,18 @@ def sync(path: Path) -> None:
 
 
 def sums_text(folder: Path) -> str:
-    """The lines of SHA256SUMS, as sha256sum writes and checks them, over every other file of the folder."""
+    """The lines of SHA256SUMS, as sha256sum writes and checks them, over every other file of the
+    folder.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """File name -> sha256 in hex. Raises RecordError on a line that sha256sum would not have written."""
+    """File name -> sha256 in hex.
+
+    Raises RecordError on a line that sha256sum would not have written.
+    """
     sums = {}
     for line in text.splitlines():
         total, gap, name = line.partition("  ")
@@ -101,7 +110,10 @@ def parse_sums(text: str) -> dict[str, str]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """A file that holds `size` bytes of the disk until it is removed. Raises RecordError where there is no room."""
+    """A file that holds `size` bytes of the disk until it is removed.
+
+    Raises RecordError where there is no room.
+    """
     with writing(path), path.open("wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -114,7 +126,8 @@ def reserve(path: Path, size: int) -> None:
 def drop_torn_line(path: Path) -> None:
     """Cuts what comes after the last line's end: the line a killed process was writing.
 
-    A file without a torn line is only read: it may be read-only already, which stops everybody but root.
+    A file without a torn line is only read: it may be read-only already, which stops everybody but
+    root.
     """
     with reading(path), path.open("rb") as file:
         size, whole = file.seek(0, os.SEEK_END), _end_of_last_line(file)
@@ -137,7 +150,9 @@ def _end_of_last_line(file: BinaryIO) -> int:
 
 
 def make_read_only(paths: Iterable[Path]) -> None:
-    """Drops the write bits, against edits by mistake; a folder keeps its own so that its owner can still remove it."""
+    """Drops the write bits, against edits by mistake; a folder keeps its own so that its owner can
+    still remove it.
+    """
     for path in paths:
         with suppress(OSError):  # some file systems have no modes
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)

@@ -1,4 +1,6 @@
-"""Append-only JSON lines: written in batches, at most one torn line after a kill, read back with limits."""
+"""Append-only JSON lines: written in batches, at most one torn line after a kill, read back with
+limits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ FILE_LIMIT = 2 << 30  # two probes at 1 Hz for a month
 
 
 class LineWriter:
-    """Lines gather in memory and reach the file at most once in FLUSH_S, so that a step pays no system call.
+    """Lines gather in memory and reach the file at most once in FLUSH_S, so that a step pays no system
+    call.
 
     While the disk is full they wait in memory: `write` passes over it, only `flush` raises RecordError.
     """
@@ -46,7 +49,9 @@ class LineWriter:
             self._flush()
 
     def _flush(self) -> None:
-        """Writes at a known place: a flush that a signal or a full disk broke off is written over by the next one."""
+        """Writes at a known place: a flush that a signal or a full disk broke off is written over by
+        the next one.
+        """
         self._flushed_at = self._clock()
         if not self._waiting:
             return
@@ -64,7 +69,10 @@ class LineWriter:
 
 
 def read_lines(path: Path, *, torn_end_allowed: bool) -> Iterator[bytes]:
-    """The lines of a file, one by one, none if it doesn't exist. A torn last line is dropped or refused."""
+    """The lines of a file, one by one, none if it doesn't exist.
+
+    A torn last line is dropped or refused.
+    """
     if not path.exists():
         return
     left = FILE_LIMIT
@@ -72,7 +80,9 @@ def read_lines(path: Path, *, torn_end_allowed: bool) -> Iterator[bytes]:
         while line := file.readline(LINE_LIMIT + 1):
             left -= len(line)
             if len(line) > LINE_LIMIT or left < 0:
-                raise RecordError(f"{path} has a line over {LINE_LIMIT} bytes, or over {FILE_LIMIT} bytes in all")
+                raise RecordError(
+                    f"{path} has a line over {LINE_LIMIT} bytes, or over {FILE_LIMIT} bytes in all"
+                )
             if line.endswith(b"\n"):
                 yield line
             elif not torn_end_allowed:

@@ -16,12 +16,15 @@ RELATIVE = re.compile(r"[^\s'\"`<>:;,()\[\]]+/[^\s'\"`<>:;,()\[\]]*[^\s'\"`<>:;,
 
 
 def without_paths(text: str, *known: Path) -> str:
-    """The text with `<path>` for each path: those below `known` and the home folder, absolute ones, and existing ones.
+    """The text with `<path>` for each path: those below `known` and the home folder, absolute ones, and
+    existing ones.
 
     known: folders whose names may hold spaces, such as that of the results.
     """
     text = QUOTED.sub(lambda found: f"{found[1]}{HIDDEN}{found[1]}", text)
-    for folder in sorted({str(form) for path in (*known, _home()) for form in (path, path.absolute())}, key=len)[::-1]:
+    for folder in sorted(
+        {str(form) for path in (*known, _home()) for form in (path, path.absolute())}, key=len
+    )[::-1]:
         if "/" in folder.strip("/."):
             text = re.sub(re.escape(folder) + r"(?:/[^\s'\"`:;,]*[^\s'\"`:;,.])?", HIDDEN, text)
     text = ABSOLUTE.sub(HIDDEN, text)
@@ -43,7 +46,9 @@ def private(summary: Summary, *known: Path) -> Summary:
     """The summary with no path in its reasons."""
     return replace(
         summary,
-        status_reason=None if summary.status_reason is None else without_paths(summary.status_reason, *known),
+        status_reason=None
+        if summary.status_reason is None
+        else without_paths(summary.status_reason, *known),
         loader_reason=without_paths(summary.loader_reason, *known),
         missing=hide_paths(summary.missing, *known),
     )

@@ -1,4 +1,6 @@
-"""A sealed record, read strictly and with limits: records travel, so nothing in one is trusted before it is checked."""
+"""A sealed record, read strictly and with limits: records travel, so nothing in one is trusted
+before it is checked.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ ARRAY_LIMIT = 64 << 20
 ANALYSIS = "analysis.json"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '[<|][biuf](?P<itemsize>1|2|4|8)', 'fortran_order': (?:True|False), "
+    rb"\x93NUMPY\x01\x00(?P<length>..)\{'descr': '[<|][biuf](?P<itemsize>1|2|4|8)', 'fortran_order': "
+    rb"(?:True|False), "
     rb"'shape': \((?P<shape>(?:\d{1,12}, ?){0,8}(?:\d{1,12})?)\), \} *\n",
     re.DOTALL,
 )
@@ -46,7 +49,9 @@ class NewerSchemaError(RecordError):
 
 @value
 class Stamped:
-    """One line of events.jsonl: an event and when it happened, in seconds since the run's clock started."""
+    """One line of events.jsonl: an event and when it happened, in seconds since the run's clock
+    started.
+    """
 
     t_s: float
     event: Annotated[Event, Discriminator("kind")]
@@ -104,21 +109,30 @@ class RunRecord:
         return read_document(path) if path.exists() else {}
 
     def correct(self, protocol: str, k: int) -> NDArray[np.bool_]:
-        """(images,) bool, in the order of the validation split: was the label among the k best? k is 1 or 5."""
+        """(images,) bool, in the order of the validation split: was the label among the k best? k is
+        1 or 5.
+        """
         result = self.summary.results.get(protocol)
         if result is None:
-            known = ", ".join(sorted(self.summary.results)) or f"none, it ended as {self.summary.status}"
-            raise RecordError(f"{self.run_id} has no final evaluation under '{protocol}'; it has: {known}")
+            known = (
+                ", ".join(sorted(self.summary.results)) or f"none, it ended as {self.summary.status}"
+            )
+            raise RecordError(
+                f"{self.run_id} has no final evaluation under '{protocol}'; it has: {known}"
+            )
         name = bits_name(protocol, k)
         packed = np.frombuffer(read_whole(self.path / name, ARRAY_LIMIT), dtype=np.uint8)
         if len(packed) != (result.images + 7) // 8:
             raise RecordError(
-                f"{self.path / name} has {len(packed)} bytes, which is not one bit for {result.images} images"
+                f"{self.path / name} has {len(packed)} bytes, which is not one bit for "
+                f"{result.images} images"
             )
         return np.unpackbits(packed, count=result.images).astype(np.bool_)
 
     def analysis(self) -> Analysis | None:
-        """The answers by class and by confidence; None in older records and where the evaluation did not end."""
+        """The answers by class and by confidence; None in older records and where the evaluation did
+        not end.
+        """
         path = self.path / ANALYSIS
         if not path.exists():
             return None
@@ -140,23 +154,32 @@ class RunRecord:
 
 
 def _refuse_odd_header(path: Path, content: bytes) -> None:
-    """Raise RecordError unless the header is as numpy.save writes it, and its shape is that of the bytes that follow.
+    """Raise RecordError unless the header is as numpy.save writes it, and its shape is that of the
+    bytes that follow.
 
     numpy itself would evaluate the header as Python, and allocate whatever it says.
     """
     header = NPY_HEADER.match(content)
     if header is None:
-        raise RecordError(f"{path} is not a plain numpy array: it has no header that numpy.save writes for numbers")
+        raise RecordError(
+            f"{path} is not a plain numpy array: it has no header that numpy.save writes for numbers"
+        )
     shape = tuple(int(side) for side in header["shape"].decode().split(",") if side.strip())
     size = math.prod(shape) * int(header["itemsize"])
-    if size != len(content) - header.end() or header.end() != 10 + int.from_bytes(header["length"], "little"):
+    if size != len(content) - header.end() or header.end() != 10 + int.from_bytes(
+        header["length"], "little"
+    ):
         raise RecordError(
-            f"{path} is not a plain numpy array: its shape is {shape}, but {len(content) - header.end()} bytes follow"
+            f"{path} is not a plain numpy array: its shape is {shape}, but "
+            f"{len(content) - header.end()} bytes follow"
         )
 
 
 def read_environment(folder: Path) -> Environment:
-    """env.json of a record, open or sealed. Raises RecordError where this harness can't read its schema version."""
+    """env.json of a record, open or sealed.
+
+    Raises RecordError where this harness can't read its schema version.
+    """
     path = folder / "env.json"
     content = read_document(path)
     version = content.get("schema_version", 1)
@@ -164,7 +187,8 @@ def read_environment(folder: Path) -> Environment:
         raise RecordError(f"{path}: its schema_version is {version!r}, which is no version")
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(
-            f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer one"
+            f"its schema_version is {version}; this harness reads 1 to {SCHEMA_VERSION}; use a newer "
+            "one"
         )
     try:
         return from_json(json.dumps(content), Environment, schema_1.env if version == 1 else None)
@@ -188,7 +212,8 @@ def read_spec(folder: Path, version: int) -> RunSpec:
 
 
 def sealed_digest(folder: Path) -> str:
-    """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't change it.
+    """The digest of spec.json as it stands: fields that were added to RunSpec since it was sealed don't
+    change it.
 
     Call it for a spec.json that read_spec accepts.
     """
@@ -196,7 +221,9 @@ def sealed_digest(folder: Path) -> str:
 
 
 def read_summary(folder: Path, spec: RunSpec) -> Summary:
-    """summary.json of a record; an open one has it only while it is being sealed. spec: the record's own."""
+    """summary.json of a record; an open one has it only while it is being sealed. spec: the record's
+    own.
+    """
     path = folder / "summary.json"
     try:
         summary = from_json(read_whole(path, TEXT_LIMIT), Summary)
@@ -214,7 +241,8 @@ def _refuse_contradictions(summary: Summary, spec: RunSpec) -> None:
             raise RecordError(f"results: {protocol[:80]!r} is no name of a protocol")
         if result.images != spec.data.val_images:
             raise RecordError(
-                f"results.{protocol}.images is {result.images}, but spec.json has {spec.data.val_images} of validation"
+                f"results.{protocol}.images is {result.images}, but spec.json has "
+                f"{spec.data.val_images} of validation"
             )
     for name in ("started_utc", "finished_utc"):
         try:

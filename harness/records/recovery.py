@@ -1,4 +1,6 @@
-"""The result of a run that was killed after its final evaluation, from its events and the bits on disk."""
+"""The result of a run that was killed after its final evaluation, from its events and the bits on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ from harness.spec import RunSpec
 KILLED = "the process was killed before it could end its record"
 
 
-def final_results(spec: RunSpec, past: Sequence[Stamped], folder: Path) -> dict[str, ProtocolResult] | None:
-    """The final evaluation under each protocol of the recipe; None unless it is whole and agrees with the bits."""
+def final_results(
+    spec: RunSpec, past: Sequence[Stamped], folder: Path
+) -> dict[str, ProtocolResult] | None:
+    """The final evaluation under each protocol of the recipe; None unless it is whole and agrees
+    with the bits.
+    """
     events = [stamped.event for stamped in past]
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     final = {event.protocol: event for event in evaluations if event.final and event.split == "val"}
@@ -48,7 +54,9 @@ def _agrees(event: Evaluated, folder: Path) -> bool:
     """Whether the bits of the protocol are there and give the event's errors."""
     for k, error in ((1, event.top1_error), (5, event.top5_error)):
         try:
-            packed = np.frombuffer(read_whole(folder / bits_name(event.protocol, k), ARRAY_LIMIT), dtype=np.uint8)
+            packed = np.frombuffer(
+                read_whole(folder / bits_name(event.protocol, k), ARRAY_LIMIT), dtype=np.uint8
+            )
         except RecordError:
             return False
         if len(packed) != (event.images + 7) // 8:
@@ -59,12 +67,21 @@ def _agrees(event: Evaluated, folder: Path) -> bool:
     return True
 
 
-def recovered_fields(env: Environment, past: Sequence[Stamped], samples: Iterable[Sample]) -> dict[str, Any]:
-    """Fields of Summary that can be known of the killed run, with the reason of each null in `missing`."""
+def recovered_fields(
+    env: Environment, past: Sequence[Stamped], samples: Iterable[Sample]
+) -> dict[str, Any]:
+    """Fields of Summary that can be known of the killed run, with the reason of each null in
+    `missing`.
+    """
     watched = summarise(samples, training_intervals(past))
     asked = env.placement.loader
     return {
         "loader": "unknown" if asked == "auto" else asked,
         "loader_reason": KILLED if asked == "auto" else "asked for",
-        **summary_fields(past, watched, peak_gpu_mib=None, no_peak=NO_GPU if env.placement.device == "cpu" else KILLED),
+        **summary_fields(
+            past,
+            watched,
+            peak_gpu_mib=None,
+            no_peak=NO_GPU if env.placement.device == "cpu" else KILLED,
+        ),
     }

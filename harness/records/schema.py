@@ -1,4 +1,7 @@
-"""What a record holds, field by field. Units stand in names; a null has its reason in `missing`; errors: fractions."""
+"""What a record holds, field by field.
+
+Units stand in names; a null has its reason in `missing`; errors: fractions.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ class Summary:
     evaluation_s: Amount | None
     peak_rss_mib: Amount | None
     peak_gpu_mib: Amount | None
-    gpu_utilisation: float | None  # mean over training, fraction of NVML's past window with a kernel running
+    # mean over training, fraction of NVML's past window with a kernel running
+    gpu_utilisation: float | None
     gpu_energy_j: float | None  # difference of the total-energy counter over training
     cpu_utilisation: float | None  # process CPU seconds per second of training; 2.0 is two full cores
     loader: str
@@ -68,11 +72,13 @@ MOST_CLASSES = 100  # a larger confusion matrix would be most of the record
 
 @value
 class Analysis:
-    """analysis.json: the answers of the final evaluation under its first protocol, by class and by confidence.
+    """analysis.json: the answers of the final evaluation under its first protocol, by class and by
+    confidence.
 
-    classes: names by label. confusion: images by label (row) and most probable class; None above MOST_CLASSES.
-    calibration: ten or more bins of the probability of the answer: images, mean probability, fraction right (null in an
-    empty bin).
+    classes: names by label. confusion: images by label (row) and most probable class; None above
+    MOST_CLASSES.
+    calibration: ten or more bins of the probability of the answer: images, mean probability, fraction
+    right (null in an empty bin).
     """
 
     protocol: str
@@ -83,7 +89,9 @@ class Analysis:
 
 @value
 class Refused:
-    """A record that was left out: it can't be read, or is not as it was sealed. reason: one sentence, no path."""
+    """A record that was left out: it can't be read, or is not as it was sealed. reason: one
+    sentence, no path.
+    """
 
     run_id: str
     reason: str

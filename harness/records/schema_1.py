@@ -1,7 +1,9 @@
-"""Records of schema version 1, in the names of the present version. Version 2 renamed fields; no number changed.
+"""Records of schema version 1, in the names of the present version. Version 2 renamed fields; no number
+changed.
 
-Version 1 said `rate` for the learning rate and `share` for the images that share one draw of a crop. Its env.json has
-no `schema_version`, which is how a folder of version 1 is known. Fields that version 2 added to env.json are null.
+Version 1 said `rate` for the learning rate and `share` for the images that share one draw of a crop.
+Its env.json has no `schema_version`, which is how a folder of version 1 is known. Fields that version 2
+added to env.json are null.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def env(plain: dict[str, Any]) -> dict[str, Any]:
             missing.setdefault("torch.cudnn", "CUDA was not available")
     used = _used_gpus(plain)
     if used is None:
-        missing["used_gpus"] = "schema version 1 recorded all visible GPUs, not the one that the run used"
+        missing["used_gpus"] = (
+            "schema version 1 recorded all visible GPUs, not the one that the run used"
+        )
     return {**plain, "schema_version": 1, "torch": settings, "used_gpus": used, "missing": missing}
 
 

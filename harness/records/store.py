@@ -1,4 +1,6 @@
-"""The store of run records: results/.open/ while a run goes on, results/<run_id>/ once it is sealed by one rename."""
+"""The store of run records: results/.open/ while a run goes on, results/<run_id>/ once it is sealed
+by one rename.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def run_id_of(spec: RunSpec, when: datetime) -> str:
 
 
 class Verified(NamedTuple):
-    """Records that are as they were sealed, by run_id, and the others with the reason why they don't count."""
+    """Records that are as they were sealed, by run_id, and the others with the reason why they don't
+    count.
+    """
 
     records: list[RunRecord]
     refused: tuple[Refused, ...]
@@ -48,8 +52,8 @@ class Verified(NamedTuple):
 class Store:
     """The records under one results folder. Nothing is touched before `open` or `make`.
 
-    A run holds a lock of its digest for as long as it lives. Locks are taken and tried only under a guard that is held
-    for moments, so that trying whether a run lives can't make another one fail.
+    A run holds a lock of its digest for as long as it lives. Locks are taken and tried only under a
+    guard that is held for moments, so that trying whether a run lives can't make another one fail.
     """
 
     def __init__(self, root: Path) -> None:
@@ -66,8 +70,9 @@ class Store:
     ) -> Iterator[Writer]:
         """A writer for one run. However the block ends, the run is sealed: ok, failed or interrupted.
 
-        SIGTERM raises Terminated (a KeyboardInterrupt) within the block. Stale folders of killed runs are swept first;
-        `writer.swept` says what became of them. Raises AlreadyRunning, and RecordError where nothing can be written.
+        SIGTERM raises Terminated (a KeyboardInterrupt) within the block. Stale folders of killed runs
+        are swept first; `writer.swept` says what became of them. Raises AlreadyRunning, and RecordError
+        where nothing can be written.
         """
         with terminable():
             writer, lock = self._begin(spec, env, clock, now)
@@ -82,10 +87,11 @@ class Store:
                 os.close(lock)
 
     def make(self) -> None:
-        """Raises RecordError where no record can be sealed: better known before data is prepared than after training.
+        """Raises RecordError where no record can be sealed: better known before data is prepared than
+        after training.
 
-        It renames an empty folder from .open to the results, as sealing does: another file system or a read-only
-        results folder refuses that.
+        It renames an empty folder from .open to the results, as sealing does: another file system or a
+        read-only results folder refuses that.
         """
         with writing(self._open):
             self._open.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,8 @@ class Store:
             (self.root / TRIAL).rmdir()
 
     def sweep(self, spec: RunSpec, now: Callable[[], datetime] = utc_now) -> tuple[str, ...]:
-        """Seal what killed runs left, those of `spec` too, and begin no run. Returns a sentence for each of them.
+        """Seal what killed runs left, those of `spec` too, and begin no run. Returns a sentence for
+        each of them.
 
         Raises AlreadyRunning, and RecordError where nothing can be written.
         """
@@ -158,14 +165,17 @@ class Store:
         return found
 
     def records(self) -> list[RunRecord]:
-        """The sealed records directly under the folder, by run_id; those under reference/ came with the clone.
+        """The sealed records directly under the folder, by run_id; those under reference/ came with the
+        clone.
 
         Raises RecordError at a record that can't be read. Checksums are not checked: see `verified`.
         """
         return [RunRecord.load(path) for path in record_folders(self.root)]
 
     def verified(self) -> Verified:
-        """The records directly under the folder whose numbers may count, and why the others' may not."""
+        """The records directly under the folder whose numbers may count, and why the others' may
+        not.
+        """
         return _verified(record_folders(self.root))
 
     def verified_reference(self, study: str | None = None) -> Verified:
@@ -182,16 +192,24 @@ class Store:
         return [*record_folders(self.root), *self.reference_folders()]
 
     def folders_of(self, digest: str) -> list[Path]:
-        """The sealed records' folders of the specs whose digest begins as this one, own ones only, oldest first."""
+        """The sealed records' folders of the specs whose digest begins as this one, own ones only,
+        oldest first.
+        """
         if not self.root.is_dir():
             return []
         matches = ((path, RUN_ID.fullmatch(path.name)) for path in self.root.glob(f"*-{digest[:8]}*"))
-        return sorted(path for path, match in matches if match is not None and match["digest"] == digest[:8])
+        return sorted(
+            path for path, match in matches if match is not None and match["digest"] == digest[:8]
+        )
 
     def finished_since(self, digest: str, run_id: str) -> list[RunRecord]:
-        """The records of a spec that ended ok and began no earlier than the run `run_id`, oldest first."""
+        """The records of a spec that ended ok and began no earlier than the run `run_id`, oldest
+        first.
+        """
         found = _verified(path for path in self.folders_of(digest) if path.name >= run_id).records
-        return [record for record in found if record.spec.digest == digest and record.summary.status == "ok"]
+        return [
+            record for record in found if record.spec.digest == digest and record.summary.status == "ok"
+        ]
 
 
 def _take(path: Path) -> int:
@@ -202,7 +220,8 @@ def _take(path: Path) -> int:
     except LockHeldError as held:
         holder = held.holder or "another"
         raise AlreadyRunning(
-            f"the same run is going on in process {holder}; wait for it to end, or stop it with: kill {holder}"
+            f"the same run is going on in process {holder}; wait for it to end, or stop it with: "
+            f"kill {holder}"
         ) from None
 
 
@@ -212,7 +231,11 @@ def _verified(folders: Iterable[Path]) -> Verified:
         try:
             records.append(load_verified(path))
         except (RecordError, OSError) as error:
-            reason = str(error).replace(f"{path}/", "").replace(f"; see: python -m harness verify {path}", "")
+            reason = (
+                str(error)
+                .replace(f"{path}/", "")
+                .replace(f"; see: python -m harness verify {path}", "")
+            )
             refused.append(Refused(run_id=path.name, reason=reason.replace(str(path), path.name)))
     return Verified(records, tuple(refused))
 

@@ -1,4 +1,6 @@
-"""The fields of Summary that follow from a run's events and samples, of one that ended by itself or was killed."""
+"""The fields of Summary that follow from a run's events and samples, of one that ended by itself or
+was killed.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,22 @@ NO_GPU = "the run used no GPU"
 
 
 def summary_fields(
-    past: Sequence[Stamped], watched: dict[str, dict[str, Any]], peak_gpu_mib: float | None, no_peak: str = NO_GPU
+    past: Sequence[Stamped],
+    watched: dict[str, dict[str, Any]],
+    peak_gpu_mib: float | None,
+    no_peak: str = NO_GPU,
 ) -> dict[str, Any]:
-    """The fields, with the reason of each null in `missing`. Training must be done and the final evaluation, too.
+    """The fields, with the reason of each null in `missing`. Training must be done and the final
+    evaluation, too.
 
-    watched: the result of probes.summary.summarise over `training_intervals`. no_peak: why peak_gpu_mib is null, if so.
+    watched: the result of probes.summary.summarise over `training_intervals`. no_peak: why peak_gpu_mib
+    is null, if so.
     """
     events = [stamped.event for stamped in past]
     done = next(event for event in reversed(events) if isinstance(event, TrainingDone))
-    evaluated = next(event for event in reversed(events) if isinstance(event, Evaluated) and event.final)
+    evaluated = next(
+        event for event in reversed(events) if isinstance(event, Evaluated) and event.final
+    )
     warmup, steady = _windows(events)
     numbers = {
         "steps": done.steps,
@@ -44,16 +53,29 @@ def summary_fields(
         "peak_gpu_mib": no_peak,
         **watched["missing"],
     }
-    return {**numbers, "missing": {name: reasons[name] for name, number in numbers.items() if number is None}}
+    return {
+        **numbers,
+        "missing": {name: reasons[name] for name, number in numbers.items() if number is None},
+    }
 
 
 def training_intervals(past: Sequence[Stamped]) -> list[Interval]:
-    """When training ran since the last start, on the samples' clock. A stopped run's samples are in its own record."""
+    """When training ran since the last start, on the samples' clock.
+
+    A stopped run's samples are in its own record.
+    """
     starts = [place for place, stamped in enumerate(past) if isinstance(stamped.event, RunResumed)]
     since = past[starts[-1] if starts else 0 :]
-    spans = [(one.t_s - one.event.elapsed_s, one.t_s) for one in since if isinstance(one.event, StepsDone)]
-    ends = [0.0, *(end for _, end in spans)]  # times are rounded: a window may seem to begin before the last one ended
-    return [(max(start, before), end) for before, (start, end) in zip(ends, spans, strict=False) if end > before]
+    spans = [
+        (one.t_s - one.event.elapsed_s, one.t_s) for one in since if isinstance(one.event, StepsDone)
+    ]
+    # times are rounded: a window may seem to begin before the last one ended
+    ends = [0.0, *(end for _, end in spans)]
+    return [
+        (max(start, before), end)
+        for before, (start, end) in zip(ends, spans, strict=False)
+        if end > before
+    ]
 
 
 def _windows(events: Sequence[Event]) -> tuple[list[StepsDone], list[StepsDone]]:
@@ -73,5 +95,7 @@ def _rate(steady: Sequence[StepsDone]) -> float | None:
 
 
 def _final_loss(events: Sequence[Event]) -> float | None:
-    last = [loss for event in events if isinstance(event, StepsDone) for loss in event.losses][-LAST_STEPS:]
+    last = [loss for event in events if isinstance(event, StepsDone) for loss in event.losses][
+        -LAST_STEPS:
+    ]
     return sum(last) / len(last) if last else None

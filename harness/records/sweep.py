@@ -1,4 +1,5 @@
-"""What killed runs left in results/.open/: sealed where it can be read, moved aside where not, removed only if empty.
+"""What killed runs left in results/.open/: sealed where it can be read, moved aside where not, removed
+only if empty.
 
 Nothing here raises: a folder that can't be dealt with stays where it is, and a sentence says so.
 """
@@ -16,7 +17,14 @@ from pathlib import Path
 from harness.errors import RecordError
 from harness.files import is_locked
 from harness.machine.environment import Environment
-from harness.records.record import RUN_ID, NewerSchemaError, read_environment, read_spec, read_summary, sealed_digest
+from harness.records.record import (
+    RUN_ID,
+    NewerSchemaError,
+    read_environment,
+    read_spec,
+    read_summary,
+    sealed_digest,
+)
 from harness.records.recovery import KILLED, final_results
 from harness.records.schema import Summary
 from harness.records.writer import Writer, seal_folder
@@ -29,10 +37,11 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, err
 
 
 def sweep(home: Path, own_digest: str, now: Callable[[], datetime]) -> tuple[str, ...]:
-    """Deal with each killed run's folder in `home` (results/.open); a sentence for each, and for what goes wrong.
+    """Deal with each killed run's folder in `home` (results/.open); a sentence for each, and for what
+    goes wrong.
 
-    Call it under the guard, with the lock of `own_digest` held and no folder made for it yet. What is no run's folder
-    is left alone.
+    Call it under the guard, with the lock of `own_digest` held and no folder made for it yet. What is
+    no run's folder is left alone.
     """
     living, said = _living(home, own_digest)
     for folder in sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink()):
@@ -63,7 +72,10 @@ def _put_away(folder: Path, now: Callable[[], datetime]) -> str:
     try:
         return _sealed_or_aside(folder, now)
     except Exception as error:  # whatever is wrong with one folder, other runs must be able to begin
-        return f"{folder.name} was killed, and can't be sealed yet: {_said(error)}; the next run tries again"
+        return (
+            f"{folder.name} was killed, and can't be sealed yet: {_said(error)}; the next run tries "
+            "again"
+        )
 
 
 def _sealed_or_aside(folder: Path, now: Callable[[], datetime]) -> str:
@@ -84,7 +96,9 @@ def _sealed_or_aside(folder: Path, now: Callable[[], datetime]) -> str:
         return _move_aside(folder, error)
     if summary is not None:
         seal_folder(folder, None)
-        return f"{folder.name} was killed while it was being sealed; it is sealed now as {summary.status}"
+        return (
+            f"{folder.name} was killed while it was being sealed; it is sealed now as {summary.status}"
+        )
     results = final_results(spec, writer.past, folder)
     if results is not None:
         writer.seal(writer.recovered(env, results))
@@ -104,7 +118,9 @@ def _is_empty(folder: Path) -> bool:
     return True
 
 
-def _read(folder: Path, now: Callable[[], datetime]) -> tuple[Environment, RunSpec, Summary | None, Writer]:
+def _read(
+    folder: Path, now: Callable[[], datetime]
+) -> tuple[Environment, RunSpec, Summary | None, Writer]:
     """All that sealing needs. Raises where the folder is not what this harness wrote."""
     for path in folder.iterdir():
         if path.is_symlink() or not path.is_file():
@@ -113,7 +129,10 @@ def _read(folder: Path, now: Callable[[], datetime]) -> tuple[Environment, RunSp
     spec = read_spec(folder, env.schema_version)
     written = folder / "summary.json"
     summary = read_summary(folder, spec) if written.exists() and written.stat().st_size > 0 else None
-    if summary is not None and (summary.run_id, summary.spec_digest) != (folder.name, sealed_digest(folder)):
+    if summary is not None and (summary.run_id, summary.spec_digest) != (
+        folder.name,
+        sealed_digest(folder),
+    ):
         raise RecordError("summary.json is that of another run")
     writer = Writer(folder, spec, clock=time.monotonic, now=now)
     if summary is None:
@@ -142,5 +161,7 @@ def _move_aside(folder: Path, error: Exception) -> str:
 
 
 def _said(error: Exception) -> str:
-    text = str(error) if isinstance(error, RecordError | OSError) else f"{type(error).__name__}: {error}"
+    text = (
+        str(error) if isinstance(error, RecordError | OSError) else f"{type(error).__name__}: {error}"
+    )
     return " ".join(text.split())

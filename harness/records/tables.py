@@ -1,4 +1,7 @@
-"""Records as pandas tables, for the report and for notebooks. Errors are fractions; a null is NaN or None."""
+"""Records as pandas tables, for the report and for notebooks.
+
+Errors are fractions; a null is NaN or None.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ MAYBE_NULL = (  # columns of numbers, some of which a run may not have
 
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row per run and protocol, with every number of the summary; a run without result has one, protocol None.
+    """One row per run and protocol, with every number of the summary; a run without result has one,
+    protocol None.
 
-    bench_key: what must be equal before two speeds may be compared, as one line of text. missing: the reason of each
-    null, by column. Numbers are float64, and NaN where there is none.
+    bench_key: what must be equal before two speeds may be compared, as one line of text. missing: the
+    reason of each null, by column. Numbers are float64, and NaN where there is none.
     """
     rows = []
     for record in records:
@@ -36,9 +40,11 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def curves_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """The course of training, one row per window of steps (curve "training") or evaluation (curve = its protocol).
+    """The course of training, one row per window of steps (curve "training") or evaluation (curve = its
+    protocol).
 
-    images_seen, t_s, step, epoch, loss (log loss), top1_error, top5_error (NaN in training), lr (NaN in evaluations).
+    images_seen, t_s, step, epoch, loss (log loss), top1_error, top5_error (NaN in training), lr (NaN in
+    evaluations).
     """
     return pd.DataFrame([row for record in records for row in _curve(record)])
 
@@ -57,13 +63,20 @@ def _curve(record: RunRecord) -> list[dict[str, Any]]:
             row |= {"loss": event.loss, "top5_error": event.top5_error}
         else:
             continue
-        row |= {"epoch": event.epoch, "top1_error": event.top1_error, "images_seen": images, "t_s": stamped.t_s}
+        row |= {
+            "epoch": event.epoch,
+            "top1_error": event.top1_error,
+            "images_seen": images,
+            "t_s": stamped.t_s,
+        }
         rows.append({**_names(record), **row})
     return rows
 
 
 def telemetry_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row per reading: run, t_s, probe, device, field (with its unit), value; nulls are left out."""
+    """One row per reading: run, t_s, probe, device, field (with its unit), value; nulls are left
+    out.
+    """
     return pd.DataFrame([row for record in records for row in _readings(record)])
 
 
@@ -101,5 +114,7 @@ def _machine(record: RunRecord) -> dict[str, Any]:
         "machine_id": env.machine_id,
         "device": spec.devices,
         "device_name": key["device"],
-        "bench_key": ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in key.items() if part is not None),
+        "bench_key": ", ".join(
+            f"{name.replace('_', ' ')} {part}" for name, part in key.items() if part is not None
+        ),
     }

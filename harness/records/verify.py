@@ -25,7 +25,8 @@ def verify(path: Path) -> list[str]:
 
 
 def load_verified(path: Path) -> RunRecord:
-    """A record whose numbers may count: unchanged since it was sealed, and all but its samples can be read.
+    """A record whose numbers may count: unchanged since it was sealed, and all but its samples can be
+    read.
 
     The samples (telemetry.jsonl) may be large; their checksum is enough here. Raises RecordError.
     """
@@ -69,9 +70,18 @@ def _meaning(path: Path) -> list[str]:
         record = RunRecord.load(path)
     except RecordError as error:
         return [str(error)]
-    readers: list[Callable[[], object]] = [record.timeline, record.telemetry, record.probes, record.analysis]
+    readers: list[Callable[[], object]] = [
+        record.timeline,
+        record.telemetry,
+        record.probes,
+        record.analysis,
+    ]
     for protocol in record.summary.results:
-        readers += [partial(record.correct, protocol, k) for k in (1, 5) if (path / bits_name(protocol, k)).exists()]
+        readers += [
+            partial(record.correct, protocol, k)
+            for k in (1, 5)
+            if (path / bits_name(protocol, k)).exists()
+        ]
     readers += [partial(record.array, file.stem) for file in sorted(path.glob("*.npy"))]
     problems = []
     for read in readers:
@@ -86,10 +96,13 @@ def _identity(record: RunRecord) -> list[str]:
     summary, problems = record.summary, []
     if summary.schema_version != record.env.schema_version:
         problems.append(
-            f"summary.json has schema_version {summary.schema_version}, but env.json {record.env.schema_version}"
+            f"summary.json has schema_version {summary.schema_version}, but env.json "
+            f"{record.env.schema_version}"
         )
     if summary.run_id != record.path.name:
-        problems.append(f"its folder is named {record.path.name}, but summary.json says run_id {summary.run_id}")
+        problems.append(
+            f"its folder is named {record.path.name}, but summary.json says run_id {summary.run_id}"
+        )
     if summary.spec_digest != sealed_digest(record.path):
         problems.append("the digest in summary.json is not that of spec.json")
     return problems

@@ -1,4 +1,7 @@
-"""Writing one run's record: lines as they come, then one rename. However the run ends, what is sealed is whole."""
+"""Writing one run's record: lines as they come, then one rename.
+
+However the run ends, what is sealed is whole.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,13 @@ from harness.records.schema import Analysis, ProtocolResult, Status, Summary
 from harness.serialization import from_json, to_json, to_plain
 from harness.spec import RunSpec
 
-RESERVED = 1 << 20  # bytes kept free for the end of a run: bits, kernels, probes.json, summary.json, SHA256SUMS
-UNFINISHED = {  # null in every record whose run gave no result: all that may be null but the reason of its status
-    field.name for field in fields(Summary) if "None" in str(field.type) and field.name != "status_reason"
+# bytes kept free for the end of a run: bits, kernels, probes.json, summary.json, SHA256SUMS
+RESERVED = 1 << 20
+# null in every record whose run gave no result: all that may be null but the reason of its status
+UNFINISHED = {
+    field.name
+    for field in fields(Summary)
+    if "None" in str(field.type) and field.name != "status_reason"
 }
 
 
@@ -126,14 +133,17 @@ class Writer:
         return hidden
 
     def write_correct(self, protocol: str, top1: NDArray[np.bool_], top5: NDArray[np.bool_]) -> None:
-        """Whether each image was right: (images,) bool in the order of the split, stored as one bit each.
+        """Whether each image was right: (images,) bool in the order of the split, stored as one bit
+        each.
 
         Write them before the final Evaluated event: a result is recovered only with its bits.
         """
         self._free_reserve()
         for k, right in ((1, top1), (5, top5)):
             if right.dtype != np.bool_ or right.ndim != 1:
-                raise TypeError(f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}")
+                raise TypeError(
+                    f"write_correct: top{k} must be (images,) bool, not {right.shape} {right.dtype}"
+                )
             write_file(self.folder / bits_name(_plain(protocol), k), np.packbits(right).tobytes())
 
     def analysis(self, found: Analysis) -> None:
@@ -152,7 +162,9 @@ class Writer:
         self._known.update(known)
 
     def recover(self, schema_version: int) -> None:
-        """Take up a killed process's folder: how far did it get? Raises RecordError at a line that can't be read."""
+        """Take up a killed process's folder: how far did it get? Raises RecordError at a line that
+        can't be read.
+        """
         self._schema_version = schema_version
         lines = read_lines(self._events.path, torn_end_allowed=True)
         renamed = schema_1.stamped if self._schema_version == 1 else None
@@ -162,7 +174,9 @@ class Writer:
         self._started = datetime.strptime(self.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
     def recovered(self, env: Environment, results: dict[str, ProtocolResult]) -> Summary:
-        """The summary of a killed run that had these results (recovery.final_results); call it after `recover`."""
+        """The summary of a killed run that had these results (recovery.final_results); call it after
+        `recover`.
+        """
         try:
             known = recovered_fields(env, self.past, self.telemetry())
         except RecordError:  # samples that can't be read are no reason to lose the result
@@ -170,7 +184,9 @@ class Writer:
         return self.finished(results, **known)
 
     def finished(self, results: dict[str, ProtocolResult], **known: Any) -> Summary:
-        """The summary of a run that had these results, with the fields of summary_fields.summary_fields."""
+        """The summary of a run that had these results, with the fields of
+        summary_fields.summary_fields.
+        """
         return self._summary_with("ok", None, "no reason was given", results=results, **known)
 
     def _count(self, event: Event) -> None:
@@ -203,21 +219,31 @@ class Writer:
         return self.seal(self._summary_with(status, reason, reason, **known))
 
     def end(self, error: BaseException | None) -> None:
-        """The `with` block is left: seal what is not sealed. If the disk refuses, the next run sweeps."""
+        """The `with` block is left: seal what is not sealed.
+
+        If the disk refuses, the next run sweeps.
+        """
         if self.sealed is not None or not self.folder.exists():
             return
         try:
             if self._summary is not None:  # interrupted while sealing: the run itself was done
                 self.seal(self._summary)
             elif isinstance(error, KeyboardInterrupt):
-                self.fail("interrupted", f"stopped by {str(error) or 'Ctrl-C'} after {self._known['steps']} steps")
+                self.fail(
+                    "interrupted",
+                    f"stopped by {str(error) or 'Ctrl-C'} after {self._known['steps']} steps",
+                )
             else:
-                self.fail("failed", "the run ended without a result" if error is None else sentence(error))
+                self.fail(
+                    "failed", "the run ended without a result" if error is None else sentence(error)
+                )
         except RecordError:
             if error is None:
                 raise
 
-    def _summary_with(self, status: Status, status_reason: str | None, reason: str, **more: Any) -> Summary:
+    def _summary_with(
+        self, status: Status, status_reason: str | None, reason: str, **more: Any
+    ) -> Summary:
         """reason: of each null that has none of its own."""
         known: dict[str, Any] = {
             "loader": "none",
@@ -243,8 +269,8 @@ class Writer:
 def seal_folder(folder: Path, summary: Summary | None) -> Path:
     """results/.open/<run_id> -> results/<run_id>. With None, the folder's own summary.json stands.
 
-    The order is what makes it safe: data synced, then the summary, then the checksums, then the rename. Whoever finds
-    a folder with a whole summary may finish the work; any other was not finished.
+    The order is what makes it safe: data synced, then the summary, then the checksums, then the rename.
+    Whoever finds a folder with a whole summary may finish the work; any other was not finished.
     """
     target = folder.parent.parent / folder.name
     with writing(folder):
@@ -259,9 +285,11 @@ def seal_folder(folder: Path, summary: Summary | None) -> Path:
         sync(folder)
         if target.exists():
             raise RecordError(f"{target} exists already and is never overwritten; move it away")
-        os.rename(folder, target)  # noqa: PTH104  # the one call that must be rename(2), atomic within a file system
+        # the one call that must be rename(2), atomic within a file system
+        os.rename(folder, target)  # noqa: PTH104
         sync(target.parent)
-        make_read_only(target.iterdir())  # last: what is still open must stay writable to whoever takes it up
+        # last: what is still open must stay writable to whoever takes it up
+        make_read_only(target.iterdir())
     return target
 
 

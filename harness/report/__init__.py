@@ -1,1 +1,4 @@
-"""The report: turns sealed records into tables, figures and text, as Markdown and PDF. It never trains."""
+"""The report: turns sealed records into tables, figures and text, as Markdown and PDF.
+
+It never trains.
+"""

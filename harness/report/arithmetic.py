@@ -1,5 +1,5 @@
-"""Claims of the paper that need no run: computes them from the layer table and compares them with the printed
-values.
+"""Claims of the paper that need no run: computes them from the layer table and compares them with the
+printed values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def neurons(spec: AlexNetSpec) -> int:
 
 def largest_conv_percent(spec: AlexNetSpec) -> float:
     """In percent of all parameters."""
-    return 100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
+    return (
+        100 * max(row.parameters for row in spec.rows if isinstance(row.layer, Conv)) / spec.parameters
+    )
 
 
 def crops_and_mirrors(spec: AlexNetSpec) -> int:

@@ -1,4 +1,7 @@
-"""From sealed records to the report: compute the frames once, then write every section. Same records, same report."""
+"""From sealed records to the report: compute the frames once, then write every section.
+
+Same records, same report.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,13 @@ def build(
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportModel:
-    """The report on `own`; `reference` records are shown beside and never counted. The order given doesn't matter.
+    """The report on `own`; `reference` records are shown beside and never counted. The order given
+    doesn't matter.
 
-    The records are taken as they are: Store.verified gives those whose numbers may count, and the `refused` ones.
-    descriptions: one sentence per data set, by name, such as DataSource.description of harness.data.sources.
+    The records are taken as they are: Store.verified gives those whose numbers may count, and the
+    `refused` ones.
+    descriptions: one sentence per data set, by name, such as DataSource.description of
+    harness.data.sources.
     """
     report = report_data(study, own, reference, catalog, descriptions or {})
     writers = (*SECTIONS, *added("report_sections"))
@@ -47,7 +53,9 @@ def build(
         findings=findings(report),
         overview=overview(report),
         sections=tuple(
-            section for section in (*(write(report) for write in writers), _left_out(refused)) if section.blocks
+            section
+            for section in (*(write(report) for write in writers), _left_out(refused))
+            if section.blocks
         ),
         results_table=results_table(report),
         sources=_sources(report.evidence),
@@ -62,7 +70,10 @@ def report_data(
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
 ) -> ReportData:
-    """Everything the sections are written from. Rows of installed packages are added to the catalogue first."""
+    """Everything the sections are written from.
+
+    Rows of installed packages are added to the catalogue first.
+    """
     register()
     versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
     evidence = gather(study, own, reference, list(catalog), versus, catalog)
@@ -78,7 +89,9 @@ def report_data(
         catalog=catalog,
         descriptions=descriptions or {},
         epochs=epochs,
-        judgements=tuple(judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims),
+        judgements=tuple(
+            judge_over(claim, evidence.settings, epochs.get(claim.variant)) for claim in claims
+        ),
         checks=checks(evidence.own),
         error_analyses=tuple(analyse(setting) for setting in evidence.settings),
         paper=paper_claims(),
@@ -92,7 +105,10 @@ def _left_out(refused: Sequence[Refused]) -> Section:
     title = "Records left out"
     if not refused:
         return Section(title=title, blocks=())
-    lead = "These folders hold records that can't be read or are not as they were sealed. No number here uses them."
+    lead = (
+        "These folders hold records that can't be read or are not as they were sealed. No number "
+        "here uses them."
+    )
     items = tuple(f"{one.run_id}: {one.reason}" for one in refused)
     return Section(title=title, blocks=(Paragraph(text=lead, lead=True), Bullets(items=items)))
 

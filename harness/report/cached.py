@@ -15,11 +15,17 @@ from harness.records.record import TEXT_LIMIT, RunRecord, Stamped
 
 @dataclass(frozen=True)
 class CachedRecord(RunRecord):
-    """A RunRecord that keeps its events, packed bits (one bit per image) and checksum after the first read."""
+    """A RunRecord that keeps its events, packed bits (one bit per image) and checksum after the
+    first read.
+    """
 
     @classmethod
     def of(cls, record: RunRecord) -> CachedRecord:
-        return record if isinstance(record, cls) else cls(record.path, record.spec, record.env, record.summary)
+        return (
+            record
+            if isinstance(record, cls)
+            else cls(record.path, record.spec, record.env, record.summary)
+        )
 
     @cached_property
     def _packed(self) -> dict[tuple[str, int], tuple[NDArray[np.uint8], int]]:
@@ -30,7 +36,10 @@ class CachedRecord(RunRecord):
         return super().timeline()
 
     def timeline(self) -> list[Stamped]:
-        """The events with their times. Checks, curves and the epochs to a training error all need them."""
+        """The events with their times.
+
+        Checks, curves and the epochs to a training error all need them.
+        """
         return self._timeline
 
     def correct(self, protocol: str, k: int) -> NDArray[np.bool_]:

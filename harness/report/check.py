@@ -1,4 +1,6 @@
-"""Re-derives a report: the files against manifest.json, the records against their checksums, every number anew."""
+"""Re-derives a report: the files against manifest.json, the records against their checksums, every
+number anew.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ from harness.report.render import MANIFEST, Manifest, render
 from harness.serialization import from_json
 
 
-def check_report(folder: Path, store: Store, descriptions: Mapping[str, str] | None = None) -> list[str]:
-    """What is wrong with the report in `folder`, a sentence each; empty if nothing is. descriptions: as for build().
+def check_report(
+    folder: Path, store: Store, descriptions: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is wrong with the report in `folder`, a sentence each; empty if nothing is. descriptions: as
+    for build().
 
-    Raises RecordError where there is no readable manifest. Bytes of figures and PDF depend on the versions of the
-    libraries that draw them; report.md depends on the records alone.
+    Raises RecordError where there is no readable manifest. Bytes of figures and PDF depend on the
+    versions of the libraries that draw them; report.md depends on the records alone.
     """
     manifest = read_manifest(folder)
     found = _wrong_files(folder, manifest)
@@ -29,7 +34,13 @@ def check_report(folder: Path, store: Store, descriptions: Mapping[str, str] | N
     reasons = {one.run_id: one.reason for one in (*own.refused, *reference.refused)}
     missing = [source.run_id for source in manifest.records if source.run_id not in known]
     if missing:
-        return [*found, *(f"{name}: {reasons.get(name, f'the record is not under {store.root}')}" for name in missing)]
+        return [
+            *found,
+            *(
+                f"{name}: {reasons.get(name, f'the record is not under {store.root}')}"
+                for name in missing
+            ),
+        ]
     found += [
         f"{source.run_id}: not the record that the report was made from"
         for source in manifest.records
@@ -67,7 +78,9 @@ def _wrong_numbers(
         [known[source.run_id] for source in manifest.records if source.origin == origin]
         for origin in ("own", "reference")
     )
-    again = render(build(manifest.study, own, reference, refused=manifest.refused, descriptions=descriptions))
+    again = render(
+        build(manifest.study, own, reference, refused=manifest.refused, descriptions=descriptions)
+    )
     return [
         f"{name}: made anew from the records it differs; was it made by another version of the harness?"
         for name, digest in manifest.outputs.items()

@@ -1,4 +1,6 @@
-"""Checks of each run before its numbers are believed: did it learn, was it evaluated whole, is it a run of its own?"""
+"""Checks of each run before its numbers are believed: did it learn, was it evaluated whole, is it a
+run of its own?
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,16 @@ from harness.report.cached import CachedRecord
 from harness.report.stats import no_better_than_guessing
 from variants.values import value
 
-LOSS_MARGIN = 0.02  # of ln(classes); the loss of a network that does not learn stays within about half of that
+# of ln(classes); the loss of a network that does not learn stays within about half of that
+LOSS_MARGIN = 0.02
 NOT_RECORDED = "not recorded"
 
 
 @value
 class Check:
-    """One check of the finished runs. runs: those that have what it needs. failed: (run_id, what is wrong)."""
+    """One check of the finished runs. runs: those that have what it needs. failed: (run_id, what is
+    wrong).
+    """
 
     says: str
     runs: int
@@ -36,7 +41,11 @@ def checks(records: Sequence[CachedRecord]) -> tuple[Check, ...]:
             reason = wrong(record, events)
             found[says] += [] if reason == NOT_RECORDED else [(record.run_id, reason)]
     made = (
-        Check(says=says, runs=len(told), failed=tuple((run_id, reason) for run_id, reason in told if reason))
+        Check(
+            says=says,
+            runs=len(told),
+            failed=tuple((run_id, reason) for run_id, reason in told if reason),
+        )
         for says, told in found.items()
     )
     return (*made, _different_seeds(finished))
@@ -47,7 +56,9 @@ def _loss_fell(record: RunRecord, events: Sequence[Event]) -> str | None:
     last = record.summary.final_train_loss
     if last is None or record.spec.recipe.loss.smoothing or record.spec.recipe.loss.box_weight:
         return None  # the loss has other parts
-    return None if last < (1 - LOSS_MARGIN) * guessing else f"{last:.3f}, and guessing has {guessing:.3f}"
+    return (
+        None if last < (1 - LOSS_MARGIN) * guessing else f"{last:.3f}, and guessing has {guessing:.3f}"
+    )
 
 
 def _beats_guessing(record: RunRecord, events: Sequence[Event]) -> str | None:
@@ -61,7 +72,9 @@ def _beats_guessing(record: RunRecord, events: Sequence[Event]) -> str | None:
 
 def _every_image_once(record: RunRecord, events: Sequence[Event]) -> str | None:
     wanted = record.spec.data.val_images
-    odd = {name: found.images for name, found in record.summary.results.items() if found.images != wanted}
+    odd = {
+        name: found.images for name, found in record.summary.results.items() if found.images != wanted
+    }
     return f"{odd} of {wanted}" if odd else None
 
 
@@ -95,8 +108,15 @@ def _different_seeds(records: Sequence[CachedRecord]) -> Check:
     failed = []
     for record in records:
         protocol = next(iter(record.summary.results))
-        key = (record.spec.variant, record.correct(protocol, 1).tobytes() + record.correct(protocol, 5).tobytes())
+        key = (
+            record.spec.variant,
+            record.correct(protocol, 1).tobytes() + record.correct(protocol, 5).tobytes(),
+        )
         twin = answers.setdefault(key, record)
         if twin.spec.seed != record.spec.seed:
             failed.append((record.run_id, f"the same as seed {twin.spec.seed}"))
-    return Check(says="Runs with different seeds differ in their answers.", runs=len(records), failed=tuple(failed))
+    return Check(
+        says="Runs with different seeds differ in their answers.",
+        runs=len(records),
+        failed=tuple(failed),
+    )

@@ -1,4 +1,5 @@
-"""Verdicts on published differences: reproduced, contradicted, inconclusive (the most frequent one) or not run.
+"""Verdicts on published differences: reproduced, contradicted, inconclusive (the most frequent one) or
+not run.
 
 The rule: a band surrounds the published difference, of half its size on each side, and at most
 0.5 points. *Reproduced*: the whole 95 % interval over seeds lies in the band. *Contradicted*: the
@@ -44,7 +45,8 @@ PUBLISHED_RUNS = 10
 
 @value
 class Claim:
-    """A published difference, error of `variant` minus error of `versus`, or an error (versus None), as a fraction.
+    """A published difference, error of `variant` minus error of `versus`, or an error (versus None), as
+    a fraction.
 
     relation: whether the true value is claimed to equal `effect`, to be about it, or to lie above or
     below it.
@@ -78,11 +80,17 @@ class Claim:
     @property
     def sides(self) -> Sides | None:
         """Both rows with their recipes; None for an error."""
-        return None if self.versus is None else ((self.variant, self.recipe), (self.versus, self.versus_recipe))
+        return (
+            None
+            if self.versus is None
+            else ((self.variant, self.recipe), (self.versus, self.versus_recipe))
+        )
 
     @property
     def published_half_width(self) -> float:
-        """Half of the 95 % interval of the published value, which is from one run, or one run per side."""
+        """Half of the 95 % interval of the published value, which is from one run, or one run per
+        side.
+        """
         runs = 1 if self.versus is None else 2
         return single_run_half_width(PUBLISHED_RUN_SD[self.metric], PUBLISHED_RUNS, runs)
 
@@ -96,7 +104,8 @@ class Claim:
 
 @value
 class Judgement:
-    """The verdict with its reasons. `obstacles`: why these runs can't decide, as clauses; empty if they can.
+    """The verdict with its reasons. `obstacles`: why these runs can't decide, as clauses; empty if they
+    can.
 
     size_differs: whether the interval over seeds lies outside the band; `verdict` says whether that
     contradicts the claim.
@@ -142,7 +151,9 @@ def evaluated_under(claim: Claim, setting: Setting) -> str:
     return claim.protocol if claim.protocol in setting.protocols and claim.protocol else "centre"
 
 
-def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float | None) -> tuple[str, ...]:
+def obstacles(
+    claim: Claim, key: SettingKey, protocol: str, native_epochs: float | None
+) -> tuple[str, ...]:
     """Why runs in this setting can't decide the claim, as clauses; empty if they can.
 
     native_epochs: length of the recipe that the variant was published with.
@@ -152,7 +163,9 @@ def obstacles(claim: Claim, key: SettingKey, protocol: str, native_epochs: float
     if key.geometry == "mini":
         found.append("run at the mini geometry")
     if protocol != claim.protocol:
-        found.append(f"published under {claim.protocol or 'a protocol not stated'}, evaluated under {protocol}")
+        found.append(
+            f"published under {claim.protocol or 'a protocol not stated'}, evaluated under {protocol}"
+        )
     if native_epochs is not None and key.epochs < native_epochs:
         found.append(f"trained for {key.epochs:g} of {native_epochs:g} epochs")
     return tuple(found)
@@ -164,7 +177,9 @@ def judge(claim: Claim, seen: Comparison | None, why_not: Sequence[str]) -> Judg
         return Judgement(claim=claim, verdict="not run")
     if seen.difference.interval is None or not seen.difference.sd:
         spreadless = ONE_SEED if seen.difference.sd is None else NO_SPREAD
-        return Judgement(claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, spreadless))
+        return Judgement(
+            claim=claim, verdict="inconclusive", comparison=seen, obstacles=(*why_not, spreadless)
+        )
     verdict = "inconclusive" if why_not else decide(claim, seen.difference.interval)
     differs = not why_not and seen.difference.interval.outside(*claim.band)
     return Judgement(
@@ -189,7 +204,11 @@ def judge_in(claim: Claim, setting: Setting, native_epochs: float | None) -> Jud
     guessing = [name for name in nets if setting.at_chance(name, protocol)]
     unlearnt = [f"at least one seed of {name} is no better than chance" for name in guessing]
     recipes = recipe_obstacle(claim.sides, setting) if claim.sides else None
-    reasons = (*obstacles(claim, setting.key, protocol, native_epochs), *([recipes] if recipes else []), *unlearnt)
+    reasons = (
+        *obstacles(claim, setting.key, protocol, native_epochs),
+        *([recipes] if recipes else []),
+        *unlearnt,
+    )
     return judge(claim, seen, reasons)
 
 
@@ -219,17 +238,23 @@ def _by_chance(claim: Claim) -> str:
 
 
 def _direction(claim: Claim, seen: Comparison) -> Direction | None:
-    """The direction of the difference, if neither the interval over seeds nor the one over images includes 0."""
+    """The direction of the difference, if neither the interval over seeds nor the one over images
+    includes 0.
+    """
     if claim.versus is None:
         return None
-    intervals = [interval for interval in (seen.difference.interval, seen.images) if interval is not None]
+    intervals = [
+        interval for interval in (seen.difference.interval, seen.images) if interval is not None
+    ]
     if not all(interval.excludes_zero for interval in intervals):
         return "none"
     return "same" if (seen.difference.mean > 0) == (claim.effect > 0) else "opposite"
 
 
 def _bears_on(claim: Claim, key: SettingKey) -> bool:
-    """Whether runs on other images or at another size say anything: a difference has a direction, an error does not."""
+    """Whether runs on other images or at another size say anything: a difference has a direction, an
+    error does not.
+    """
     return image_obstacle(claim.data, key.data) is None and key.geometry != "mini"
 
 

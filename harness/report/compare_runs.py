@@ -1,4 +1,6 @@
-"""Two runs side by side: what differs in spec and machine, from which step their losses part, and their errors."""
+"""Two runs side by side: what differs in spec and machine, from which step their losses part, and
+their errors.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,14 @@ def _spec(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, str, str]]:
 
 
 def _environment(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, str, str]]:
-    yield "machine", a.env.machine_id[:8], "the same" if a.env.machine_id == b.env.machine_id else b.env.machine_id[:8]
-    commits = [env.source.commit[:12] if env.source and env.source.commit else NONE for env in (a.env, b.env)]
+    yield (
+        "machine",
+        a.env.machine_id[:8],
+        "the same" if a.env.machine_id == b.env.machine_id else b.env.machine_id[:8],
+    )
+    commits = [
+        env.source.commit[:12] if env.source and env.source.commit else NONE for env in (a.env, b.env)
+    ]
     yield "commit", commits[0], "the same" if commits[0] == commits[1] else commits[1]
     for field in fields(a.env):
         if field.name not in OWN:
@@ -99,14 +107,17 @@ def _results(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, str, str]]:
 def _losses(a: RunRecord, b: RunRecord) -> str:
     """From which step on the losses differ."""
     ours, theirs = (
-        [loss for event in run.events() if isinstance(event, StepsDone) for loss in event.losses] for run in (a, b)
+        [loss for event in run.events() if isinstance(event, StepsDone) for loss in event.losses]
+        for run in (a, b)
     )
     steps = min(len(ours), len(theirs))
     first = next((step for step in range(steps) if ours[step] != theirs[step]), None)
     if first is not None:
         return f"differ from step {first + 1} on: {ours[first]:g}, {theirs[first]:g}"
     return (
-        f"identical in all {steps:,} steps" if len(ours) == len(theirs) else f"identical in the first {steps:,} steps"
+        f"identical in all {steps:,} steps"
+        if len(ours) == len(theirs)
+        else f"identical in the first {steps:,} steps"
     )
 
 
@@ -115,6 +126,10 @@ def _speed(a: RunRecord, b: RunRecord) -> Iterator[tuple[str, str, str]]:
     keys = runs_table([a, b]).drop_duplicates("run_id")["bench_key"].tolist()
     speeds = [run.summary.images_per_second for run in (a, b)]
     if keys[0] == keys[-1] and speeds[0] and speeds[1]:
-        yield "images/s", f"{speeds[0]:,.1f}", f"{speeds[1]:,.1f} ({factor(speeds[1] / speeds[0])} times)"
+        yield (
+            "images/s",
+            f"{speeds[0]:,.1f}",
+            f"{speeds[1]:,.1f} ({factor(speeds[1] / speeds[0])} times)",
+        )
     else:
         yield "images/s", "", "not compared: device, software or loader differ, or one has no speed"

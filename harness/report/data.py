@@ -1,4 +1,6 @@
-"""`ReportData`, the input of every section: runs and comparisons as frames, the catalogue and published values."""
+"""`ReportData`, the input of every section: runs and comparisons as frames, the catalogue and
+published values.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ from variants.catalog import Variant
 class ReportData:
     """Sections select and format this data; they compute no statistics.
 
-    runs, speeds, comparisons: see frames.py. reference_comparisons: the same for the records that came with the clone.
+    runs, speeds, comparisons: see frames.py. reference_comparisons: the same for the records that came
+    with the clone.
     descriptions: one sentence per data set, by name. epochs: the length of each variant's own recipe.
-    judgements: on the catalogue's published differences, over all settings. checks: of the finished runs.
+    judgements: on the catalogue's published differences, over all settings. checks: of the finished
+    runs.
     error_analyses: one per setting; None where the records are older.
     """
 
@@ -58,7 +62,9 @@ class ReportData:
 def errors_in(comparisons: pd.DataFrame, setting: int, protocol: str, metric: str) -> pd.DataFrame:
     """The variants' own errors of one setting (counted from 1), protocol and metric."""
     chosen = (comparisons["setting"] == setting) & comparisons["versus"].isna()
-    return comparisons[chosen & (comparisons["protocol"] == protocol) & (comparisons["metric"] == metric)]
+    return comparisons[
+        chosen & (comparisons["protocol"] == protocol) & (comparisons["metric"] == metric)
+    ]
 
 
 def in_setting(settings: Sequence[Setting], number: int, blocks: Sequence[Block]) -> tuple[Block, ...]:

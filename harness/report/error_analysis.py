@@ -1,4 +1,6 @@
-"""Which classes and images the networks of a setting get wrong, and whether their probabilities can be believed."""
+"""Which classes and images the networks of a setting get wrong, and whether their probabilities can
+be believed.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ MOST_VARIANTS = 6  # columns of a table
 class ErrorAnalysis:
     """Of one setting, under the first protocol, means over seeds. Errors are fractions.
 
-    class_errors: (classes,) by variant. confusion: (classes, classes) of the base, fractions of the label's images;
-    None with too many classes. calibration_error: by variant, see `expected_calibration_error`.
-    confidence: by variant, the mean probability of the answer. always_wrong: images that every seed of the base gets
-    wrong, and how many there would be if each seed erred on images of its own.
+    class_errors: (classes,) by variant. confusion: (classes, classes) of the base, fractions of the
+    label's images; None with too many classes. calibration_error: by variant, see
+    `expected_calibration_error`.
+    confidence: by variant, the mean probability of the answer. always_wrong: images that every seed of
+    the base gets wrong, and how many there would be if each seed erred on images of its own.
     """
 
     protocol: str
@@ -44,7 +47,11 @@ def analyse(setting: Setting) -> ErrorAnalysis | None:
     if any(len(known[name]) < len(found[name]) for name in shown):
         return None
     first = known[setting.base][0]
-    if any(one.classes != first.classes or one.protocol != first.protocol for some in known.values() for one in some):
+    if any(
+        one.classes != first.classes or one.protocol != first.protocol
+        for some in known.values()
+        for one in some
+    ):
         return None
     rates = {name: [_rates(one) for one in some] for name, some in known.items()}
     answers = [record.correct(first.protocol, 1) for record in setting.runs[setting.base].values()]
@@ -60,9 +67,12 @@ def analyse(setting: Setting) -> ErrorAnalysis | None:
         },
         confusion=_mean(rates[setting.base]),
         calibration_error={
-            name: float(np.mean([expected_calibration_error(one) for one in some])) for name, some in known.items()
+            name: float(np.mean([expected_calibration_error(one) for one in some]))
+            for name, some in known.items()
         },
-        confidence={name: float(np.mean([_confidence(one) for one in some])) for name, some in known.items()},
+        confidence={
+            name: float(np.mean([_confidence(one) for one in some])) for name, some in known.items()
+        },
         seeds=len(answers),
         always_wrong=int(np.logical_and.reduce(wrong).sum()),
         always_wrong_by_chance=float(len(wrong[0]) * np.prod([one.mean() for one in wrong])),
@@ -70,7 +80,9 @@ def analyse(setting: Setting) -> ErrorAnalysis | None:
 
 
 def expected_calibration_error(found: Analysis) -> float:
-    """Mean over images of |fraction right - mean probability| of the image's bin (Guo et al. 2017, eq. 3)."""
+    """Mean over images of |fraction right - mean probability| of the image's bin (Guo et al. 2017,
+    eq. 3).
+    """
     total = sum(each.images for each in found.calibration)
     gaps = [
         each.images * abs(each.right - each.confidence)
@@ -82,7 +94,11 @@ def expected_calibration_error(found: Analysis) -> float:
 
 def _confidence(found: Analysis) -> float:
     total = sum(each.images for each in found.calibration)
-    return sum(each.images * (each.confidence or 0.0) for each in found.calibration) / total if total else 0.0
+    return (
+        sum(each.images * (each.confidence or 0.0) for each in found.calibration) / total
+        if total
+        else 0.0
+    )
 
 
 def _rates(found: Analysis) -> NDArray[np.float64] | None:

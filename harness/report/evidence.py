@@ -31,10 +31,11 @@ METRICS: dict[Metric, tuple[str, int]] = {"top1_error": ("top-1", 1), "top5_erro
 
 @value
 class SettingKey:
-    """What must be equal for two runs to be compared: images, geometry, the contents of the recipe, device.
+    """What must be equal for two runs to be compared: images, geometry, the contents of the recipe,
+    device.
 
-    shared, missing: what shared_recipe() returns. recipe: the recipe's name and its changes, as the name of the
-    setting; it is not compared.
+    shared, missing: what shared_recipe() returns. recipe: the recipe's name and its changes, as the
+    name of the setting; it is not compared.
     """
 
     data: DataSpec
@@ -62,7 +63,10 @@ class SettingKey:
 
     @property
     def label(self) -> str:
-        return f"{self.data.name}, {self.geometry} geometry, recipe {self.recipe} for {self.length}, {self.device}"
+        return (
+            f"{self.data.name}, {self.geometry} geometry, recipe {self.recipe} for {self.length}, "
+            f"{self.device}"
+        )
 
 
 @value
@@ -84,7 +88,8 @@ class Comparison:
 class Setting:
     """Comparable finished runs: variant -> seed -> record, variants in the catalogue's order.
 
-    base: the variant that the others are compared with, one of `runs`. Every comparison is computed once and kept.
+    base: the variant that the others are compared with, one of `runs`. Every comparison is computed
+    once and kept.
     """
 
     key: SettingKey
@@ -112,9 +117,16 @@ class Setting:
         return self.protocols[0]
 
     def errors(self, variant: str, protocol: str, metric: AnyMetric) -> dict[int, float]:
-        """Error by seed, as fractions. Runs without this error are left out, such as those without boxes."""
-        results = {seed: record.summary.results.get(protocol) for seed, record in self.runs[variant].items()}
-        found = {seed: getattr(result, metric) for seed, result in results.items() if result is not None}
+        """Error by seed, as fractions.
+
+        Runs without this error are left out, such as those without boxes.
+        """
+        results = {
+            seed: record.summary.results.get(protocol) for seed, record in self.runs[variant].items()
+        }
+        found = {
+            seed: getattr(result, metric) for seed, result in results.items() if result is not None
+        }
         return {seed: error for seed, error in found.items() if error is not None}
 
     def error(self, variant: str, protocol: str, metric: AnyMetric) -> Estimate | None:
@@ -130,10 +142,14 @@ class Setting:
         by_seed = self.errors(variant, protocol, "top1_error")
         return any(no_better_than_guessing(error, images, classes) for error in by_seed.values())
 
-    def compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
+    def compare(
+        self, variant: str, versus: str | None, protocol: str, metric: Metric
+    ) -> Comparison | None:
         """The comparison of two variants; None if they have no common seed."""
         asked = (variant, versus, protocol, metric)
-        made: Comparison | None = self._once(asked, lambda: self._compare(variant, versus, protocol, metric))
+        made: Comparison | None = self._once(
+            asked, lambda: self._compare(variant, versus, protocol, metric)
+        )
         return made
 
     def _once(self, asked: tuple[str | None, ...], compute: Callable[[], Any]) -> Any:
@@ -141,7 +157,9 @@ class Setting:
             self._kept[asked] = compute()
         return self._kept[asked]
 
-    def _compare(self, variant: str, versus: str | None, protocol: str, metric: Metric) -> Comparison | None:
+    def _compare(
+        self, variant: str, versus: str | None, protocol: str, metric: Metric
+    ) -> Comparison | None:
         if variant not in self.runs or (versus is not None and versus not in self.runs):
             return None
         if versus is None:
@@ -153,7 +171,12 @@ class Setting:
         if difference is None:
             return None
         return Comparison(
-            variant=variant, versus=versus, protocol=protocol, metric=metric, difference=difference, images=images
+            variant=variant,
+            versus=versus,
+            protocol=protocol,
+            metric=metric,
+            difference=difference,
+            images=images,
         )
 
     def _over_images(self, variant: str, versus: str, protocol: str, metric: Metric) -> Interval | None:
@@ -161,7 +184,10 @@ class Setting:
         shared, k = sorted(errors[0].keys() & errors[1].keys()), METRICS[metric][1]
         if len(shared) < 2:
             return None
-        ours, theirs = ([self.runs[name][seed].correct(protocol, k) for seed in shared] for name in (variant, versus))
+        ours, theirs = (
+            [self.runs[name][seed].correct(protocol, k) for seed in shared]
+            for name in (variant, versus)
+        )
         return over_images(ours, theirs)
 
 
@@ -175,9 +201,11 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of a report, sorted into settings, runs to a training error (learning_speed.py), and others.
+    """The records of a report, sorted into settings, runs to a training error (learning_speed.py), and
+    others.
 
-    reference_settings, reference_records: those that came with the clone; no number of the others includes them.
+    reference_settings, reference_records: those that came with the clone; no number of the others
+    includes them.
     """
 
     study: str
@@ -199,8 +227,8 @@ def gather(
 ) -> Evidence:
     """Sort the records; the order in which they are given doesn't matter.
 
-    order: names of variants in the order of the tables. versus: the base of each variant's published difference, if
-    there is one. catalog: the rows whose recipe_changes are undone (shared_recipe.py).
+    order: names of variants in the order of the tables. versus: the base of each variant's published
+    difference, if there is one. catalog: the rows whose recipe_changes are undone (shared_recipe.py).
     """
     ours, theirs = (
         tuple(sorted(map(CachedRecord.of, records), key=lambda record: record.summary.run_id))
@@ -212,25 +240,40 @@ def gather(
 
 
 def _settings(
-    records: Sequence[RunRecord], order: Sequence[str], versus: Mapping[str, str], catalog: Mapping[str, Variant]
+    records: Sequence[RunRecord],
+    order: Sequence[str],
+    versus: Mapping[str, str],
+    catalog: Mapping[str, Variant],
 ) -> tuple[tuple[Setting, ...], tuple[SetAside, ...]]:
     unfinished = [record for record in records if record.summary.status != "ok"]
-    aside = [SetAside(record, _why_unfinished(record)) for record in unfinished if not timed_and_diverged(record)]
+    aside = [
+        SetAside(record, _why_unfinished(record))
+        for record in unfinished
+        if not timed_and_diverged(record)
+    ]
     finished = [record for record in records if record.summary.status == "ok" and not is_timed(record)]
     made = []
-    for key, group in _grouped(finished, lambda run: _key(run.spec, catalog.get(run.spec.variant))).items():
+    for key, group in _grouped(
+        finished, lambda run: _key(run.spec, catalog.get(run.spec.variant))
+    ).items():
         by_variant = {}
-        for variant, runs in sorted(_grouped(group, lambda run: run.spec.variant).items(), key=_in(order)):
+        for variant, runs in sorted(
+            _grouped(group, lambda run: run.spec.variant).items(), key=_in(order)
+        ):
             by_variant[variant], left = _one_run_per_seed(runs)
             aside += left
         made.append(Setting(key, by_variant, _base(list(by_variant), versus)))
-    made.sort(key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing))
+    made.sort(
+        key=lambda setting: (-len(list(setting.records())), setting.key.label, setting.key.data.listing)
+    )
     aside.sort(key=lambda item: item.record.summary.run_id)
     return tuple(made), tuple(aside)
 
 
 def _base(variants: Sequence[str], versus: Mapping[str, str]) -> str:
-    """The paper's net if it ran, else the first variant that is the base of a published difference, else the first."""
+    """The paper's net if it ran, else the first variant that is the base of a published difference,
+    else the first.
+    """
     named = [versus[name] for name in variants if versus.get(name, name) != name]
     return next((name for name in (PAPER_NET, *named) if name in variants), variants[0])
 
@@ -270,7 +313,9 @@ def _key(spec: RunSpec, row: Variant | None) -> SettingKey:
     )
 
 
-def _grouped(records: Sequence[RunRecord], key: Callable[[RunRecord], Any]) -> dict[Any, list[RunRecord]]:
+def _grouped(
+    records: Sequence[RunRecord], key: Callable[[RunRecord], Any]
+) -> dict[Any, list[RunRecord]]:
     groups: dict[Any, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)

@@ -1,7 +1,8 @@
-"""How often the report's rules are wrong by chance, and how many seeds they need: simulated with known true values.
+"""How often the report's rules are wrong by chance, and how many seeds they need: simulated with known
+true values.
 
-`python -m harness.report.false_verdicts` prints docs/STATISTICS.md. The rules are those of the report itself
-(claims.decide, stats.dunnett, learning_speed.Ratio), not copies.
+`python -m harness.report.false_verdicts` prints docs/STATISTICS.md. The rules are those of the report
+itself (claims.decide, stats.dunnett, learning_speed.Ratio), not copies.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ class Rates:
     contradicted: float
 
 
-def verdict_rates(true: float, seeds: int, draws: int, rng: np.random.Generator, published_sd: float = SD) -> Rates:
+def verdict_rates(
+    true: float, seeds: int, draws: int, rng: np.random.Generator, published_sd: float = SD
+) -> Rates:
     """Verdicts on CLAIM's form where the true difference is `true`, a fraction.
 
-    Each draw also draws the published difference, of one run per side, around its own true value EFFECT.
+    Each draw also draws the published difference, of one run per side, around its own true value
+    EFFECT.
     """
     found: list[Verdict] = []
     for _ in range(draws):
@@ -50,8 +54,11 @@ def verdict_rates(true: float, seeds: int, draws: int, rng: np.random.Generator,
     return Rates(seeds, draws, found.count("reproduced") / draws, found.count("contradicted") / draws)
 
 
-def significant_tables(effect: float, seeds: int, draws: int, rng: np.random.Generator, variants: int = 5) -> float:
-    """The fraction of tables of `variants` with a significant row. The first variant differs by `effect`, others don't.
+def significant_tables(
+    effect: float, seeds: int, draws: int, rng: np.random.Generator, variants: int = 5
+) -> float:
+    """The fraction of tables of `variants` with a significant row. The first variant differs by
+    `effect`, others don't.
 
     With effect 0 this is the rate of false findings of a whole table.
     """
@@ -65,12 +72,17 @@ def significant_tables(effect: float, seeds: int, draws: int, rng: np.random.Gen
 
 
 def false_ratios(seeds: int, draws: int, rng: np.random.Generator, spread: float = 0.08) -> float:
-    """How often a ratio that is truly SEVERAL is called reproduced. spread: sd between seeds, relative."""
+    """How often a ratio that is truly SEVERAL is called reproduced. spread: sd between seeds,
+    relative.
+    """
     count = 0
     for _ in range(draws):
         slow = rng.normal(20, 20 * spread, seeds)
         fast = rng.normal(20 / SEVERAL, 20 / SEVERAL * spread, seeds)
-        intervals = ratio_of_means(list(slow), list(fast))[1], ratio_of_means_by_t(list(slow), list(fast))
+        intervals = (
+            ratio_of_means(list(slow), list(fast))[1],
+            ratio_of_means_by_t(list(slow), list(fast)),
+        )
         count += all(one is not None and one.low > SEVERAL for one in intervals)
     return count / draws
 
@@ -86,15 +98,22 @@ def page(draws: int = 4000, tables: int = 400, seed: int = 2012) -> str:
         (a.seeds, a.reproduced, a.contradicted, b.reproduced, c.contradicted, c.reproduced)
         for a, b, c in zip(agree, edge, other, strict=True)
     ]
-    found = [(n, *(significant_tables(effect, n, tables, rng) for effect in (0.0, 0.005, 0.01, EFFECT))) for n in SEEDS]
+    found = [
+        (n, *(significant_tables(effect, n, tables, rng) for effect in (0.0, 0.005, 0.01, EFFECT)))
+        for n in SEEDS
+    ]
     ratios = [(n, false_ratios(n, tables, rng)) for n in SEEDS]
     sd = f"{100 * PUBLISHED_RUN_SD['top1_error']:.2f}"
     return f"""# How often the report's verdicts are wrong by chance
 
 Written by `python -m harness.report.false_verdicts > docs/STATISTICS.md`: simulated studies with known true values go
-through the report's own rules. The standard deviation of one run is {sd} points of top-1 error, as in the 2012 log. The
+through the report's own rules. The standard deviation of one run is {
+        sd
+    } points of top-1 error, as in the 2012 log. The
 published difference is 1.4 points (response normalisation), from one run per side. Each row of the first table is from
-{draws:,} studies, so that a rate of 5 % is known to ± {_known(draws)} points; those of the others are from {tables:,}
+{draws:,} studies, so that a rate of 5 % is known to ± {
+        _known(draws)
+    } points; those of the others are from {tables:,}
 (± {_known(tables)} points).
 
 ## Verdicts on a published difference
@@ -147,7 +166,10 @@ def _known(draws: int) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[tuple[float, ...]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + " ---: |" * len(headings)]
-    lines += ["| " + " | ".join([str(row[0]), *(f"{100 * rate:.1f} %" for rate in row[1:])]) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join([str(row[0]), *(f"{100 * rate:.1f} %" for rate in row[1:])]) + " |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """The plots, as bytes: the same records and library versions give the same bytes on any machine.
 
-Colours are from seaborn's colour-blind-safe palette. Position, label or line style also identify each line.
+Colours are from seaborn's colour-blind-safe palette. Position, label or line style also identify each
+line.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Drawing: TypeAlias = Callable[..., bytes]
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """Set the style of our plots, independent of the user's matplotlibrc, and restore the user's style afterwards."""
+    """Set the style of our plots, independent of the user's matplotlibrc, and restore the user's
+    style afterwards.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", font_scale=0.8)
@@ -77,7 +80,8 @@ def errors(seeds: Frame, means: Mapping[str, Estimate], metric: str) -> Figure:
 def forest(points: Frame) -> Figure:
     """One row per variant: the measured difference with its interval, and the published one above it.
 
-    points: columns variant, mean, seeds_low, seeds_high, published, in points; an unknown number is NaN.
+    points: columns variant, mean, seeds_low, seeds_high, published, in points; an unknown number is
+    NaN.
     """
     figure, ax = _panel(1.0 + ROW_IN * len(points))
     measured, published = sns.color_palette()[0], sns.color_palette()[3]
@@ -94,8 +98,8 @@ def forest(points: Frame) -> Figure:
 
 @drawn
 def curves(losses: Frame, validation: Frame) -> Figure:
-    """Training log loss and validation error over images seen, mean over seeds, with a colour and line style per
-    variant.
+    """Training log loss and validation error over images seen, mean over seeds, with a colour and line
+    style per variant.
 
     losses: columns variant, images_thousand, loss. validation: variant, images_thousand, error_percent.
     """
@@ -113,23 +117,32 @@ def curves(losses: Frame, validation: Frame) -> Figure:
 def training_errors(curves: Frame, threshold_percent: float) -> Figure:
     """The training error over epochs, a thin line per run, as in the paper's figure 1.
 
-    curves: columns variant, run_id, epoch, error_percent. The first variant is solid, the second dashed.
+    curves: columns variant, run_id, epoch, error_percent. The first variant is solid, the second
+    dashed.
     """
     figure, ax = _panel(3.2)
     names = list(curves["variant"].unique())
     for name, colour, style in zip(names, sns.color_palette(), ("-", "--", ":", "-."), strict=False):
-        for place, (_, run) in enumerate(curves[curves["variant"] == name].groupby("run_id", sort=True)):
+        for place, (_, run) in enumerate(
+            curves[curves["variant"] == name].groupby("run_id", sort=True)
+        ):
             label = name if place == 0 else None
-            ax.plot(run["epoch"], run["error_percent"], style, color=colour, lw=1.0, alpha=0.8, label=label)
+            ax.plot(
+                run["epoch"], run["error_percent"], style, color=colour, lw=1.0, alpha=0.8, label=label
+            )
     ax.axhline(threshold_percent, color="0.3", lw=0.8, ls=(0, (6, 4)))
-    ax.set(xlabel="epochs", ylabel="training error (%)", xlim=(0, None), ylim=(threshold_percent - 5, None))
+    ax.set(
+        xlabel="epochs", ylabel="training error (%)", xlim=(0, None), ylim=(threshold_percent - 5, None)
+    )
     ax.legend(frameon=False)
     return figure
 
 
 @drawn
 def confusion(percent: Frame) -> Figure:
-    """A heat map of answers (columns) by label (rows), in percent of the label's images; the diagonal is left white."""
+    """A heat map of answers (columns) by label (rows), in percent of the label's images; the
+    diagonal is left white.
+    """
     side = 1.6 + 0.32 * len(percent)
     figure = Figure(figsize=(min(WIDTH_IN, side + 1.4), min(PAGE_IN, side)), layout="constrained")
     ax = figure.subplots()
@@ -148,7 +161,15 @@ def confusion(percent: Frame) -> Figure:
 def throughput(runs: Frame) -> Figure:
     """A bar at the median and a dot per run. runs: columns variant, images_per_second."""
     figure, ax = _panel(1.0 + ROW_IN * runs["variant"].nunique())
-    sns.barplot(runs, x="images_per_second", y="variant", estimator="median", errorbar=None, color="#9ecae1", ax=ax)
+    sns.barplot(
+        runs,
+        x="images_per_second",
+        y="variant",
+        estimator="median",
+        errorbar=None,
+        color="#9ecae1",
+        ax=ax,
+    )
     sns.stripplot(runs, x="images_per_second", y="variant", jitter=False, color="0.25", size=4, ax=ax)
     ax.set(xlabel="images trained on per second", ylabel="", xlim=(0, None))
     return figure
@@ -165,11 +186,15 @@ def utilisation(samples: Frame, label: str) -> Figure:
 
 
 def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> bytes:
-    """conv1's kernels as colour tiles (PNG), two variants per row, with a net's columns one below the other.
+    """conv1's kernels as colour tiles (PNG), two variants per row, with a net's columns one below the
+    other.
 
     kernels: (K, 3, k, k) by variant. columns: 1, or 2 for a net in two columns.
     """
-    pictures = {name: _stacked(np.asarray(given, dtype=np.float32), columns[name]) for name, given in kernels.items()}
+    pictures = {
+        name: _stacked(np.asarray(given, dtype=np.float32), columns[name])
+        for name, given in kernels.items()
+    }
     with plot_style():
         lines = -(-len(pictures) // 2)
         figure = Figure(figsize=(WIDTH_IN, 1.35 * lines), layout="constrained")
@@ -191,7 +216,9 @@ def _stacked(kernels: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
 
 
 def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(K, 3, k, k) as one RGB image, each kernel scaled to its own range, 12 to 16 per row, one pixel apart."""
+    """(K, 3, k, k) as one RGB image, each kernel scaled to its own range, 12 to 16 per row, one
+    pixel apart.
+    """
     low, high = (edge(kernels, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
     scaled = (kernels - low) / np.maximum(high - low, 1e-12)
     each, side = len(kernels), kernels.shape[-1] + 1
@@ -200,7 +227,9 @@ def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     picture = np.ones((lines * side, across * side, 3), dtype=np.float32)
     for i, kernel in enumerate(scaled):
         y, x = divmod(i, across)
-        picture[y * side : y * side + side - 1, x * side : x * side + side - 1] = kernel.transpose(1, 2, 0)
+        picture[y * side : y * side + side - 1, x * side : x * side + side - 1] = kernel.transpose(
+            1, 2, 0
+        )
     return picture
 
 
@@ -221,7 +250,8 @@ def _lines(data: Frame, x: str, y: str, ax: Axes, **more: Any) -> None:
         "linewidth": 1.1,
         "err_kws": {"alpha": 0.12, "lw": 0},
     }
-    dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}  # 40 pairs with colours
+    # 40 pairs with colours
+    dashes = {name: DASHES[(i + i // 20) % len(DASHES)] for i, name in enumerate(names)}
     sns.lineplot(data, x=x, y=y, ax=ax, dashes=dashes, **options, **more)
 
 

@@ -1,4 +1,6 @@
-"""The findings as sentences with numbers, for the top of the report and the end of the command's output."""
+"""The findings as sentences with numbers, for the top of the report and the end of the command's
+output.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ MOST_NAMED = 6
 
 
 def findings(report: ReportData) -> tuple[str, ...]:
-    """The findings in the setting with the most runs; other settings and failed runs are only counted."""
+    """The findings in the setting with the most runs; other settings and failed runs are only
+    counted.
+    """
     evidence = report.evidence
     timed = tuple(sentence for speed in evidence.learning_speeds for sentence in _learning_speed(speed))
     if not evidence.settings:
         return (*(timed or (_nothing(evidence),)), *_failures(evidence))
     setting = evidence.settings[0]
-    verdicts = f"Published differences: {verdict_counts(report.judgements)}. {_undecided(report)}".strip()
+    verdicts = (
+        f"Published differences: {verdict_counts(report.judgements)}. {_undecided(report)}".strip()
+    )
     return (
         *timed,
         _finished(setting),
@@ -50,17 +56,26 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
     goal = f"{percent(speed.threshold, 0)} % training error"
     for at in filter(None, map(speed.best, speed.variants)):
         yield (
-            f"{at.variant} reaches {goal} after {epochs_to(at.mean, at.censored)} epochs at learning rate {at.rate:g} "
+            f"{at.variant} reaches {goal} after {epochs_to(at.mean, at.censored)} epochs at learning "
+            f"rate {at.rate:g} "
             f"(n = {len(at.runs)}, on {speed.data.contents or speed.data.name})."
         )
     ratio = speed.ratio()
     if ratio is None:
-        yield f"{count(len(speed.searched), 'run')} of the search of learning rates finished; there is no ratio yet."
+        yield (
+            f"{count(len(speed.searched), 'run')} of the search of learning rates finished; there is "
+            "no ratio yet."
+        )
         return
-    between = "" if ratio.bootstrap is None else f" ({factor(ratio.bootstrap.low)} to {factor(ratio.bootstrap.high)})"
+    between = (
+        ""
+        if ratio.bootstrap is None
+        else f" ({factor(ratio.bootstrap.low)} to {factor(ratio.bootstrap.high)})"
+    )
     more = "more than " if ratio.slow.censored else ""
     yield (
-        f'tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. The paper\'s "several times" is '
+        f"tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. The paper's "
+        '"several times" is '
         f"{speed.several()}; the six times of its figure 1 is {speed.six()}."
     )
 
@@ -68,7 +83,8 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
 def _finished(setting: Setting) -> str:
     records, key = list(setting.records()), setting.key
     return (
-        f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on {key.data.name} "
+        f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on "
+        f"{key.data.name} "
         f"({key.geometry} geometry, {key.length}) on {machines(records)}."
     )
 
@@ -89,7 +105,8 @@ def _at_chance(report: ReportData, setting: Setting) -> tuple[str, ...]:
     if not names:
         return ()
     return (
-        f"No better than chance in at least one seed: {listed(names)}. Nothing is concluded from differences to these.",
+        f"No better than chance in at least one seed: {listed(names)}. Nothing is concluded from "
+        "differences to these.",
     )
 
 
@@ -98,9 +115,11 @@ def _nothing(evidence: Evidence) -> str:
 
 
 def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
-    """The variants that differ from the base by Dunnett's test over seeds and by the interval over images.
+    """The variants that differ from the base by Dunnett's test over seeds and by the interval over
+    images.
 
-    All under the setting's first protocol; the largest difference comes first. With one seed there is no test.
+    All under the setting's first protocol; the largest difference comes first. With one seed there is
+    no test.
     """
     frame, base = report.comparisons, setting.base
     tested = frame[(frame["setting"] == 1) & frame["dunnett_p"].notna()]
@@ -113,19 +132,29 @@ def _significant(report: ReportData, setting: Setting) -> tuple[str, ...]:
     rows.sort(key=lambda row: -abs(row.mean))
     named = [f"{row.variant} {points_with_interval(estimate_of(row))}" for row in rows[:MOST_NAMED]]
     more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
-    return (f"Significantly different from {base} in top-1 error {test}, in points: {listed(named + more)}.",)
+    return (
+        f"Significantly different from {base} in top-1 error {test}, in points: "
+        f"{listed(named + more)}.",
+    )
 
 
 def _undecided(report: ReportData) -> str:
     waiting = [judgement for judgement in report.judgements if judgement.verdict == "inconclusive"]
     if waiting and all(judgement.obstacles for judgement in waiting):
-        return "These runs can't decide them; the section on differences says why, and how many seeds are needed."
+        return (
+            "These runs can't decide them; the section on differences says why, and how many seeds "
+            "are needed."
+        )
     return ""
 
 
 def _other_settings(evidence: Evidence) -> tuple[str, ...]:
     others = len(evidence.settings) - 1
-    return (f"{count(others, 'other setting')} with fewer runs: see the sections below.",) if others else ()
+    return (
+        (f"{count(others, 'other setting')} with fewer runs: see the sections below.",)
+        if others
+        else ()
+    )
 
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:

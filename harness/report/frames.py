@@ -1,7 +1,7 @@
 """The data frames of a report: runs, speeds and comparisons. Every statistic is computed here, once.
 
-Errors, their differences and all intervals are fractions (0.25 is 25 %). A missing number is NaN, a missing text is
-None.
+Errors, their differences and all intervals are fractions (0.25 is 25 %). A missing number is NaN, a
+missing text is None.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ ERROR_METRICS: tuple[AnyMetric, ...] = (*METRICS, "localisation_error")
 
 
 def runs_frame(evidence: Evidence) -> pd.DataFrame:
-    """One row per run of this machine and protocol: runs_table(), the number of the setting (0: set aside), the reason.
+    """One row per run of this machine and protocol: runs_table(), the number of the setting (0: set
+    aside), the reason.
 
-    Runs are in the order of their settings and, within one, of variants and seeds; those set aside come last.
+    Runs are in the order of their settings and, within one, of variants and seeds; those set aside come
+    last.
     """
     setting = {
         record.run_id: number for number, one in enumerate(evidence.settings, 1) for record in one.records()
@@ -48,7 +50,8 @@ def runs_frame(evidence: Evidence) -> pd.DataFrame:
 def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, bench key and variant: number of runs, and median, lowest and highest speed.
 
-    Only runs of one bench key may be compared in speed; the key with the most runs comes first in its setting.
+    Only runs of one bench key may be compared in speed; the key with the most runs comes first in its
+    setting.
     """
     if runs.empty:
         return pd.DataFrame(columns=["setting", "bench_key", "variant"])
@@ -79,11 +82,16 @@ def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
 def comparisons_frame(
     settings: tuple[Setting, ...], catalog: Mapping[str, Variant], epochs: Mapping[str, float]
 ) -> pd.DataFrame:
-    """One row per setting, variant, versus, metric and protocol. results/README.md explains the columns.
+    """One row per setting, variant, versus, metric and protocol. results/README.md explains the
+    columns.
 
     epochs: length of each variant's own recipe.
     """
-    rows = [row for number, setting in enumerate(settings, 1) for row in _rows(number, setting, catalog, epochs)]
+    rows = [
+        row
+        for number, setting in enumerate(settings, 1)
+        for row in _rows(number, setting, catalog, epochs)
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -95,7 +103,9 @@ def rows_of(frame: pd.DataFrame) -> list[Any]:
 def estimate_of(row: Any) -> Estimate:
     """Mean, sd and interval over seeds of a row of comparisons_frame()."""
     sd = None if pd.isna(row.sd) else float(row.sd)
-    return Estimate(mean=float(row.mean), n=int(row.n), sd=sd, interval=_interval(row.seeds_low, row.seeds_high))
+    return Estimate(
+        mean=float(row.mean), n=int(row.n), sd=sd, interval=_interval(row.seeds_low, row.seeds_high)
+    )
 
 
 def images_of(row: Any) -> Interval | None:
@@ -128,15 +138,23 @@ def _rows(
             main = evaluated_under(claim, setting) if claim else setting.main_protocol
             for protocol in setting.protocols:
                 tested_claim = claim if claim and protocol == main else None
-                row = _difference(setting, variant, versus, metric, protocol, tested_claim, epochs.get(variant))
+                row = _difference(
+                    setting, variant, versus, metric, protocol, tested_claim, epochs.get(variant)
+                )
                 if row:
-                    tested = (versus, metric, protocol) == (setting.base, "top1_error", setting.main_protocol)
+                    tested = (versus, metric, protocol) == (
+                        setting.base,
+                        "top1_error",
+                        setting.main_protocol,
+                    )
                     p_value = p_values.get(variant, nan) if tested else nan
                     yield {**names, **row, "main_protocol": protocol == main, "dunnett_p": p_value}
 
 
 def pairs(setting: Setting, catalog: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
-    """(variant, versus): every variant and the base, then pairs with a published difference to another variant."""
+    """(variant, versus): every variant and the base, then pairs with a published difference to
+    another variant.
+    """
     for name in setting.runs:
         if name != setting.base:
             yield name, setting.base
@@ -183,7 +201,9 @@ def _difference(
     claim: Claim | None,
     native_epochs: float | None,
 ) -> dict[str, Any] | None:
-    """The difference paired by seed, and the verdict on `claim`; None if the two have no common seed."""
+    """The difference paired by seed, and the verdict on `claim`; None if the two have no common
+    seed.
+    """
     compared = setting.compare(variant, versus, protocol, metric)
     if compared is None:
         return None
@@ -228,7 +248,9 @@ def _dunnett(setting: Setting) -> dict[str, float]:
     Empty if fewer than two variants have two seeds, or if the base is no better than chance.
     """
     protocol, base = setting.main_protocol, setting.base
-    by_seed = {name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.runs}
+    by_seed = {
+        name: list(setting.errors(name, protocol, "top1_error").values()) for name in setting.runs
+    }
     tested = [name for name, errors in by_seed.items() if len(errors) > 1]
     others = [name for name in tested if name != base]
     if base not in tested or not others or setting.at_chance(base, protocol):

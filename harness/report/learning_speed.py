@@ -1,4 +1,6 @@
-"""How many epochs two networks need to a training error, as in the paper's figure 1: the ratio, and verdicts on it."""
+"""How many epochs two networks need to a training error, as in the paper's figure 1: the ratio, and
+verdicts on it.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ class AtOneRate:
 class Ratio:
     """Mean epochs of `slow` over mean epochs of `fast`, each at its best rate.
 
-    bootstrap: 95 % interval over seeds; by_t: that of the log ratio by Welch's t. None with one seed on a side.
+    bootstrap: 95 % interval over seeds; by_t: that of the log ratio by Welch's t. None with one seed on
+    a side.
     """
 
     slow: AtOneRate
@@ -74,20 +77,26 @@ class Ratio:
     by_t: Interval | None
 
     def is_in(self, low: float, high: float) -> Verdict:
-        """Whether the ratio lies between the limits: both intervals must agree, censored runs are lower bounds."""
+        """Whether the ratio lies between the limits: both intervals must agree, censored runs are
+        lower bounds.
+        """
         if self.bootstrap is None or self.by_t is None or self.fast.censored:
             return "inconclusive"
         intervals = [self.bootstrap, self.by_t]
         if self.slow.censored:
             intervals = [Interval(low=one.low, high=inf) for one in intervals]
-        if all((low < one.low and one.high < high) or (one.low > low and high == inf) for one in intervals):
+        if all(
+            (low < one.low and one.high < high) or (one.low > low and high == inf) for one in intervals
+        ):
             return "reproduced"
         return "contradicted" if all(one.outside(low, high) for one in intervals) else "inconclusive"
 
 
 @dataclass(frozen=True)
 class LearningSpeed:
-    """Runs to one training error on the same images. runs: without those of a search; searched: only those."""
+    """Runs to one training error on the same images. runs: without those of a search; searched: only
+    those.
+    """
 
     data: DataSpec
     threshold: float
@@ -109,13 +118,20 @@ class LearningSpeed:
         ]
 
     def search(self, variant: str) -> list[TimedRun]:
-        return sorted((run for run in self.searched if run.variant == variant), key=lambda run: run.rate)
+        return sorted(
+            (run for run in self.searched if run.variant == variant), key=lambda run: run.rate
+        )
 
     def best(self, variant: str) -> AtOneRate | None:
-        """The runs at the rate that the search chose; None before there are any. Without a search: the only rate."""
+        """The runs at the rate that the search chose; None before there are any.
+
+        Without a search: the only rate.
+        """
         search, rates = self.search(variant), self.rates(variant)
         chosen = min(search, key=lambda run: order(run.reached)).rate if search else None
-        known = [at for at in rates if at.rate == chosen] if search else rates if len(rates) == 1 else []
+        known = (
+            [at for at in rates if at.rate == chosen] if search else rates if len(rates) == 1 else []
+        )
         return known[0] if known else None
 
     def ratio(self) -> Ratio | None:
@@ -149,12 +165,17 @@ def is_timed(record: RunRecord) -> bool:
 
 
 def timed_and_diverged(record: RunRecord) -> bool:
-    """Whether the run counts as one that never reaches its threshold, since its loss was no longer finite."""
+    """Whether the run counts as one that never reaches its threshold, since its loss was no longer
+    finite.
+    """
     return is_timed(record) and diverged(record)
 
 
 def learning_speeds(records: Iterable[RunRecord]) -> tuple[LearningSpeed, ...]:
-    """The timed runs among the records, grouped by images and threshold. Unfinished runs are left out."""
+    """The timed runs among the records, grouped by images and threshold.
+
+    Unfinished runs are left out.
+    """
     groups: dict[tuple[DataSpec, float], list[RunRecord]] = {}
     for record in records:
         threshold = record.spec.recipe.stop_below
@@ -164,7 +185,8 @@ def learning_speeds(records: Iterable[RunRecord]) -> tuple[LearningSpeed, ...]:
 
 
 def _learning_speed(data: DataSpec, threshold: float, records: Sequence[RunRecord]) -> LearningSpeed:
-    runs = list({(run.variant, run.rate, run.seed): run for run in map(_timed, records)}.values())  # each seed once
+    # each seed once
+    runs = list({(run.variant, run.rate, run.seed): run for run in map(_timed, records)}.values())
     runs.sort(key=lambda run: (run.variant, run.rate, run.seed))
     return LearningSpeed(
         data=data,

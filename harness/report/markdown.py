@@ -16,9 +16,13 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 def report_markdown(model: ReportModel) -> str:
     """report.md."""
-    environment = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(plain=plain, table=table_grid)
-    source = resources.files("harness.report").joinpath("templates/report.md.j2").read_text(encoding="utf-8")
+    source = (
+        resources.files("harness.report").joinpath("templates/report.md.j2").read_text(encoding="utf-8")
+    )
     text = environment.from_string(source).render(model=model)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

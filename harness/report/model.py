@@ -1,6 +1,8 @@
-"""`ReportModel`: a report as a value, with sections of plain text, tables of strings, and figures as bytes.
+"""`ReportModel`: a report as a value, with sections of plain text, tables of strings, and figures as
+bytes.
 
-Markdown and PDF are both written from this value, so they have the same contents. No string here is markup.
+Markdown and PDF are both written from this value, so they have the same contents. No string here is
+markup.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ class Section:
 
 @value
 class Source:
-    """A record the report was made from; `checksums` is the sha256 of its SHA256SUMS, which covers every file."""
+    """A record the report was made from; `checksums` is the sha256 of its SHA256SUMS, which covers
+    every file.
+    """
 
     run_id: str
     spec_digest: str
@@ -71,9 +75,11 @@ class Source:
 
 @value
 class ReportModel:
-    """`findings` are the sentences at the top of the report; the last lines of the command print them, too.
+    """`findings` are the sentences at the top of the report; the last lines of the command print them,
+    too.
 
-    results_table: the table of README.md; None without finished runs. refused: records that no number rests on.
+    results_table: the table of README.md; None without finished runs. refused: records that no number
+    rests on.
     """
 
     study: str
@@ -87,5 +93,7 @@ class ReportModel:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        in_sections = (block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        in_sections = (
+            block for section in self.sections for block in section.blocks if isinstance(block, Figure)
+        )
         return tuple(in_sections) if self.overview is None else (self.overview, *in_sections)

@@ -1,4 +1,6 @@
-"""The figure on the first page: each variant's difference to the base, beside the published difference."""
+"""The figure on the first page: each variant's difference to the base, beside the published
+difference.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,21 @@ def overview(report: ReportData) -> Figure | None:
     points = pd.DataFrame(
         {
             "variant": found["variant"],
-            **{name: 100 * found[name].astype(float) for name in ("mean", "seeds_low", "seeds_high", "published")},
+            **{
+                name: 100 * found[name].astype(float)
+                for name in ("mean", "seeds_low", "seeds_high", "published")
+            },
         }
     )
     protocol = setting.main_protocol
     return Figure(
         file="differences.svg",
-        caption=f"Top-1 error minus that of {setting.base}, in points: to the right of 0 is worse. Filled: measured "
-        f"here ({setting.key.data.name}, {setting.key.geometry} geometry, {setting.key.length}, {protocol}), with the "
+        caption=f"Top-1 error minus that of {setting.base}, in points: to the right of 0 is worse. "
+        "Filled: measured "
+        f"here ({setting.key.data.name}, {setting.key.geometry} geometry, {setting.key.length}, "
+        f"{protocol}), with the "
         "95 % interval over seeds if there are several. Hollow: published, on its own images.",
-        alt=f"Differences of top-1 error to {setting.base}, measured and published, one row per variant.",
+        alt=f"Differences of top-1 error to {setting.base}, measured and published, one row per "
+        "variant.",
         content=figures.forest(points),
     )

@@ -1,8 +1,10 @@
-"""Published differences between networks trained with different recipes, and the runs that can decide them.
+"""Published differences between networks trained with different recipes, and the runs that can decide
+them.
 
-An example is torchvision's net against the 2012 net: both network and recipe differ. Runs of both networks with one
-recipe measure something else. Such a claim needs runs of each side with its published recipe, and these are in two
-settings. Recipes are compared by their contents, so a changed recipe of the same name does not count.
+An example is torchvision's net against the 2012 net: both network and recipe differ. Runs of both
+networks with one recipe measure something else. Such a claim needs runs of each side with its published
+recipe, and these are in two settings. Recipes are compared by their contents, so a changed recipe of
+the same name does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ Sides = tuple[tuple[str, str], tuple[str, str]]  # (variant, name of its recipe)
 
 
 def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
-    """Why the runs of `setting` can't decide a difference between these sides, as a clause; None if they can."""
+    """Why the runs of `setting` can't decide a difference between these sides, as a clause; None if
+    they can.
+    """
     (_, recipe), (_, versus_recipe) = sides
     if recipe == versus_recipe:
         return None
@@ -33,8 +37,8 @@ def recipe_obstacle(sides: Sides, setting: Setting) -> str | None:
 
 
 def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
-    """Settings combined from two: each side's runs with its own recipe, on equal images, geometry, device,
-    precision.
+    """Settings combined from two: each side's runs with its own recipe, on equal images, geometry,
+    device, precision.
     """
     (variant, recipe), (versus, versus_recipe) = sides
     if recipe == versus_recipe:
@@ -43,7 +47,11 @@ def pairs(sides: Sides, settings: Sequence[Setting]) -> Iterator[Setting]:
         for theirs in settings:
             left, right = ours.runs.get(variant, {}), theirs.runs.get(versus, {})
             comparable = ours is not theirs and _conditions(ours) == _conditions(theirs)
-            if comparable and _as_published(left, variant, recipe) and _as_published(right, versus, versus_recipe):
+            if (
+                comparable
+                and _as_published(left, variant, recipe)
+                and _as_published(right, versus, versus_recipe)
+            ):
                 yield Setting(key=ours.key, runs={variant: left, versus: right}, base=versus)
 
 

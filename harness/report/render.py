@@ -1,4 +1,6 @@
-"""Writes a report: report.md, report.pdf, figures/ and manifest.json from one model, each file replaced whole."""
+"""Writes a report: report.md, report.pdf, figures/ and manifest.json from one model, each file
+replaced whole.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ FIGURE = re.compile(r"figures/\w[\w.-]*")
 
 @value
 class Manifest:
-    """manifest.json: sha256 of every other file of the report by its name, and the records the numbers come from.
+    """manifest.json: sha256 of every other file of the report by its name, and the records the numbers
+    come from.
 
     refused: the records that were left out; the field is absent where there were none.
     """
@@ -46,26 +49,34 @@ class Manifest:
 def write_report(model: ReportModel, folder: Path) -> list[Path]:
     """Returns the paths written, report.md first. Raises RecordError where the folder can't be written.
 
-    Figures of the report that was there before are removed: those that its manifest.json lists and that are unchanged.
+    Figures of the report that was there before are removed: those that its manifest.json lists and that
+    are unchanged.
     """
     files = render(model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / FIGURES).is_symlink():
-            raise RecordError(f"{folder / FIGURES} is a link, and a report writes only its own folder; use --out DIR")
+            raise RecordError(
+                f"{folder / FIGURES} is a link, and a report writes only its own folder; use --out DIR"
+            )
         old = _old_figures(folder)
         for name, content in files.items():
-            if name == MANIFEST:  # last: until then the old manifest says which figures are the report's own
+            # last: until then the old manifest says which figures are the report's own
+            if name == MANIFEST:
                 _remove(folder, old.keys() - files.keys(), old)
             (folder / name).parent.mkdir(exist_ok=True)
             write_atomically(folder / name, content)
     except OSError as error:
-        raise RecordError(f"can't write the report to {folder}: {error.strerror or error}; use --out DIR") from error
+        raise RecordError(
+            f"can't write the report to {folder}: {error.strerror or error}; use --out DIR"
+        ) from error
     return [folder / name for name in files]
 
 
 def _old_figures(folder: Path) -> dict[str, str]:
-    """The figures of the report in the folder, by name, with their sha256; empty where there is none to be read."""
+    """The figures of the report in the folder, by name, with their sha256; empty where there is none
+    to be read.
+    """
     try:
         manifest = from_json(read_whole(folder / MANIFEST, TEXT_LIMIT), Manifest)
     except RecordError:
@@ -82,7 +93,10 @@ def _remove(folder: Path, names: Iterable[str], digests: Mapping[str, str]) -> N
 
 
 def render(model: ReportModel) -> dict[str, bytes]:
-    """Every file of the report by its path in the folder, manifest.json last. The same model gives the same bytes."""
+    """Every file of the report by its path in the folder, manifest.json last.
+
+    The same model gives the same bytes.
+    """
     files = {"report.md": report_markdown(model).encode(), "report.pdf": pdf(model)}
     files |= {f"figures/{figure.file}": figure.content for figure in model.figures}
     return files | {MANIFEST: _manifest(model, files)}
@@ -104,12 +118,16 @@ def pdf(model: ReportModel) -> bytes:
 
 
 def _without_pictures(model: ReportModel) -> dict[str, Any]:
-    return asdict(model, dict_factory=lambda pairs: {key: item for key, item in pairs if key != "content"})
+    return asdict(
+        model, dict_factory=lambda pairs: {key: item for key, item in pairs if key != "content"}
+    )
 
 
 def _manifest(model: ReportModel, files: dict[str, bytes]) -> bytes:
     outputs = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    plain = to_plain(Manifest(study=model.study, outputs=outputs, records=model.sources, refused=model.refused))
+    plain = to_plain(
+        Manifest(study=model.study, outputs=outputs, records=model.sources, refused=model.refused)
+    )
     if not model.refused:
         del plain["refused"]
     return (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()

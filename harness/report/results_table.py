@@ -1,4 +1,6 @@
-"""The table of results in README.md: each variant's errors, its difference to the base, and the verdict."""
+"""The table of results in README.md: each variant's errors, its difference to the base, and the
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def results_table(report: ReportData) -> Table | None:
         columns=(
             Column(heading="Variant"),
             Column(heading="Seeds", align="right"),
-            *(Column(heading=f"{METRICS[metric][0].capitalize()} error, %", align="right") for metric in metrics),
+            *(
+                Column(heading=f"{METRICS[metric][0].capitalize()} error, %", align="right")
+                for metric in metrics
+            ),
             Column(heading=f"Difference to {setting.base}, points", align="right"),
             Column(heading="Different here?"),
             Column(heading="Published, points", align="right"),
@@ -39,15 +44,20 @@ def results_table(report: ReportData) -> Table | None:
         rows=tuple(_rows(report, setting, protocol, metrics)),
         notes=(
             f"{data.name}, {data.val_images:,} validation images, {setting.key.geometry} geometry, "
-            f"{setting.key.length}, {protocol} protocol. After ±: half of the 95 % interval over seeds. "
-            "Differences are of top-1 error, paired by seed. Significantly: by Dunnett's test over seeds, corrected "
-            "for the number of variants, and over images. At most: the end of the 95 % interval. Published differences "
+            f"{setting.key.length}, {protocol} protocol. After ±: half of the 95 % interval over "
+            "seeds. "
+            "Differences are of top-1 error, paired by seed. Significantly: by Dunnett's test over "
+            "seeds, corrected "
+            "for the number of variants, and over images. At most: the end of the 95 % interval. "
+            "Published differences "
             "are about ILSVRC at full size; on other images only their direction can agree.",
         ),
     )
 
 
-def _rows(report: ReportData, setting: Setting, protocol: str, metrics: Sequence[Metric]) -> list[tuple[str, ...]]:
+def _rows(
+    report: ReportData, setting: Setting, protocol: str, metrics: Sequence[Metric]
+) -> list[tuple[str, ...]]:
     differences = report.differences(1)
     to_base = {row.variant: row for row in rows_of(differences[differences["versus"] == setting.base])}
     errors = {

@@ -1,9 +1,11 @@
-"""Finds the common recipe of the runs that may be compared with each other, by its contents instead of its name.
+"""Finds the common recipe of the runs that may be compared with each other, by its contents instead of
+its name.
 
-A variant may change its recipe (`recipe_changes` of its row in the catalogue), and must still be compared with the
-base. The rule: a run belongs to the recipe R if R with the changes of the variant's row equals the run's recipe, field
-by field. The changed fields of R can't be seen in the run, so they are taken from the present recipe of that name. Any
-other difference, such as another learning rate from `--set lr=0.02`, makes another recipe.
+A variant may change its recipe (`recipe_changes` of its row in the catalogue), and must still be
+compared with the base. The rule: a run belongs to the recipe R if R with the changes of the variant's
+row equals the run's recipe, field by field. The changed fields of R can't be seen in the run, so they
+are taken from the present recipe of that name. Any other difference, such as another learning rate from
+`--set lr=0.02`, makes another recipe.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from variants.recipes.recipe import Recipe
 from variants.values import SpecError
 
 MOST_NAMED = 3
-KEPT = ("epochs", "batch_size", "precision")  # never undone, since runs of different lengths are never compared
+# never undone, since runs of different lengths are never compared
+KEPT = ("epochs", "batch_size", "precision")
 
 
 def shared_recipe(spec: RunSpec, row: Variant | None) -> tuple[Recipe, tuple[str, ...]]:
-    """R without its name, and the fields of the row's changes that the run was trained without (usually none)."""
+    """R without its name, and the fields of the row's changes that the run was trained without
+    (usually none).
+    """
     trained, changes = replace(spec.recipe, name=""), row.recipe_changes if row else ()
     missing = tuple(path for path, new in changes if _field(trained, path) != new)
     known = RECIPES.get(spec.recipe.name)
@@ -33,12 +38,16 @@ def shared_recipe(spec: RunSpec, row: Variant | None) -> tuple[Recipe, tuple[str
         undone = tuple((path, _field(known.recipe, path)) for path, _ in changes if path not in KEPT)
         shared = apply(trained, undone)
         return (shared if apply(shared, changes) == trained else trained), ()
-    except SpecError:  # the named recipe has no such field, for example because its schedule is of another kind
+    except (
+        SpecError
+    ):  # the named recipe has no such field, for example because its schedule is of another kind
         return trained, ()
 
 
 def recipe_label(recipe: Recipe, name: str, missing: tuple[str, ...]) -> str:
-    """`mini`, or `mini, lr 0.02` where it differs from the recipe of that name; the length is not named."""
+    """`mini`, or `mini, lr 0.02` where it differs from the recipe of that name; the length is not
+    named.
+    """
     known = RECIPES.get(name)
     changed = list(_changed(known.recipe, recipe)) if known else []
     changed = [text for text in changed if not text.startswith(("name ", "epochs "))]

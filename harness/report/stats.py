@@ -1,7 +1,9 @@
-"""Statistics for few seeds: means, intervals, paired differences, and the sample size that a claim needs.
+"""Statistics for few seeds: means, intervals, paired differences, and the sample size that a claim
+needs.
 
-Two sources of variance are separated. Intervals over seeds: would other seeds give the same result on these images?
-Intervals over images: would other images give the same result for these networks? All intervals are two-sided at 95 %.
+Two sources of variance are separated. Intervals over seeds: would other seeds give the same result on
+these images? Intervals over images: would other images give the same result for these networks? All
+intervals are two-sided at 95 %.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Estimate:
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean and Student's t interval of at least one value; values of different seeds are assumed independent."""
+    """Mean and Student's t interval of at least one value; values of different seeds are assumed
+    independent.
+    """
     mean, n = float(np.mean(values)), len(values)
     if n == 1:
         return Estimate(mean=mean, n=1, sd=None, interval=None)
@@ -69,22 +73,27 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def single_run_half_width(sd: float, n: int, runs: int) -> float:
     """Half of the 95 % interval of a value from `runs` single runs: 1 for an error, 2 for a difference.
 
-    sd: of one run, in the unit of the value, estimated from `n` >= 2 runs; hence Student's t with n - 1 degrees of
-    freedom.
+    sd: of one run, in the unit of the value, estimated from `n` >= 2 runs; hence Student's t with n - 1
+    degrees of freedom.
     """
     return _t_quantile(n) * sd * sqrt(runs)
 
 
 def paired_by_seed(ours: Mapping[int, float], versus: Mapping[int, float]) -> Estimate | None:
-    """ours - versus over common seeds, so that effects of a seed on both (order, crops) cancel. None without any."""
+    """ours - versus over common seeds, so that effects of a seed on both (order, crops) cancel.
+
+    None without any.
+    """
     shared = sorted(ours.keys() & versus.keys())
     return over_seeds([ours[seed] - versus[seed] for seed in shared]) if shared else None
 
 
 def ratio_of_means(above: Sequence[float], below: Sequence[float]) -> tuple[float, Interval | None]:
-    """mean(above) / mean(below) and its 95 % percentile bootstrap interval over seeds of both sides; None for n = 1.
+    """mean(above) / mean(below) and its 95 % percentile bootstrap interval over seeds of both sides;
+    None for n = 1.
 
-    All values are positive. The random numbers have a fixed seed, so that the same records give the same report.
+    All values are positive. The random numbers have a fixed seed, so that the same records give the
+    same report.
     """
     ratio = float(np.mean(above) / np.mean(below))
     if min(len(above), len(below)) < 2:
@@ -96,9 +105,11 @@ def ratio_of_means(above: Sequence[float], below: Sequence[float]) -> tuple[floa
 
 
 def ratio_of_means_by_t(above: Sequence[float], below: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the ratio of geometric means by Welch's t test of the logarithms; None for n = 1.
+    """The 95 % interval of the ratio of geometric means by Welch's t test of the logarithms; None for n
+    = 1.
 
-    The bootstrap's interval is too narrow with few seeds; this one is not, if the logarithms are about normal.
+    The bootstrap's interval is too narrow with few seeds; this one is not, if the logarithms are about
+    normal.
     """
     sides = [np.log(np.asarray(side)) for side in (above, below)]
     if min(len(side) for side in sides) < 2:
@@ -111,10 +122,12 @@ def ratio_of_means_by_t(above: Sequence[float], below: Sequence[float]) -> Inter
 
 
 def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.bool_]]) -> Interval:
-    """Interval over images of the error difference ours - versus. Arrays: one per seed, (images,), True if right.
+    """Interval over images of the error difference ours - versus. Arrays: one per seed, (images,), True
+    if right.
 
-    Each image counts once, with the mean of its differences over seeds, since these are correlated.
-    For one seed this is the interval of McNemar's test, which uses only images that exactly one net gets right.
+    Each image counts once, with the mean of its differences over seeds, since these are correlated. For
+    one seed this is the interval of McNemar's test, which uses only images that exactly one net gets
+    right.
     """
     each = (np.mean(versus, axis=0) - np.mean(ours, axis=0)).astype(np.float64)
     half = float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * np.std(each, ddof=1) / sqrt(len(each)))
@@ -123,7 +136,9 @@ def over_images(ours: Sequence[NDArray[np.bool_]], versus: Sequence[NDArray[np.b
 
 
 def finite_test_set(error: float, images: int) -> Interval:
-    """Wilson's interval of one network's error, for other samples of `images` images from the same source."""
+    """Wilson's interval of one network's error, for other samples of `images` images from the same
+    source.
+    """
     count, z = round(error * images), float(scipy_stats.norm.ppf((1 + CONFIDENCE) / 2))
     wrong, scale = count / images, 1 + z**2 / images
     middle = (wrong + z**2 / (2 * images)) / scale
@@ -132,16 +147,18 @@ def finite_test_set(error: float, images: int) -> Interval:
 
 
 def no_better_than_guessing(error: float, images: int, classes: int) -> bool:
-    """Whether the interval over images of a network's top-1 error includes that of guessing, 1 - 1 / classes."""
+    """Whether the interval over images of a network's top-1 error includes that of guessing, 1 - 1 /
+    classes.
+    """
     return finite_test_set(error, images).high >= 1 - 1 / classes
 
 
 def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[float]:
-    """Dunnett's p values: each arm's mean against the control's, with pooled variance, corrected for the number of
-    arms.
+    """Dunnett's p values: each arm's mean against the control's, with pooled variance, corrected for
+    the number of arms.
 
-    Each arm needs at least two seeds. The result is 1.0 if no arm has any variance. scipy uses random numbers for the
-    integration; their seed is fixed, so that the same records give the same report.
+    Each arm needs at least two seeds. The result is 1.0 if no arm has any variance. scipy uses random
+    numbers for the integration; their seed is fixed, so that the same records give the same report.
     """
     if all(np.ptp(values) == 0 for values in (*arms, control)):
         return [1.0] * len(arms)
@@ -155,7 +172,8 @@ def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[f
 
 
 def seeds_to_detect(sd: float, effect: float) -> int | None:
-    """Seeds per side so that a true paired difference of `effect` is significant in 80 % of studies (noncentral t).
+    """Seeds per side so that a true paired difference of `effect` is significant in 80 % of studies
+    (noncentral t).
 
     sd: of the paired differences, in the unit of effect. None above MOST_SEEDS.
     """
@@ -163,9 +181,11 @@ def seeds_to_detect(sd: float, effect: float) -> int | None:
 
 
 def seeds_to_confirm(sd: float, margin: float) -> int | None:
-    """Seeds per side so that the whole interval lies within +-margin of the true difference in 80 % of studies.
+    """Seeds per side so that the whole interval lies within +-margin of the true difference in 80 % of
+    studies.
 
-    The interval can exceed either bound, so each gets half of the 20 % (Schuirmann's two one-sided tests).
+    The interval can exceed either bound, so each gets half of the 20 % (Schuirmann's two one-sided
+    tests).
     """
     return _fewest(sd, margin, 1 - (1 - POWER) / 2)
 
@@ -176,7 +196,8 @@ def _fewest(sd: float, effect: float, power: float) -> int | None:
         return None
 
     def enough(n: int) -> bool:
-        # At 30 standard errors the power is above 0.8 for any n; scipy's series is accurate only below about 37.
+        # At 30 standard errors the power is above 0.8 for any n; scipy's series is accurate only below
+        # about 37.
         shift = min(sqrt(n) * abs(effect) / max(sd, 1e-12), 30.0)
         return bool(scipy_stats.nct.sf(_t_quantile(n), n - 1, shift) >= power)
 

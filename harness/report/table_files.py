@@ -32,7 +32,9 @@ def write_tables(model: ReportModel, folder: Path) -> list[Path]:
 
 
 def _named(model: ReportModel) -> Iterator[tuple[str, Table]]:
-    """Each table with a file name: number of the section, first words of its title, number of the table in it."""
+    """Each table with a file name: number of the section, first words of its title, number of the
+    table in it.
+    """
     for number, section in enumerate(model.sections, 1):
         words = re.findall(r"[a-z0-9]+", section.title.lower())[:4]
         tables = [block for block in section.blocks if isinstance(block, Table)]
@@ -44,7 +46,11 @@ def _latex(frame: pd.DataFrame, table: Table) -> str:
     escaped = frame.map(_escape)
     escaped.columns = [_escape(heading) for heading in table.headings]
     columns = "".join("r" if column.align == "right" else "l" for column in table.columns)
-    return str(escaped.to_latex(index=False, escape=False, column_format=columns, caption=_escape(table.caption)))
+    return str(
+        escaped.to_latex(
+            index=False, escape=False, column_format=columns, caption=_escape(table.caption)
+        )
+    )
 
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

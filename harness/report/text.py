@@ -59,7 +59,9 @@ def epochs_to(estimate: Estimate, censored: int) -> str:
     """`6.4 ± 0.3`, or `> 60.0` where a run did not get there."""
     if censored:
         return f"> {estimate.mean:.1f}"
-    return f"{estimate.mean:.1f}" + (f" ± {estimate.half_width:.1f}" if estimate.half_width is not None else "")
+    return f"{estimate.mean:.1f}" + (
+        f" ± {estimate.half_width:.1f}" if estimate.half_width is not None else ""
+    )
 
 
 def number(amount: float | None, digits: int = 0) -> str:

@@ -10,7 +10,10 @@ from harness.errors import UsageError
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """HARNESS_CACHE; else $XDG_CACHE_HOME/alexnet-harness; else ~/.cache/alexnet-harness. Not created here."""
+    """HARNESS_CACHE; else $XDG_CACHE_HOME/alexnet-harness; else ~/.cache/alexnet-harness.
+
+    Not created here.
+    """
     try:
         if own := environ.get("HARNESS_CACHE"):
             return Path(own).expanduser().absolute()

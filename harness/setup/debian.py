@@ -1,7 +1,9 @@
-"""Gets FFCV's C libraries without root: downloads and unpacks Debian packages, and puts the libraries into the wheel.
+"""Gets FFCV's C libraries without root: downloads and unpacks Debian packages, and puts the libraries
+into the wheel.
 
-OpenCV is linked statically (only what FFCV calls). libturbojpeg and libtbb are copied into the wheel, with an $ORIGIN
-rpath, since Debian's libturbojpeg.a is not position-independent. The wheel (1 MB) does not need the unpacked folder.
+OpenCV is linked statically (only what FFCV calls). libturbojpeg and libtbb are copied into the wheel,
+with an $ORIGIN rpath, since Debian's libturbojpeg.a is not position-independent. The wheel (1 MB) does
+not need the unpacked folder.
 """
 
 from __future__ import annotations
@@ -16,19 +18,28 @@ from pathlib import Path
 
 from harness.setup.steps import SetupError, Steps
 
-PACKAGES = ("libopencv-core-dev", "libopencv-imgproc-dev", "libturbojpeg0-dev", "libturbojpeg0", "libtbb12")
+PACKAGES = (
+    "libopencv-core-dev",
+    "libopencv-imgproc-dev",
+    "libturbojpeg0-dev",
+    "libturbojpeg0",
+    "libtbb12",
+)
 BUNDLED = ("libturbojpeg.so.0", "libtbb.so.12")
 BUILD_FLAGS = {
     "CFLAGS": "-O2 -ffunction-sections",
     "LDFLAGS": "-Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,-rpath,$ORIGIN",
 }
 
-# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core needs one symbol of libGL, which is never called.
+# FFCV includes all of OpenCV but calls cv::resize only. OpenCV's core needs one symbol of libGL, which
+# is never called.
 HEADER = """#include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 extern "C" __attribute__((visibility("hidden"))) void *glXGetProcAddressARB(const unsigned char *) { return nullptr; }
 """
-PC_FILE = "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cflags}\nLibs: -L{lib} {libs}\n"
+PC_FILE = (
+    "Name: {name}\nDescription: unpacked {name}\nVersion: 0\nCflags: {cflags}\nLibs: -L{lib} {libs}\n"
+)
 
 
 def unpack(folder: Path, steps: Steps, packages: Sequence[str] | None = None) -> Path:
@@ -38,7 +49,9 @@ def unpack(folder: Path, steps: Steps, packages: Sequence[str] | None = None) ->
     """
     packages = packages or [*PACKAGES, *_python_headers()]
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise SetupError(f"this system has no apt-get and dpkg-deb, which are needed to download {packages[0]}")
+        raise SetupError(
+            f"this system has no apt-get and dpkg-deb, which are needed to download {packages[0]}"
+        )
     downloads, root = folder / "debs", folder / "root"
     downloads.mkdir(parents=True)
     download(packages, downloads, folder, steps)
@@ -51,12 +64,16 @@ def unpack(folder: Path, steps: Steps, packages: Sequence[str] | None = None) ->
 
 
 def pkg_config_folder(root: Path, folder: Path) -> Path:
-    """Write opencv4.pc and libturbojpeg.pc that point into the unpacked `root`; the folder for PKG_CONFIG_PATH."""
+    """Write opencv4.pc and libturbojpeg.pc that point into the unpacked `root`; the folder for
+    PKG_CONFIG_PATH.
+    """
     include, lib = root / "usr/include", _library_folder(root)
     shim = folder / "shim"
     (shim / "opencv2").mkdir(parents=True)
     (shim / "opencv2/opencv.hpp").write_text(HEADER)
-    headers = f"-I{shim} -I{include}/opencv4 -I{include} -I{include}/python{sysconfig.get_python_version()}"
+    headers = (
+        f"-I{shim} -I{include}/opencv4 -I{include} -I{include}/python{sysconfig.get_python_version()}"
+    )
     opencv = "-l:libopencv_imgproc.a -l:libopencv_core.a -l:libtbb.so.12"
     _write_pc(shim, "opencv4", headers, lib, opencv)
     _write_pc(shim, "libturbojpeg", f"-I{include}", lib, "-l:libturbojpeg.so.0")
@@ -80,9 +97,13 @@ def bundle(wheel: Path, root: Path) -> None:
 
 
 def download(packages: Sequence[str], into: Path, folder: Path, steps: Steps) -> None:
-    """Download packages by the system's package lists, or by lists of our own if those are empty or outdated."""
+    """Download packages by the system's package lists, or by lists of our own if those are empty or
+    outdated.
+    """
     try:
-        steps.run("apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into)
+        steps.run(
+            "apt-get download", ["apt-get", *_apt_options(folder), "download", *packages], cwd=into
+        )
     except SetupError:
         (folder / "lists/partial").mkdir(parents=True)
         own = [*_apt_options(folder), "-o", f"Dir::State::Lists={folder / 'lists'}"]
@@ -91,9 +112,18 @@ def download(packages: Sequence[str], into: Path, folder: Path, steps: Steps) ->
 
 
 def _apt_options(folder: Path) -> list[str]:
-    """Options that apt needs without root: a cache folder of our own, no system locks, no change of user."""
+    """Options that apt needs without root: a cache folder of our own, no system locks, no change of
+    user.
+    """
     (folder / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
-    return ["-o", f"Dir::Cache={folder / 'apt'}", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1"]
+    return [
+        "-o",
+        f"Dir::Cache={folder / 'apt'}",
+        "-o",
+        "APT::Sandbox::User=",
+        "-o",
+        "Debug::NoLocking=1",
+    ]
 
 
 def _python_headers() -> list[str]:

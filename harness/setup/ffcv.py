@@ -1,8 +1,10 @@
-"""Installs FFCV, whose sdist pip alone can't build: `python -m harness.setup.ffcv [--check] [--optional]`.
+"""Installs FFCV, whose sdist pip alone can't build: `python -m harness.setup.ffcv [--check]
+[--optional]`.
 
-It tries three methods in order: an FFCV that is already installed; a build with the system's OpenCV and libturbojpeg,
-found by pkg-config; a build with Debian packages, unpacked without root. It uses the standard library only and imports
-neither numpy, torch nor FFCV, so that `doctor` can always call `status()`.
+It tries three methods in order: an FFCV that is already installed; a build with the system's OpenCV and
+libturbojpeg, found by pkg-config; a build with Debian packages, unpacked without root. It uses the
+standard library only and imports neither numpy, torch nor FFCV, so that `doctor` can always call
+`status()`.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ from harness.setup.cache import cache_folder
 from harness.setup.steps import SetupError, Steps
 
 VERSION = "1.0.2"
-SDIST_SHA256 = "42766a487c8a659b543d070f24732c4b65aab8d96980f5792c63e91e55511f00"  # ffcv-1.0.2.tar.gz on PyPI
-# The dependency group `ffcv-needs` of pyproject.toml: the part of FFCV's requirements that it really uses.
+# ffcv-1.0.2.tar.gz on PyPI
+SDIST_SHA256 = "42766a487c8a659b543d070f24732c4b65aab8d96980f5792c63e91e55511f00"
+# The dependency group `ffcv-needs` of pyproject.toml: the part of FFCV's requirements that it really
+# uses.
 NEEDS = ("numba>=0.61", "opencv-python-headless>=4.10", "tqdm>=4.66", "setuptools>=77")
 IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
 FIX = "python -m harness.setup.ffcv"
 ADVICE = (
-    "The folder loader (torch and PIL) does the same work, slower. To get FFCV: apt-get install g++ pkg-config "
+    "The folder loader (torch and PIL) does the same work, slower. To get FFCV: apt-get install g++ "
+    "pkg-config "
     f"python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
 )
 
@@ -41,7 +46,10 @@ Say = Callable[[str], None]
 
 
 def status() -> tuple[bool, str]:
-    """Whether FFCV works here, and a sentence that says how it was built or why it doesn't work. Takes about 5 ms."""
+    """Whether FFCV works here, and a sentence that says how it was built or why it doesn't work.
+
+    Takes about 5 ms.
+    """
     spec = importlib.util.find_spec("ffcv")
     if spec is None or not spec.origin:
         return False, f"ffcv is not installed; fix it with: {FIX}"
@@ -50,20 +58,29 @@ def status() -> tuple[bool, str]:
     if missing := [name for name in IMPORTED if importlib.util.find_spec(name) is None]:
         return False, f"ffcv {version} lacks {', '.join(missing)}; fix it with: {FIX}"
     if reason := _library_fault(folder):
-        return False, f"ffcv {version} is installed but its C library does not load ({reason}); fix it with: {FIX}"
+        return False, (
+            f"ffcv {version} is installed but its C library does not load ({reason}); fix it with: "
+            f"{FIX}"
+        )
     bundled = all((folder / name).exists() for name in debian.BUNDLED)
-    return True, f"ffcv {version}, built against {'unpacked Debian packages' if bundled else 'system libraries'}"
+    return True, (
+        f"ffcv {version}, built against {'unpacked Debian packages' if bundled else 'system libraries'}"
+    )
 
 
 def install(say: Say, *, constraint: Path | None = None, cache: Path | None = None) -> str:
-    """Install FFCV into this interpreter's environment. Raises SetupError, whose message says what to do instead.
+    """Install FFCV into this interpreter's environment. Raises SetupError, whose message says what to
+    do instead.
 
-    constraint: a pip constraints file. cache: where the built wheel and the log of a failed build are kept.
+    constraint: a pip constraints file. cache: where the built wheel and the log of a failed build are
+    kept.
     """
     if _imports():
         return status()[1]
     folder = cache or cache_folder()
-    steps = Steps(log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    steps = Steps(
+        log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    )
     try:
         _refuse_hopeless(_kept_wheel(folder).exists())
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,18 +107,30 @@ class _Pip:
         self.steps.run(what, [sys.executable, "-m", "pip", "install", *self.limits, *arguments])
 
     def wheel(self, what: str, into: Path, **environ: str) -> Path:
-        """Build FFCV's sdist, checked by its sha256, into a wheel. pip's cache of wheels can't be used for this."""
+        """Build FFCV's sdist, checked by its sha256, into a wheel. pip's cache of wheels can't be
+        used for this.
+        """
         into.mkdir(exist_ok=True)
         wanted = into / "requirements.txt"
         wanted.write_text(f"ffcv=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
-        flags = ["--no-deps", "--no-binary", "ffcv", "--no-build-isolation", "--no-cache-dir", "-w", str(into)]
+        flags = [
+            "--no-deps",
+            "--no-binary",
+            "ffcv",
+            "--no-build-isolation",
+            "--no-cache-dir",
+            "-w",
+            str(into),
+        ]
         command = [sys.executable, "-m", "pip", "wheel", "--require-hashes", *flags, "-r", str(wanted)]
         self.steps.run(what, command, environ=environ)
         return next(into.glob("ffcv-*.whl"))
 
 
 def _build(pip: _Pip, folder: Path, say: Say) -> None:
-    """Try a wheel built before, the system's headers, and unpacked packages, until FFCV can be imported."""
+    """Try a wheel built before, the system's headers, and unpacked packages, until FFCV can be
+    imported.
+    """
     ways = [_from_cache] if _kept_wheel(folder).exists() else []
     for way in [*ways, _from_system, _from_debian]:
         try:
@@ -127,7 +156,9 @@ def _kept_wheel(folder: Path) -> Path:
 
 
 def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
-    if subprocess.run(["pkg-config", "--exists", "opencv4", "libturbojpeg"], capture_output=True).returncode:
+    if subprocess.run(
+        ["pkg-config", "--exists", "opencv4", "libturbojpeg"], capture_output=True
+    ).returncode:
         raise SetupError("pkg-config finds no opencv4 and libturbojpeg on this system")
     say("building FFCV against the system's OpenCV and libturbojpeg")
     with tempfile.TemporaryDirectory(dir=folder) as work:
@@ -141,7 +172,9 @@ def _from_debian(pip: _Pip, folder: Path, say: Say) -> None:
         root = debian.unpack(work, pip.steps)
         shim = debian.pkg_config_folder(root, work)
         say("building FFCV against them (about 10 s)")
-        wheel = pip.wheel("building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS)
+        wheel = pip.wheel(
+            "building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS
+        )
         debian.bundle(wheel, root)
         kept = _kept_wheel(folder)
         kept.parent.mkdir(exist_ok=True)
@@ -154,7 +187,9 @@ def _put(pip: _Pip, wheel: Path) -> None:
 
 
 def _refuse_hopeless(built: bool) -> None:
-    """Raise SetupError for problems that no method can fix. built: there is a wheel, so no compiler is needed."""
+    """Raise SetupError for problems that no method can fix. built: there is a wheel, so no compiler
+    is needed.
+    """
     if platform.system() != "Linux":
         raise SetupError(f"FFCV needs Linux and this is {platform.system()}")
     compiler = os.environ.get("CXX", "g++").split()[0]
@@ -174,7 +209,10 @@ def _prove_import() -> None:
 
 
 def _import_fault() -> str:
-    """Import FFCV in a new process without LD_LIBRARY_PATH. Returns the last line of its error; empty if it works."""
+    """Import FFCV in a new process without LD_LIBRARY_PATH.
+
+    Returns the last line of its error; empty if it works.
+    """
     importlib.invalidate_caches()
     environ = {name: text for name, text in os.environ.items() if name != "LD_LIBRARY_PATH"}
     command = [sys.executable, "-c", "import ffcv.loader, ffcv.libffcv"]
@@ -195,9 +233,13 @@ def _library_fault(folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=FIX, description="Install FFCV into this interpreter's environment.")
+    parser = argparse.ArgumentParser(
+        prog=FIX, description="Install FFCV into this interpreter's environment."
+    )
     parser.add_argument("--check", action="store_true", help="only print whether FFCV works here")
-    parser.add_argument("--optional", action="store_true", help="exit code 0 even if FFCV can't be installed")
+    parser.add_argument(
+        "--optional", action="store_true", help="exit code 0 even if FFCV can't be installed"
+    )
     parser.add_argument("--constraint", type=Path, metavar="FILE", help="a pip constraints file")
     asked = parser.parse_args(arguments)
     if asked.check:

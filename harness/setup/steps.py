@@ -39,7 +39,12 @@ class Steps:
             start = log.tell()
             try:
                 code = subprocess.run(
-                    command, cwd=cwd, env={**self.environ, **environ}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                    command,
+                    cwd=cwd,
+                    env={**self.environ, **environ},
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
                 ).returncode
             except OSError as error:
                 raise SetupError(f"{what}: {command[0]} can't be run ({error.strerror})") from error
@@ -47,10 +52,16 @@ class Steps:
             raise SetupError(f"{what} failed: {self._last_error(start) or f'exit code {code}'}")
 
     def _last_error(self, start: int) -> str:
-        """The most useful line since `start`: the compiler's first error, else the last error, else the last line."""
+        """The most useful line since `start`: the compiler's first error, else the last error, else
+        the last line.
+        """
         with self.log.open("rb") as log:
             log.seek(start)
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [
+                line.strip()
+                for line in log.read().decode(errors="replace").splitlines()
+                if line.strip()
+            ]
         compiler = [line for line in lines if re.search(r":\d+: (fatal )?error: ", line)]
         errors = [line for line in lines if re.match(r"E: |ERROR: |error: |\w+Error: ", line)]
         return (compiler[:1] or errors[-1:] or lines[-1:] or [""])[0][:300].rstrip(".")

@@ -29,6 +29,7 @@ def cpu_seconds() -> float:
 def test_cpu_seconds_of_a_command(benchmark: Any, name: str) -> None:
     words = [sys.executable, *COMMANDS[name]]
     done = benchmark.pedantic(
-        lambda: subprocess.run(words, capture_output=True, check=True), rounds=1 if benchmark.disabled else 7
+        lambda: subprocess.run(words, capture_output=True, check=True),
+        rounds=1 if benchmark.disabled else 7,
     )
     assert done.returncode == 0

@@ -38,8 +38,12 @@ def cpu_seconds():
 def made_photo(seed):
     """A smooth picture with edges and a little noise."""
     draw = np.random.default_rng(seed)
-    coarse = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.BICUBIC)
-    return Image.fromarray(np.clip(np.asarray(coarse) + draw.normal(0, 6, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8))
+    coarse = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+        (SIDE, SIDE), Image.BICUBIC
+    )
+    return Image.fromarray(
+        np.clip(np.asarray(coarse) + draw.normal(0, 6, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    )
 
 
 def squares():
@@ -49,7 +53,8 @@ def squares():
         return [made_photo(seed) for seed in range(MADE)]
     files = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in (".jpeg", ".jpg"))
     return [
-        v2.functional.center_crop(v2.functional.resize(Image.open(file).convert("RGB"), SIDE), SIDE) for file in files
+        v2.functional.center_crop(v2.functional.resize(Image.open(file).convert("RGB"), SIDE), SIDE)
+        for file in files
     ]
 
 
@@ -63,7 +68,9 @@ def stored(tmp_path_factory):
     arrays = [np.asarray(picture) for picture in pictures]
     for store_format in ("raw", "jpeg"):
         settings = StoreSettings(store_size=SIDE, store_format=store_format)
-        write_beton(root / f"{store_format}.beton", len(arrays), lambda i: (arrays[i], 0, None), settings)
+        write_beton(
+            root / f"{store_format}.beton", len(arrays), lambda i: (arrays[i], 0, None), settings
+        )
     return root, len(pictures)
 
 
@@ -97,7 +104,9 @@ def test_ffcv_loads_what_torchvision_loads(benchmark, stored, store_format):
         rivals.append(loaded / (cpu_seconds() - start))
         assert loaded == n * repeats
 
-    loaded = benchmark.pedantic(ffcv_epochs, (loader, 4 * repeats), setup=rival, rounds=1 if benchmark.disabled else 5)
+    loaded = benchmark.pedantic(
+        ffcv_epochs, (loader, 4 * repeats), setup=rival, rounds=1 if benchmark.disabled else 5
+    )
     assert loaded == n * 4 * repeats
     if benchmark.stats:
         ours, theirs = loaded / benchmark.stats.stats.median, statistics.median(rivals)

@@ -12,7 +12,11 @@ from torch import nn
 from variants.layers import LRN
 from variants.modules.lrn import ResponseNorm
 
-SHAPES = {"mini norm1": (128, 24, 32, 32), "mini norm2": (128, 64, 16, 16), "full norm1": (32, 96, 55, 55)}
+SHAPES = {
+    "mini norm1": (128, 24, 32, 32),
+    "mini norm2": (128, 64, 16, 16),
+    "full norm1": (32, 96, 55, 55),
+}
 NORMS = {
     "ours": ResponseNorm(LRN(name="norm", groups=2)),
     "torch": nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0),  # the same constants; torch divides alpha by 5

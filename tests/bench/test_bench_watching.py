@@ -46,7 +46,9 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     spec = RunSpec(variant="grouped_2gpu", geometry="mini", net=net, recipe=RECIPE, data=DATA, seed=0)
     model = build(net, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model.named_parameters(), RECIPE, model.layer_of)
-    images = torch.randn(RECIPE.batch_size, 3, 32, 32).mul_(60).contiguous(memory_format=torch.channels_last)
+    images = (
+        torch.randn(RECIPE.batch_size, 3, 32, 32).mul_(60).contiguous(memory_format=torch.channels_last)
+    )
     labels = torch.randint(0, 10, (RECIPE.batch_size,))
 
     def step() -> None:
@@ -57,12 +59,21 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     benchmark.pedantic(step, rounds=1 if benchmark.disabled else 30, warmup_rounds=2)
     losses = tuple([1.234567] * WINDOW_STEPS)
     window = StepsDone(
-        last_step=20, epoch=0.1, losses=losses, top1_error=0.5, lr=0.01, images=1280, elapsed_s=1.0, wait_s=0.01
+        last_step=20,
+        epoch=0.1,
+        losses=losses,
+        top1_error=0.5,
+        lr=0.01,
+        images=1280,
+        elapsed_s=1.0,
+        wait_s=0.01,
     )
     probes = open_probes("cpu")
     with Store(tmp_path).open(spec, describe(tmp_path, Placement())) as writer:
         event_s = seconds_each(lambda: writer.event(window))
-        sample_s = seconds_each(lambda: [writer.sample(s) for probe in probes for s in probe.sample(writer.elapsed())])
+        sample_s = seconds_each(
+            lambda: [writer.sample(s) for probe in probes for s in probe.sample(writer.elapsed())]
+        )
         start = time.process_time()
         writer.fail("failed", "a benchmark has no result")
         seal_s = time.process_time() - start
@@ -70,7 +81,9 @@ def test_watching_beside_a_mini_step(benchmark: Any, tmp_path: Path) -> None:
     if benchmark.stats:
         step_s = benchmark.stats.stats.median
         share = event_s / (WINDOW_STEPS * step_s) + sample_s * HZ
-        benchmark.extra_info.update(event_s=event_s, sample_s=sample_s, seal_s=seal_s, share_of_a_step=share)
+        benchmark.extra_info.update(
+            event_s=event_s, sample_s=sample_s, seal_s=seal_s, share_of_a_step=share
+        )
         print(
             f"\nstep {step_s * 1e3:.1f} ms; an event {event_s * 1e6:.0f} us each {WINDOW_STEPS} steps, both probes "
             f"{sample_s * 1e6:.0f} us a second: {share:.3%} of a step; sealing {seal_s * 1e3:.1f} ms once"

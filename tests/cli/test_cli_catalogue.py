@@ -41,7 +41,10 @@ def test_list_names_every_variant_within_80_columns() -> None:
 def test_list_as_json_has_what_programs_need() -> None:
     rows = json.loads(run("list", "--json"))
     assert [row["name"] for row in rows] == list(CATALOG)
-    assert all({"name", "meaning", "parameters", "macs", "published_difference", "source"} <= set(row) for row in rows)
+    assert all(
+        {"name", "meaning", "parameters", "macs", "published_difference", "source"} <= set(row)
+        for row in rows
+    )
     no_lrn = next(row for row in rows if row["name"] == "no_lrn")
     assert (no_lrn["parameters"], no_lrn["macs"]) == (60_965_224, 724_406_816)
     assert no_lrn["source"] == CATALOG["no_lrn"].source
@@ -124,5 +127,7 @@ def test_list_studies_names_every_study_with_its_runs() -> None:
     assert [row["name"] for row in rows] == list(STUDIES)
     text = run("list", "--studies")
     assert all(name in text for name in STUDIES)
-    assert "13 + 30" in text  # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
+    assert (
+        "13 + 30" in text
+    )  # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
     assert "Did you mean 'figure1'?" in str(refused("list", "--studies", "figure").exception)

@@ -62,13 +62,18 @@ def test_prepare_counts_what_it_left_out(tree: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 4 files can't be read as images, .*--skip-bad-images"):
         run(*words)
     shown = CliRunner().invoke(app, [*words, "--skip-bad-images"]).stdout
-    assert "folder: 1 unreadable images are left out, since it was prepared with --skip-bad-images\n" in shown
+    assert (
+        "folder: 1 unreadable images are left out, since it was prepared with --skip-bad-images\n"
+        in shown
+    )
     assert "1 unreadable images" in CliRunner().invoke(app, list(words)).stdout  # remembered
 
 
 def test_synthetic_needs_no_files(tree: Path) -> None:
     last = run("prepare", "synthetic", "--limit-train", "20", "--limit-val", "10", "--size", "8")
-    assert last == "synthetic: 20 training and 10 validation images, 10 classes, 8x8 raw: made in memory"
+    assert (
+        last == "synthetic: 20 training and 10 validation images, 10 classes, 8x8 raw: made in memory"
+    )
 
 
 def test_one_limit_alone_is_refused(tree: Path) -> None:
@@ -76,7 +81,9 @@ def test_one_limit_alone_is_refused(tree: Path) -> None:
         run("prepare", "synthetic", "--limit-train", "20")
 
 
-def test_in_a_log_a_line_every_15_s_has_the_speed_and_the_time_left(capfd: pytest.CaptureFixture[str]) -> None:
+def test_in_a_log_a_line_every_15_s_has_the_speed_and_the_time_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """Work that goes on at image 1000 of 5000: its speed is that of what is done now."""
     ticks = iter([0.0, 0.0, 0.0, 0.0, 10.0, 10.0, 20.0, 20.0, 20.0])
     with counting(lambda: next(ticks)) as progress:

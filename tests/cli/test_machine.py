@@ -39,8 +39,12 @@ def test_no_gpu_is_absent_and_fine(tmp_path: Path) -> None:
     assert "no driver" in finding.detail
 
 
-def test_ffcv_that_does_not_work_is_absent_with_the_command_that_fixes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.ffcv, "status", lambda: (False, "ffcv is not installed; fix it with: python -m x"))
+def test_ffcv_that_does_not_work_is_absent_with_the_command_that_fixes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        doctor.ffcv, "status", lambda: (False, "ffcv is not installed; fix it with: python -m x")
+    )
     finding = doctor.loader()
     assert finding.state == "absent"
     assert finding.detail == "ffcv is not installed; not needed: the folder loader is used instead"
@@ -84,7 +88,10 @@ def test_a_disk_that_does_not_tell_its_free_space_is_not_called_full(tmp_path, m
 
     monkeypatch.setattr(shutil, "disk_usage", fails)
     found = doctor.disk(tmp_path)
-    assert (found.state, found.detail) == ("absent", f"the free space on the disk of {tmp_path} can't be read")
+    assert (found.state, found.detail) == (
+        "absent",
+        f"the free space on the disk of {tmp_path} can't be read",
+    )
 
 
 def test_doctor_prints_json_and_fails_only_for_what_is_needed(
@@ -104,7 +111,9 @@ def test_doctor_prints_json_and_fails_only_for_what_is_needed(
     assert "to fix: pip install torch" in text
 
 
-def test_verify_prints_each_problem_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_prints_each_problem_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(HarnessError, match="1 of 1 records failed the check"):
         machine.verify([tmp_path], tmp_path, json=False)
     assert "SHA256SUMS: No such file or directory" in capsys.readouterr().out

@@ -91,10 +91,21 @@ def harness(*words: str, path: Path, cwd: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_an_installed_packages_variant_and_recipe_are_listed_and_run(package: Path, tmp_path: Path) -> None:
+def test_an_installed_packages_variant_and_recipe_are_listed_and_run(
+    package: Path, tmp_path: Path
+) -> None:
     listed = json.loads(harness("list", "wide*", "--json", path=package, cwd=tmp_path).stdout)
     assert [(row["name"], row["family"]) for row in listed] == [("wide_conv1", "own")]
-    words = ("--variant", "wide_conv1", "--recipe", "mini_short", "--data", "synthetic", "--device", "cpu")
+    words = (
+        "--variant",
+        "wide_conv1",
+        "--recipe",
+        "mini_short",
+        "--data",
+        "synthetic",
+        "--device",
+        "cpu",
+    )
     done = harness("run", *words, path=package, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wide_conv1: top-1 error ")
@@ -106,7 +117,9 @@ def test_an_installed_packages_variant_and_recipe_are_listed_and_run(package: Pa
     )  # a quarter
 
 
-def test_an_installed_packages_data_set_probe_and_report_section_are_used(package: Path, tmp_path: Path) -> None:
+def test_an_installed_packages_data_set_probe_and_report_section_are_used(
+    package: Path, tmp_path: Path
+) -> None:
     assert "grey squares" in harness("data", "list", path=package, cwd=tmp_path).stdout
     words = ("--variants", "wide_conv1", "--recipe", "mini_short", "--data", "squares", "--seeds", "1")
     done = harness("reproduce", *words, path=package, cwd=tmp_path)
@@ -118,7 +131,16 @@ def test_an_installed_packages_data_set_probe_and_report_section_are_used(packag
 
 def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.py").write_text(MODULE)
-    words = ("--variant", "rows:WIDE", "--recipe", "rows:LONG", "--data", "synthetic", "--device", "cpu")
+    words = (
+        "--variant",
+        "rows:WIDE",
+        "--recipe",
+        "rows:LONG",
+        "--data",
+        "synthetic",
+        "--device",
+        "cpu",
+    )
     done = harness("run", *words, path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wide_conv1: top-1 error ")
@@ -127,7 +149,10 @@ def test_a_module_in_the_working_folder_is_named_by_its_path(package: Path, tmp_
 
 
 def test_targets_know_an_installed_packages_variant(package: Path, tmp_path: Path) -> None:
-    assert "Nothing is published for wide_conv1" in harness("targets", "wide_conv1", path=package, cwd=tmp_path).stdout
+    assert (
+        "Nothing is published for wide_conv1"
+        in harness("targets", "wide_conv1", path=package, cwd=tmp_path).stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +160,10 @@ def test_targets_know_an_installed_packages_variant(package: Path, tmp_path: Pat
     [
         ("rows:NARROW", "'rows:NARROW' can't be found: module 'rows' has no attribute 'NARROW'"),
         ("half:WIDE", "'half:WIDE' can't be imported: SyntaxError: '(' was never closed"),
-        ("rough:WIDE", "'rough:WIDE' can't be imported: AttributeError: 'int' object has no attribute 'name'"),
+        (
+            "rough:WIDE",
+            "'rough:WIDE' can't be imported: AttributeError: 'int' object has no attribute 'name'",
+        ),
         ("nothing:WIDE", "'nothing:WIDE' can't be imported: No module named 'nothing'"),
         ("rows:NUMBER", "'rows:NUMBER' is a int; a Variant is needed here"),
     ],

@@ -19,14 +19,19 @@ app.command("article")(published.article)
 
 
 def run(*words: str) -> str:
-    result = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, list(words), catch_exceptions=False)
+    result = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(
+        app, list(words), catch_exceptions=False
+    )
     assert result.exit_code == 0
     return result.output
 
 
 def test_targets_of_a_row_are_printed_by_protocol_with_sources():
     output = run("targets", "grouped_2gpu")
-    ten, centre = output.index("ILSVRC-2010 test, ten views"), output.index("ILSVRC-2010 test, centre crop")
+    ten, centre = (
+        output.index("ILSVRC-2010 test, ten views"),
+        output.index("ILSVRC-2010 test, centre crop"),
+    )
     assert "37.5" in output[ten:centre]
     assert "39.0" not in output[ten:centre]
     assert "NIPS 2012" in output
@@ -39,7 +44,12 @@ def test_targets_fit_eighty_columns():
 def test_targets_as_json_have_fractions_and_what_was_printed():
     rows = {row["id"]: row for row in json.loads(run("targets", "code_2012_half", "--json"))}
     row = rows["run_145-half/top1_error-run_145-2010"]
-    assert (row["published"], row["unit"], row["value"], row["versus"]) == (1.6953, "points", 0.016953, "code_2012")
+    assert (row["published"], row["unit"], row["value"], row["versus"]) == (
+        1.6953,
+        "points",
+        0.016953,
+        "code_2012",
+    )
     assert row["verified"] is True
 
 
@@ -66,5 +76,7 @@ def test_unknown_verdict_is_refused_with_a_suggestion():
 def test_importing_the_commands_loads_nothing_heavy():
     heavy = "{'torch', 'numpy', 'pandas', 'pydantic', 'timm', 'rich.table'}"
     code = f"import sys, harness.cli.published; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert found.strip() == "[]"

@@ -27,7 +27,9 @@ def words(class_folders: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("loader", ["folder", "ffcv"])
-def test_the_last_line_of_a_run_has_errors_and_record(call: Any, words: tuple[str, ...], loader: LoaderName) -> None:
+def test_the_last_line_of_a_run_has_errors_and_record(
+    call: Any, words: tuple[str, ...], loader: LoaderName
+) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
     said = call("run", *words, "--loader", loader)
@@ -55,7 +57,9 @@ def test_without_ffcv_the_run_goes_on_and_says_why_and_how_to_fix_it(
 def test_on_a_pipe_the_live_lines_are_plain_text(call: Any, words: tuple[str, ...]) -> None:
     said = call("run", *words, "--loader", "folder")
     assert "\x1b" not in said.out + said.err
-    assert re.search(r"^no_lrn: step 1 of 1, validation top-1 error [\d.]+% \(centre\)$", said.err, re.MULTILINE)
+    assert re.search(
+        r"^no_lrn: step 1 of 1, validation top-1 error [\d.]+% \(centre\)$", said.err, re.MULTILINE
+    )
 
 
 def test_weights_that_can_not_be_written_cost_no_record(
@@ -68,7 +72,9 @@ def test_weights_that_can_not_be_written_cost_no_record(
     said = call("run", *words, "--loader", "folder", "--save-weights", "trained.safetensors")
     (record,) = Store(Path("results")).records()
     assert said.code == 5
-    assert said.error.startswith(f"the run is sealed in {record.path}, but its weights can't be written to trained.")
+    assert said.error.startswith(
+        f"the run is sealed in {record.path}, but its weights can't be written to trained."
+    )
     assert said.err.count("weights can't be written to trained.") == 2  # at once, and at the end
     assert record.summary.status == "ok"
 
@@ -76,18 +82,43 @@ def test_weights_that_can_not_be_written_cost_no_record(
 def test_an_option_that_is_left_out_is_the_studys() -> None:
     plain = study_named("reproduce", variants=None, recipe=None, data=None, seeds=None)
     other = study_named("reproduce", variants=("no_lrn",), recipe="paper", data="synthetic", seeds=7)
-    assert (plain.recipe, plain.data, plain.seeds, len(plain.variants)) == ("mini", "fashion_mnist", 5, 5)
-    assert (other.recipe, other.data, other.seeds, other.variants) == ("paper", "synthetic", 7, ("no_lrn",))
+    assert (plain.recipe, plain.data, plain.seeds, len(plain.variants)) == (
+        "mini",
+        "fashion_mnist",
+        5,
+        5,
+    )
+    assert (other.recipe, other.data, other.seeds, other.variants) == (
+        "paper",
+        "synthetic",
+        7,
+        ("no_lrn",),
+    )
     with pytest.raises(UsageError):
         study_named("nothing")
 
 
 STEPS = StepsDone(
-    last_step=20, epoch=0.5, losses=(2.0, 1.0), top1_error=0.25, lr=0.01, images=3000, elapsed_s=2.0, wait_s=0.1
+    last_step=20,
+    epoch=0.5,
+    losses=(2.0, 1.0),
+    top1_error=0.25,
+    lr=0.01,
+    images=3000,
+    elapsed_s=2.0,
+    wait_s=0.1,
 )
 STARTED = TrainingStarted(steps=40, images_per_epoch=2560, parameters=1)
 FOUND = Evaluated(
-    step=40, epoch=1.0, protocol="centre", final=True, top1_error=0.5, top5_error=0.1, loss=1.0, images=8, elapsed_s=1.0
+    step=40,
+    epoch=1.0,
+    protocol="centre",
+    final=True,
+    top1_error=0.5,
+    top5_error=0.1,
+    loss=1.0,
+    images=8,
+    elapsed_s=1.0,
 )
 
 
@@ -137,7 +168,9 @@ def test_a_run_that_ends_at_chance_says_so(top1_error: float, warned: bool) -> N
     said = chance_warning("no_lrn", top1_error, images=10_000, classes=10)
     assert bool(said) == warned
     if said:
-        assert said.startswith("no_lrn is no better than guessing, which has 90.00 % top-1 error on 10 classes")
+        assert said.startswith(
+            "no_lrn is no better than guessing, which has 90.00 % top-1 error on 10 classes"
+        )
 
 
 def test_weights_are_there_before_the_final_evaluation(

@@ -30,7 +30,9 @@ def going_on(tmp_path: Path) -> Any:
     process.wait()
 
 
-def test_a_run_is_listed_while_it_goes_on_and_after_it_stopped(going_on: Any, tmp_path: Path, call: Any) -> None:
+def test_a_run_is_listed_while_it_goes_on_and_after_it_stopped(
+    going_on: Any, tmp_path: Path, call: Any
+) -> None:
     time.sleep(1.5)  # events reach the file about once a second
     (running,) = unfinished(tmp_path)
     assert (running.state, running.steps) == ("running", 1920)

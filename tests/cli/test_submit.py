@@ -23,7 +23,18 @@ from harness.records.store import Store
 from harness.records.verify import verify
 
 ROOT = Path(__file__).parents[2]
-STUDY = ("submit", "reproduce", "--data", "synthetic", "--limit-train", "64", "--limit-val", "50", "--seeds", "1")
+STUDY = (
+    "submit",
+    "reproduce",
+    "--data",
+    "synthetic",
+    "--limit-train",
+    "64",
+    "--limit-val",
+    "50",
+    "--seeds",
+    "1",
+)
 
 
 @pytest.fixture
@@ -43,7 +54,9 @@ def submit(tmp_path: Path, importable: None) -> Iterator[Submit]:
 
     def submitted(*words: str) -> str:
         command = [sys.executable, "-m", "harness", *STUDY, *words]
-        done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -66,7 +79,9 @@ def statuses(results: Path) -> list[str]:
     return [record.summary.status for record in Store(results).records()]
 
 
-def test_a_local_job_makes_its_runs_one_after_another(submit: Submit, call: Any, tmp_path: Path) -> None:
+def test_a_local_job_makes_its_runs_one_after_another(
+    submit: Submit, call: Any, tmp_path: Path
+) -> None:
     words = ("--variants", "no_lrn,single_gpu", "--set", "epochs=2")
     assert "2 runs in 1 job (" in submit(*words)
     results = tmp_path / "results"
@@ -95,7 +110,9 @@ def test_a_job_that_has_to_end_saves_a_checkpoint_and_goes_on_after_it_was_reque
     assert any(isinstance(event, RunResumed) for event in record.events())
 
 
-def test_without_submitit_or_slurm_a_sentence_says_what_to_do(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_submitit_or_slurm_a_sentence_says_what_to_do(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     said = call(*STUDY, "--variants", "no_lrn")
     assert said.code == HarnessError.exit_code
@@ -103,6 +120,8 @@ def test_without_submitit_or_slurm_a_sentence_says_what_to_do(call: Any, monkeyp
     assert call(*STUDY, "--array").code == UsageError.exit_code
 
 
-def test_without_sbatch_slurm_is_refused(call: Any, monkeypatch: pytest.MonkeyPatch, importable: None) -> None:
+def test_without_sbatch_slurm_is_refused(
+    call: Any, monkeypatch: pytest.MonkeyPatch, importable: None
+) -> None:
     monkeypatch.setattr("harness.cluster.shutil.which", lambda name: None)
     assert "there is no sbatch" in call(*STUDY, "--variants", "no_lrn", "--partition", "gpu").error

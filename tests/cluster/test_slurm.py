@@ -19,7 +19,18 @@ from harness.records.store import Store
 from harness.records.verify import verify
 
 ROOT = Path(__file__).parents[2]
-STUDY = ("submit", "reproduce", "--data", "synthetic", "--limit-train", "64", "--limit-val", "50", "--seeds", "1")
+STUDY = (
+    "submit",
+    "reproduce",
+    "--data",
+    "synthetic",
+    "--limit-train",
+    "64",
+    "--limit-val",
+    "50",
+    "--seeds",
+    "1",
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -27,7 +38,17 @@ pytestmark = pytest.mark.cluster
 def submit(home: Path, *words: str) -> str:
     environ = {**os.environ, "HARNESS_CACHE": str(home / "cache")}
     environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    command = [sys.executable, "-m", "harness", *STUDY, "--partition", "test", "--minutes", "30", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "harness",
+        *STUDY,
+        "--partition",
+        "test",
+        "--minutes",
+        "30",
+        *words,
+    ]
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -47,7 +68,9 @@ def statuses(results: Path) -> list[str]:
 
 def test_an_array_makes_its_runs(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    said = submit(tmp_path, "--variants", "no_lrn,single_gpu", "--set", "epochs=2", "--array", "--at-once", "1")
+    said = submit(
+        tmp_path, "--variants", "no_lrn,single_gpu", "--set", "epochs=2", "--array", "--at-once", "1"
+    )
     assert "2 runs in 2 jobs" in said
     assert {one.name.split()[0] for one in queued(results)} == {"no_lrn", "single_gpu"}
     until(lambda: statuses(results) == ["ok", "ok"], results)
@@ -60,7 +83,9 @@ def test_a_job_that_gets_the_signal_saves_a_checkpoint_is_requeued_and_goes_on(t
     submit(tmp_path, "--variants", "no_lrn", "--set", "epochs=60", "--checkpoint-minutes", "0")
     until(lambda: list(results.glob(f"{FOLDER}/*/*.safetensors")), results)
     (job,) = results.glob(".jobs/*.json")
-    subprocess.run(["scancel", "--signal=USR2", job.stem], check=True)  # as Slurm sends it before the time limit
+    subprocess.run(
+        ["scancel", "--signal=USR2", job.stem], check=True
+    )  # as Slurm sends it before the time limit
     until(lambda: statuses(results) == ["interrupted"], results)
     assert [one.job for one in queued(results)] == [job.stem]
     until(lambda: statuses(results) == ["interrupted", "ok"], results)

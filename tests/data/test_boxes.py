@@ -33,14 +33,19 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> str:
     """Three pictures, 20 wide and 10 high, of which squares keep the middle half."""
     split = ArraySplit("wide", np.zeros((3, 10, 20, 3), dtype=np.uint8), np.arange(3) % 2, ("a", "b"))
     split.boxes = BOXES
-    row = DataSource(name="wide", description="-", classes=2, boxes=True, open=lambda *_: (split, split))
+    row = DataSource(
+        name="wide", description="-", classes=2, boxes=True, open=lambda *_: (split, split)
+    )
     monkeypatch.setitem(sources(), "wide", row)
     return "wide"
 
 
 def boxes_of(prepared: Prepared, loader: str) -> torch.Tensor:
     opened = open_loader(
-        prepared, "train", LoaderSettings(batch_size=3, crop=CropRule(), seed=0, shuffle=False, workers=0), loader
+        prepared,
+        "train",
+        LoaderSettings(batch_size=3, crop=CropRule(), seed=0, shuffle=False, workers=0),
+        loader,
     )
     with opened.epoch(0) as batches:
         boxes = next(batches).boxes
@@ -57,9 +62,14 @@ def boxes_of(prepared: Prepared, loader: str) -> torch.Tensor:
         ((0.9, 0.2, 0.1, 0.1), (1.0, 0.2, 0.0, 0.1)),
     ],
 )
-def test_the_square_of_a_wide_picture_keeps_its_middle(box: tuple[float, ...], expected: tuple[float, ...]) -> None:
+def test_the_square_of_a_wide_picture_keeps_its_middle(
+    box: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
     assert box_in_centre_square((box[0], box[1], box[2], box[3]), 20, 10) == pytest.approx(expected)
-    turned, turned_expected = (box[1], box[0], box[3], box[2]), (expected[1], expected[0], expected[3], expected[2])
+    turned, turned_expected = (
+        (box[1], box[0], box[3], box[2]),
+        (expected[1], expected[0], expected[3], expected[2]),
+    )
     assert box_in_centre_square(turned, 10, 20) == pytest.approx(turned_expected)
 
 
@@ -86,7 +96,9 @@ def test_the_listing_decodes_nothing_and_tells_how_far_it_is(
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "GIF", "WEBP", "BMP", "PPM"])
-def test_a_size_is_that_of_the_decoded_picture_even_with_an_orientation_tag(form: str, tmp_path: Path) -> None:
+def test_a_size_is_that_of_the_decoded_picture_even_with_an_orientation_tag(
+    form: str, tmp_path: Path
+) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (20, 10)).save(tmp_path / "a", form, exif=turned)

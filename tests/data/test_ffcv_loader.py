@@ -112,7 +112,9 @@ def test_every_image_comes_once_in_batches_of_the_promised_shape(beton, batch_si
 def test_unshuffled_images_come_by_index_and_whole_squares_untouched(beton):
     batches = load(make(beton, shuffle=False, crop=CropRule()))
     assert order_of(batches) == list(range(N))
-    assert (images_of(batches) == np.stack([items.square(i).transpose(2, 0, 1) for i in range(N)])).all()
+    assert (
+        images_of(batches) == np.stack([items.square(i).transpose(2, 0, 1) for i in range(N)])
+    ).all()
 
 
 def test_a_centre_crop_is_the_centre(beton):
@@ -130,7 +132,10 @@ def test_boxes_come_with_their_images(tmp_path):
 def test_squares_stored_as_jpeg_come_out_close(tmp_path):
     """FFCV decodes with libjpeg's fast transform: at most 9 off another decoder; 12 with JPEG's own loss at 95."""
     write_beton(
-        tmp_path / "j.beton", 6, items.smooth_item, StoreSettings(store_size=48, store_format="jpeg", jpeg_quality=95)
+        tmp_path / "j.beton",
+        6,
+        items.smooth_item,
+        StoreSettings(store_size=48, store_format="jpeg", jpeg_quality=95),
     )
     batch = load(make(tmp_path / "j.beton", images=6, shuffle=False, crop=CropRule(size=40)))[0]
     kept = np.stack([items.smooth(i)[4:44, 4:44].transpose(2, 0, 1) for i in range(6)])
@@ -223,7 +228,9 @@ def test_a_file_cut_short_between_two_batches_is_an_error_and_not_a_crash(tmp_pa
     path, begun = tmp_path / "t.beton", []
     write_beton(path, 200, items.noise_item, StoreSettings(store_size=SIDE))
     real = decoders.crop_planes
-    monkeypatch.setattr(decoders, "crop_planes", lambda *given: (begun.append(time.monotonic()), real(*given)))
+    monkeypatch.setattr(
+        decoders, "crop_planes", lambda *given: (begun.append(time.monotonic()), real(*given))
+    )
     loader = make(path, images=200, batch_size=1)
     with loader.epoch(0) as batches:
         next(batches)

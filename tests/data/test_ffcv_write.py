@@ -35,7 +35,9 @@ def test_a_written_file_is_found_whole_and_leaves_nothing_beside_it(beton):
 
 
 def test_several_processes_write_the_same_bytes_as_one(beton, tmp_path):
-    write_beton(tmp_path / "two.beton", N, items.noise_item, StoreSettings(store_size=items.SIDE), workers=2)
+    write_beton(
+        tmp_path / "two.beton", N, items.noise_item, StoreSettings(store_size=items.SIDE), workers=2
+    )
     assert (tmp_path / "two.beton").read_bytes() == beton.read_bytes()
 
 
@@ -49,18 +51,28 @@ def test_stock_ffcv_reads_every_pixel_and_label(beton, os_cache):
 
 def test_no_image_crosses_a_page(tmp_path):
     side = 1000  # 3 MB: two fit a page
-    write_beton(tmp_path / "big.beton", 5, lambda i: (items.square(i, side), 0, None), StoreSettings(store_size=side))
+    write_beton(
+        tmp_path / "big.beton",
+        5,
+        lambda i: (items.square(i, side), 0, None),
+        StoreSettings(store_size=side),
+    )
     places = Reader(str(tmp_path / "big.beton")).alloc_table
     assert (places["ptr"] // PAGE == (places["ptr"] + places["size"] - 1) // PAGE).all()
     assert check_beton(tmp_path / "big.beton", 5) is None
 
 
 def test_boxes_are_stored_with_their_images(tmp_path):
-    write_beton(tmp_path / "boxes.beton", 5, items.boxed_item, StoreSettings(store_size=items.SIDE), boxes=True)
+    write_beton(
+        tmp_path / "boxes.beton", 5, items.boxed_item, StoreSettings(store_size=items.SIDE), boxes=True
+    )
     table = Reader(str(tmp_path / "boxes.beton")).metadata
     assert table["f2"].astype(np.float32).tolist() == [np.float32(i / 100) for i in range(5)]
     assert check_beton(tmp_path / "boxes.beton", 5, boxes=True) is None
-    assert check_beton(tmp_path / "boxes.beton", 5) == "holds other fields, or is of another version of FFCV"
+    assert (
+        check_beton(tmp_path / "boxes.beton", 5)
+        == "holds other fields, or is of another version of FFCV"
+    )
 
 
 def test_progress_counts_to_the_end(tmp_path):
@@ -96,7 +108,13 @@ def test_an_item_of_the_wrong_size_is_refused(tmp_path):
 
 def test_a_killed_worker_is_an_error_and_not_a_wait_for_ever(tmp_path):
     with pytest.raises(DataError, match="was killed"):
-        write_beton(tmp_path / "a.beton", N, items.third_is_killed, StoreSettings(store_size=items.SIDE), workers=2)
+        write_beton(
+            tmp_path / "a.beton",
+            N,
+            items.third_is_killed,
+            StoreSettings(store_size=items.SIDE),
+            workers=2,
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -105,7 +123,9 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_no_file(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE // 2, hard))
     try:
-        with pytest.raises(DataError, match=r"could not write .*a\.beton: files may not be so large here"):
+        with pytest.raises(
+            DataError, match=r"could not write .*a\.beton: files may not be so large here"
+        ):
             write_beton(tmp_path / "a.beton", N, items.noise_item, StoreSettings(store_size=items.SIDE))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -113,7 +133,8 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_no_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "why"), [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, r"the disk fails \(refused\)")]
+    ("number", "why"),
+    [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, r"the disk fails \(refused\)")],
 )
 def test_a_disk_that_is_full_or_fails_says_what_to_do(tmp_path, monkeypatch, number, why):
     def refuse(*_):
@@ -141,7 +162,10 @@ def test_an_interrupted_write_keeps_the_old_file(beton):
 def test_a_file_cut_short_anywhere_is_told(beton, size):
     whole = beton.read_bytes()
     beton.write_bytes(whole[:size])
-    assert check_beton(beton, N) in ("is cut short or was never finished", "is no .beton file of this project")
+    assert check_beton(beton, N) in (
+        "is cut short or was never finished",
+        "is no .beton file of this project",
+    )
 
 
 def test_foreign_missing_and_other_files_are_told(beton, tmp_path):

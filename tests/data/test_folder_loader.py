@@ -44,11 +44,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(
-        "folder", StoreSettings(store_size=16), path=source, loader="folder", cache=tmp_path_factory.mktemp("cache")
+        "folder",
+        StoreSettings(store_size=16),
+        path=source,
+        loader="folder",
+        cache=tmp_path_factory.mktemp("cache"),
     )
 
 
-def folder_loader(prepared: Prepared, crop: CropRule = TRAIN, batch_size: int = 4, workers: int = 0) -> Loader:
+def folder_loader(
+    prepared: Prepared, crop: CropRule = TRAIN, batch_size: int = 4, workers: int = 0
+) -> Loader:
     return open_loader(
         prepared,
         "train",
@@ -64,7 +70,9 @@ def batches(loader: Loader, epoch: int = 0) -> list[Batch]:
 
 def test_every_image_comes_once_with_its_label(prepared: Prepared) -> None:
     found = batches(folder_loader(prepared))
-    indices, labels = (torch.cat([getattr(batch, name) for batch in found]) for name in ("indices", "labels"))
+    indices, labels = (
+        torch.cat([getattr(batch, name) for batch in found]) for name in ("indices", "labels")
+    )
     assert indices.sort().values.tolist() == list(range(14))
     assert torch.equal(labels, (indices >= 7).long())
     assert [len(batch.labels) for batch in found] == [4, 4, 4, 2]
@@ -94,14 +102,32 @@ def test_loading_leaves_the_global_generator_alone(prepared: Prepared) -> None:
 
 
 @pytest.mark.parametrize(
-    "crop", [TRAIN, CropRule(size=12, position="random", mirror=True, images_per_draw=3), CropRule(size=11), CropRule()]
+    "crop",
+    [
+        TRAIN,
+        CropRule(size=12, position="random", mirror=True, images_per_draw=3),
+        CropRule(size=11),
+        CropRule(),
+    ],
 )
 def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, crop: CropRule) -> None:
     pytest.importorskip("ffcv")
     for loader in ("folder", "ffcv"):
-        ready = prepare("folder", StoreSettings(store_size=16), path=source, loader=loader, cache=tmp_path, workers=1)
+        ready = prepare(
+            "folder",
+            StoreSettings(store_size=16),
+            path=source,
+            loader=loader,
+            cache=tmp_path,
+            workers=1,
+        )
     ours, theirs = (
-        open_loader(ready, "train", LoaderSettings(batch_size=4, crop=crop, seed=1, shuffle=True, workers=0), loader)
+        open_loader(
+            ready,
+            "train",
+            LoaderSettings(batch_size=4, crop=crop, seed=1, shuffle=True, workers=0),
+            loader,
+        )
         for loader in ("folder", "ffcv")
     )
     assert (ours.choice.name, theirs.choice.name) == ("folder", "ffcv")
@@ -114,11 +140,15 @@ def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, c
 def test_a_file_that_broke_since_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     listing = Listing(names=["a.png"], labels=np.zeros(1, dtype=np.int64), boxes=None)
-    with pytest.raises(DataError, match=r"a\.png was readable when the data was prepared and is not now"):
+    with pytest.raises(
+        DataError, match=r"a\.png was readable when the data was prepared and is not now"
+    ):
         batches(plain(tmp_path, listing))
 
 
-def test_a_worker_that_hangs_ends_the_run_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_ends_the_run_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.data.loaders.folder.open_rgb", lambda path: time.sleep(20))
     listing = Listing(names=["a.png"], labels=np.zeros(1, dtype=np.int64), boxes=None)
     started = time.monotonic()
@@ -150,7 +180,9 @@ def test_a_listing_survives_the_disk_whatever_the_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loader", ["folder", "ffcv"])
-def test_batches_bring_the_crops_that_were_drawn_for_them(source: Path, tmp_path: Path, loader: LoaderName) -> None:
+def test_batches_bring_the_crops_that_were_drawn_for_them(
+    source: Path, tmp_path: Path, loader: LoaderName
+) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
     ready = prepare("folder", StoreSettings(store_size=16), path=source, loader=loader, cache=tmp_path)
@@ -164,4 +196,9 @@ def test_batches_bring_the_crops_that_were_drawn_for_them(source: Path, tmp_path
 
 def test_writer_processes_load_no_torch() -> None:
     command = "import sys, harness.data.ffcv.encode, harness.data.prepare.export, harness.data.sources.class_folders"
-    assert subprocess.run([sys.executable, "-c", f"{command}; sys.exit('torch' in sys.modules)"]).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", f"{command}; sys.exit('torch' in sys.modules)"]
+        ).returncode
+        == 0
+    )

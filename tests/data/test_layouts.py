@@ -37,18 +37,26 @@ def annotation(file: Path, name: str) -> None:
 
 
 def csv_labels(file: Path) -> Path:
-    rows = "".join(f"{name.removesuffix('.JPEG')},{label} 1 2 6 4 {label} 0 0 5 5 \n" for name, label in VAL.items())
+    rows = "".join(
+        f"{name.removesuffix('.JPEG')},{label} 1 2 6 4 {label} 0 0 5 5 \n"
+        for name, label in VAL.items()
+    )
     file.write_text(f"ImageId,PredictionString\n{rows}")
     return file
 
 
 def devkit(file: Path) -> Path:
     """The two files that are read, in an archive like ILSVRC's: ids 1 and 2 are classes, 1001 is above them."""
-    synsets = np.array([(1, "n01"), (2, "n02"), (1001, "n00")], dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O")])
+    synsets = np.array(
+        [(1, "n01"), (2, "n02"), (1001, "n00")], dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O")]
+    )
     meta = io.BytesIO()
     savemat(meta, {"synsets": synsets})
     with tarfile.open(file, "w:gz") as tar:
-        for name, content in (("meta.mat", meta.getvalue()), ("ILSVRC2012_validation_ground_truth.txt", b"2\n1\n")):
+        for name, content in (
+            ("meta.mat", meta.getvalue()),
+            ("ILSVRC2012_validation_ground_truth.txt", b"2\n1\n"),
+        ):
             member = tarfile.TarInfo(f"ILSVRC2012_devkit_t12/data/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -72,7 +80,12 @@ def flat(tmp_path: Path) -> Path:
 def kaggle(tmp_path: Path) -> Path:
     root = tmp_path / "kaggle"
     below = root / "ILSVRC/Data/CLS-LOC"
-    for name in ("train/n01/a.JPEG", "train/n02/b.JPEG", "test/x.JPEG", *(f"val/{name}" for name in VAL)):
+    for name in (
+        "train/n01/a.JPEG",
+        "train/n02/b.JPEG",
+        "test/x.JPEG",
+        *(f"val/{name}" for name in VAL),
+    ):
         image(below / name)
     csv_labels(root / "LOC_val_solution.csv")
     annotation(root / "ILSVRC/Annotations/CLS-LOC/train/n01/a.xml", "n01")
@@ -101,7 +114,9 @@ def test_files_without_an_image_suffix_are_ignored_and_counted(flat: Path) -> No
 def test_a_class_folder_of_other_files_is_named_with_what_it_holds(flat: Path) -> None:
     (flat / "train/n03").mkdir()
     (flat / "train/n03/x.gif").touch()
-    with pytest.raises(DataError, match=r"train/n03 holds no images \(1 files that end in none of .jpg .jpeg"):
+    with pytest.raises(
+        DataError, match=r"train/n03 holds no images \(1 files that end in none of .jpg .jpeg"
+    ):
         open_class_folders(flat, silent)
 
 
@@ -136,7 +151,9 @@ def test_an_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path,
         open_class_folders(archive, silent)
     command = str(refused.value).partition("unpack it with: ")[2].partition(", and give")[0]
     if suffix == ".zip":
-        command = command.replace("unzip -q", "python3 -m zipfile -e").replace(" -d ", " ")  # unzip may be missing
+        command = command.replace("unzip -q", "python3 -m zipfile -e").replace(
+            " -d ", " "
+        )  # unzip may be missing
     subprocess.run(command, shell=True, check=True)
     assert len(open_class_folders(tmp_path / "my images", silent)[0]) == 1
 
@@ -155,7 +172,9 @@ def test_class_archives_of_ilsvrc_are_unpacked_by_the_command_named(flat: Path) 
                 tar.add(file, file.name)
                 file.unlink()
         (flat / "train" / name).rmdir()
-    with pytest.raises(DataError, match=r"holds 2 archives \(n0..tar, ...\) and no class folders; unpack") as refused:
+    with pytest.raises(
+        DataError, match=r"holds 2 archives \(n0..tar, ...\) and no class folders; unpack"
+    ) as refused:
         open_class_folders(flat, silent)
     subprocess.run(str(refused.value).partition("of its own: ")[2], shell=True, check=True)
     assert labels_of(open_class_folders(flat, silent)[0]) == {"a.JPEG": "n01", "b.JPEG": "n02"}
@@ -163,7 +182,9 @@ def test_class_archives_of_ilsvrc_are_unpacked_by_the_command_named(flat: Path) 
 
 def test_ilsvrcs_own_archives_are_answered_with_torchvisions_sorting(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC2012_img_train.tar").touch()
-    with pytest.raises(DataError, match=r"without ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz"):
+    with pytest.raises(
+        DataError, match=r"without ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz"
+    ):
         open_class_folders(tmp_path, silent)
     for name in ("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
         (tmp_path / name).touch()
@@ -207,14 +228,18 @@ def test_flat_and_sorted_images_are_the_same_data(flat: Path, tmp_path: Path) ->
 
 
 def test_flat_images_without_labels_are_answered_with_the_command(flat: Path) -> None:
-    with pytest.raises(DataError, match=r"val holds images that are not in class folders; .* data sort .*val --labels"):
+    with pytest.raises(
+        DataError, match=r"val holds images that are not in class folders; .* data sort .*val --labels"
+    ):
         open_class_folders(flat, silent)
 
 
 @pytest.mark.parametrize("kind", ["csv", "devkit", "xml"])
 def test_flat_images_are_sorted_by_each_kind_of_labels(flat: Path, tmp_path: Path, kind: str) -> None:
     makers = {"csv": csv_labels, "devkit": devkit, "xml": xml_labels}
-    place = makers[kind](tmp_path / {"csv": "labels.csv", "devkit": "devkit.tar.gz", "xml": "notes"}[kind])
+    place = makers[kind](
+        tmp_path / {"csv": "labels.csv", "devkit": "devkit.tar.gz", "xml": "notes"}[kind]
+    )
     assert sort_images(flat / "val", place) == (2, 2)
     assert labels_of(open_class_folders(flat, silent)[1]) == VAL
 
@@ -232,7 +257,9 @@ def test_damaged_labels_are_one_sentence_whatever_the_damage(flat: Path, tmp_pat
     """scipy raises many kinds of errors for damaged .mat files, csv one of its own."""
     whole = devkit(tmp_path / "whole.tar.gz").read_bytes()
     with tarfile.open(tmp_path / "whole.tar.gz") as tar:
-        for member in filter(tarfile.TarInfo.isfile, tar):  # extractall has a filter from Python 3.11.4 on
+        for member in filter(
+            tarfile.TarInfo.isfile, tar
+        ):  # extractall has a filter from Python 3.11.4 on
             held = tar.extractfile(member)
             assert held is not None
             (tmp_path / member.name).parent.mkdir(parents=True, exist_ok=True)
@@ -261,9 +288,14 @@ def test_a_class_that_leaves_the_folder_is_refused(flat: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("suffix", "contents"), [(".jpg", "CIFAR-10, JPEG re-encoded"), (".png", "CIFAR-10 in class folders")]
+    ("suffix", "contents"),
+    [(".jpg", "CIFAR-10, JPEG re-encoded"), (".png", "CIFAR-10 in class folders")],
 )
-def test_cifar10_in_class_folders_is_named_as_what_it_is(tmp_path: Path, suffix: str, contents: str) -> None:
+def test_cifar10_in_class_folders_is_named_as_what_it_is(
+    tmp_path: Path, suffix: str, contents: str
+) -> None:
     for name in ("train/cat/x", "train/dog/y", "test/dog/z"):
         image(tmp_path / f"{name}{suffix}")
-    assert [split.contents for split in cifar10.open_cifar10(tmp_path, tmp_path, silent)] == [contents] * 2
+    assert [split.contents for split in cifar10.open_cifar10(tmp_path, tmp_path, silent)] == [
+        contents
+    ] * 2

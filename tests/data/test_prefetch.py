@@ -59,7 +59,9 @@ def test_the_copy_of_each_batch_begins_before_the_one_before_is_computed_with() 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_every_batch_comes_once_and_in_order(count: int) -> None:
     source = Source(count)
-    assert [int(given.labels) for given in ahead(source.batches(), CPU, source.copy)] == list(range(count))
+    assert [int(given.labels) for given in ahead(source.batches(), CPU, source.copy)] == list(
+        range(count)
+    )
 
 
 def test_a_cpu_gets_the_batches_themselves_and_not_one_ahead() -> None:

@@ -30,13 +30,21 @@ from harness.setup.steps import SetupError
 
 def picture(path: Path, width: int = 9, height: int = 8) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
+        path
+    )
     return path
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("train/b/2.png", "train/b/10.png", "train/a/sub/x.png", "train/a/z.png", "val/b/v.png"):
+    for name in (
+        "train/b/2.png",
+        "train/b/10.png",
+        "train/a/sub/x.png",
+        "train/a/z.png",
+        "val/b/v.png",
+    ):
         picture(tmp_path / name)
     return tmp_path
 
@@ -49,13 +57,16 @@ def garments(count: int = 40) -> ArraySplit:
 
 
 def test_every_row_has_a_description_and_its_own_name() -> None:
-    assert {name: source.name for name, source in sources().items()} == {name: name for name in sources()}
+    assert {name: source.name for name, source in sources().items()} == {
+        name: name for name in sources()
+    }
     assert all(source.description for source in sources().values())
 
 
 def test_a_wrong_name_gets_a_suggestion() -> None:
     with pytest.raises(
-        UsageError, match=r"no data set 'fashion_mist'. Did you mean 'fashion_mnist'\? See: .* data list"
+        UsageError,
+        match=r"no data set 'fashion_mist'. Did you mean 'fashion_mnist'\? See: .* data list",
     ):
         source_named("fashion_mist")
 
@@ -71,7 +82,9 @@ def test_the_table_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
 
 
-@pytest.mark.parametrize("size", [(500, 375), (375, 501), (30, 28), (20, 97), (36, 36), (36, 39), (41, 36)])
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 501), (30, 28), (20, 97), (36, 36), (36, 39), (41, 36)]
+)
 def test_squares_equal_torchvisions_resize_and_centre_crop(size: tuple[int, int]) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
     expected = tv.center_crop(tv.resize(image, [36]), [36, 36])
@@ -110,7 +123,9 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
 
 def test_missing_splits_are_named(tmp_path: Path) -> None:
     picture(tmp_path / "train/a/x.png")
-    with pytest.raises(DataError, match=r"has no folder val/ or test/; it needs train/ and val/ \(or test/\)"):
+    with pytest.raises(
+        DataError, match=r"has no folder val/ or test/; it needs train/ and val/ \(or test/\)"
+    ):
         open_class_folders(tmp_path, silent)
 
 
@@ -170,7 +185,9 @@ def test_an_impossible_limit_is_refused(count: int) -> None:
         balanced(garments(40), count)
 
 
-def test_fashion_mnist_is_checked_by_what_is_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_is_checked_by_what_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contents = {
         name: (b"\0" * 4 + np.array([2, 28, 28], dtype=">u4").tobytes() + bytes(range(2)) * 784)
         if "images" in name
@@ -181,7 +198,9 @@ def test_fashion_mnist_is_checked_by_what_is_inside(tmp_path: Path, monkeypatch:
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data, compresslevel=1))
     with pytest.raises(DataError, match="is not Fashion-MNIST's: its checksum differs"):
         fashion_mnist.open_fashion_mnist(tmp_path, tmp_path, silent)
-    monkeypatch.setattr(fashion_mnist, "SUMS", {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()})
+    monkeypatch.setattr(
+        fashion_mnist, "SUMS", {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()}
+    )
     train, _ = fashion_mnist.open_fashion_mnist(tmp_path, tmp_path, silent)
     assert train.labels.tolist() == [7, 3]
     assert train.item(1).shape == (28, 28, 3)
@@ -202,7 +221,8 @@ def test_unavailable_fashion_mnist_is_one_sentence_that_says_what_to_do(
     monkeypatch.setattr(fashion_mnist.debian, "download", no_network)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", no_site)
     with pytest.raises(
-        DataError, match=r"can't be fetched \(apt-get .*; its site .*: no route\); install .*--path FOLDER"
+        DataError,
+        match=r"can't be fetched \(apt-get .*; its site .*: no route\); install .*--path FOLDER",
     ):
         fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
     assert list((tmp_path / "downloads/fashion-mnist").iterdir()) == []
@@ -219,7 +239,9 @@ def test_a_cache_that_takes_nothing_is_named_and_no_other_way_is_tried(
         raise OSError(number, "refused")
 
     monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "none")
-    monkeypatch.setattr(fashion_mnist.debian, "download", lambda *_: pytest.fail("a download was begun"))
+    monkeypatch.setattr(
+        fashion_mnist.debian, "download", lambda *_: pytest.fail("a download was begun")
+    )
     monkeypatch.setattr(call, refuse)
     with pytest.raises(DataError, match=r"^could not write .*fashion-mnist: .* HARNESS_CACHE"):
         fashion_mnist.open_fashion_mnist(None, tmp_path, silent)
@@ -258,7 +280,9 @@ def test_composed_boxes_bound_the_garment() -> None:
     split = ComposedSplit(garments(), 0)
     assert split.boxes is not None
     for index in range(len(split)):
-        rows, columns = (np.flatnonzero((split.item(index)[:, :, 0] > 100).any(axis=axis)) for axis in (1, 0))
+        rows, columns = (
+            np.flatnonzero((split.item(index)[:, :, 0] > 100).any(axis=axis)) for axis in (1, 0)
+        )
         x, y, width, height = split.boxes[index] * 56
         found = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
         np.testing.assert_allclose([x, y, width, height], found, atol=2.0)
@@ -271,7 +295,9 @@ def test_composed_pictures_are_the_same_each_time_and_differ_between_splits() ->
     assert first.listing == again.listing != other.listing
 
 
-def annotation(path: Path, box: str, size: str = "<width>10</width><height>8</height>", head: str = "") -> Path:
+def annotation(
+    path: Path, box: str, size: str = "<width>10</width><height>8</height>", head: str = ""
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{head}<annotation><size>{size}</size>{box}</annotation>")
     return path

@@ -20,7 +20,11 @@ CONTEXT.set_forkserver_preload(
 
 
 def run_ranks(
-    world_size: int, work: Callable[..., Any], *arguments: Any, timeout_s: float = 30.0, joined: bool = True
+    world_size: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    timeout_s: float = 30.0,
+    joined: bool = True,
 ) -> list[Any]:
     """What `work(ranks, *arguments)` returns on each rank, or its exception as a string "ExceptionName: sentence".
 
@@ -37,7 +41,9 @@ def run_ranks(
         }  # fmt: skip
         mine, theirs = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(
-            target=_answer, args=(theirs, environ, timeout_s if joined else None, work, arguments), daemon=True
+            target=_answer,
+            args=(theirs, environ, timeout_s if joined else None, work, arguments),
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -59,7 +65,11 @@ def _received(pipe: Connection) -> Any:
 
 
 def _answer(
-    pipe: Connection, environ: dict[str, str], timeout_s: float | None, work: Any, arguments: tuple[Any, ...]
+    pipe: Connection,
+    environ: dict[str, str],
+    timeout_s: float | None,
+    work: Any,
+    arguments: tuple[Any, ...],
 ) -> None:
     os.environ.update(environ)
     try:

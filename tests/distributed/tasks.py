@@ -55,7 +55,10 @@ def trained(ranks: Ranks, spec: AlexNetSpec, rules: Recipe, images: int) -> Trai
     """One training on `images` synthetic images of 10 x 10 pixels, evaluated on as many."""
     state = TrainState.start(net(spec), rules)
     events = list(events_of(ranks, state, rules, images))
-    return Trained(events, {name: weight.detach().numpy().copy() for name, weight in state.model.named_parameters()})
+    return Trained(
+        events,
+        {name: weight.detach().numpy().copy() for name, weight in state.model.named_parameters()},
+    )
 
 
 def events_of(
@@ -71,7 +74,9 @@ def events_of(
         torch.manual_seed(seed)
     torch.set_num_threads(1)
     data = prepared(images)
-    settings = LoaderSettings(batch_size=rules.batch_size, crop=train_crop(rules, SIDE), seed=SEED, shuffle=True)
+    settings = LoaderSettings(
+        batch_size=rules.batch_size, crop=train_crop(rules, SIDE), seed=SEED, shuffle=True
+    )
     settings = replace(settings, rank=ranks.rank, world_size=ranks.world_size)
     in_order = replace(settings, crop=CropRule(), shuffle=False)
     splits: list[Split] = ["train", "val"] if rules.evaluation.training_error else ["val"]
@@ -88,12 +93,16 @@ def trainings(ranks: Ranks, cases: list[tuple[AlexNetSpec, Recipe, int]]) -> lis
 # ------------------------------------------------------------------------------------------------------------ to resume
 
 
-def resumed(ranks: Ranks, spec: AlexNetSpec, rules: Recipe, images: int, at: int, folder: Path) -> tuple[Any, Any]:
+def resumed(
+    ranks: Ranks, spec: AlexNetSpec, rules: Recipe, images: int, at: int, folder: Path
+) -> tuple[Any, Any]:
     """Losses of a training of each rank that never stopped, and of one that was stopped and resumed at step `at`."""
     whole = losses(trained(ranks, spec, rules, images).events)
     state = TrainState.start(net(spec), rules)
     before = losses(list(events_of(ranks, state, rules, images, stop=lambda: state.done >= at)))
-    run = RunSpec(variant="tiny", geometry="mini", net=spec, recipe=rules, data=prepared(images).spec, seed=SEED)
+    run = RunSpec(
+        variant="tiny", geometry="mini", net=spec, recipe=rules, data=prepared(images).spec, seed=SEED
+    )
     checkpoints = Checkpoints(folder, replace(run, world_size=ranks.world_size), 600.0, lambda: 0.0)
     if ranks.rank == 0:
         checkpoints.save(state, [], "run-1")
@@ -115,11 +124,15 @@ def losses(events: list[Event]) -> list[float]:
 def run_of(world_size: int, images: int = 20, **changes: Any) -> RunSpec:
     """Two epochs of the tiny net."""
     rules = recipe(epochs=2.0, **changes)
-    spec = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=rules, data=prepared(images).spec, seed=SEED)
+    spec = RunSpec(
+        variant="tiny", geometry="mini", net=NET, recipe=rules, data=prepared(images).spec, seed=SEED
+    )
     return replace(spec, world_size=world_size)
 
 
-def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str = "", faulty_rank: int = 1) -> str:
+def executed(
+    ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str = "", faulty_rank: int = 1
+) -> str:
     """A run as `python -m harness run` does it. fault: of one rank before its third step."""
     data, where, store = prepared(images), Placement(loader="auto"), Store(results)
     if ranks.rank == faulty_rank and fault:
@@ -130,7 +143,9 @@ def executed(ranks: Ranks, run: RunSpec, images: int, results: Path, fault: str 
     return str(execute(run, data, store, where, ranks=ranks, checkpoint_s=0.0).path)
 
 
-def faulty(fault: str, state: TrainState, loader: Loader, *arguments: Any, **named: Any) -> Iterator[Event]:
+def faulty(
+    fault: str, state: TrainState, loader: Loader, *arguments: Any, **named: Any
+) -> Iterator[Event]:
     """A train loop whose loader raises or hangs, or to which a signal comes, before its third batch."""
 
     class Faulty:
@@ -174,7 +189,9 @@ def command(rank: int, words: list[str], folder: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- communication
 
 
-def towers_trained(ranks: Ranks, spec: AlexNetSpec, images: NDArray[np.float64]) -> tuple[Any, Any, int, int]:
+def towers_trained(
+    ranks: Ranks, spec: AlexNetSpec, images: NDArray[np.float64]
+) -> tuple[Any, Any, int, int]:
     """Losses and weights of this process's tower after a step for each batch of images, and what it sent."""
     sent = Sent()
     tower = TowerRank(split(net(spec).double(), ("cpu", "cpu")), ranks.rank, sent)

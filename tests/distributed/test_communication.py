@@ -31,7 +31,9 @@ STEPS, BATCH = 4, 6
 
 
 def images() -> torch.Tensor:
-    return torch.randn(STEPS, BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return torch.randn(
+        STEPS, BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
 
 
 def alone() -> tuple[list[float], dict[str, Any]]:
@@ -94,8 +96,13 @@ def test_alexnets_crosslinks_have_the_papers_maps() -> None:
     """conv3 reads 256 maps of 13 x 13, fc6 256 of 6 x 6, fc7 and fc8 4096 units; half of them come from the other."""
     halves = {"conv3": 128 * 13 * 13, "fc6": 128 * 6 * 6, "fc7": 2048, "fc8": 2048}
     links = tower_links(PAPER, 1)
-    assert {link.layer: link.forward[1] for link in links} == {name: 4 * half for name, half in halves.items()}
-    assert [link.forward[0] for link in links] == [*(4 * halves[name] for name in ("conv3", "fc6", "fc7")), 0]
+    assert {link.layer: link.forward[1] for link in links} == {
+        name: 4 * half for name, half in halves.items()
+    }
+    assert [link.forward[0] for link in links] == [
+        *(4 * halves[name] for name in ("conv3", "fc6", "fc7")),
+        0,
+    ]
     assert [link.backward[1] for link in links] == [link.forward[0] for link in links]
 
 

@@ -82,7 +82,9 @@ def test_losses_are_those_of_one_rank_up_to_the_order_of_summation(
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=list(CASES))
-def test_errors_schedules_and_counts_are_those_of_one_rank(alone: list[Trained], together: Found, number: int) -> None:
+def test_errors_schedules_and_counts_are_those_of_one_rank(
+    alone: list[Trained], together: Found, number: int
+) -> None:
     assert others(together[0][number].events) == others(alone[number].events)
 
 
@@ -100,7 +102,9 @@ def test_the_plateau_and_the_end_of_the_third_case_are_reached(alone: list[Train
     assert len(losses(alone[2].events)) == 15 < 27
 
 
-def test_a_resumed_training_of_four_ranks_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_training_of_four_ranks_equals_an_uninterrupted_one_to_the_bit(
+    tmp_path: Path,
+) -> None:
     """With dropout, and enough weights for two buckets of DDP, which it fills in another order in its first step."""
     wide = NET.but(conv1={"out": 1200})
     found = run_ranks(4, resumed, wide, recipe(epochs=2.0), 18, 3, tmp_path)
@@ -163,7 +167,10 @@ def test_the_first_rank_to_fail_gives_the_reason_and_all_end(tmp_path: Path) -> 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
 def test_a_rank_that_is_killed_or_hangs_ends_all(tmp_path: Path, fault: str) -> None:
     found = run_ranks(2, executed, run_of(2), 20, tmp_path / "results", fault, timeout_s=2.0)
-    assert found[0] == "RunFailed: another rank ended without a word; it was killed, or out of memory, or hangs"
+    assert (
+        found[0]
+        == "RunFailed: another rank ended without a word; it was killed, or out of memory, or hangs"
+    )
     assert found[1] == (None if fault == "kill" else "SystemExit: 4")
     (record,) = Store(tmp_path / "results").records()
     assert record.summary.status == "failed"
@@ -204,7 +211,9 @@ def test_a_report_compares_runs_of_one_world_size_only() -> None:
 
 
 def test_a_batch_smaller_than_the_number_of_ranks_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^a global batch of 8 images is too small for 9 ranks; use fewer ranks or"):
+    with pytest.raises(
+        UsageError, match=r"^a global batch of 8 images is too small for 9 ranks; use fewer ranks or"
+    ):
         refuse_unsuitable(run_of(9))
     refuse_unsuitable(run_of(8))
 
@@ -212,6 +221,8 @@ def test_a_batch_smaller_than_the_number_of_ranks_is_refused() -> None:
 @pytest.mark.parametrize("name", ["batch_norm", "article"])
 def test_batch_normalisation_is_refused_for_several_ranks(name: str) -> None:
     spec = replace(run_of(2), variant=name, net=CATALOG[name].spec)
-    with pytest.raises(UsageError, match=rf"^{name} has batch normalisation \(.*\), which would see a rank's slice"):
+    with pytest.raises(
+        UsageError, match=rf"^{name} has batch normalisation \(.*\), which would see a rank's slice"
+    ):
         refuse_unsuitable(spec)
     refuse_unsuitable(replace(spec, world_size=1))

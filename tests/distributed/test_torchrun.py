@@ -61,7 +61,9 @@ def test_after_a_rank_was_killed_torchrun_goes_on_from_the_checkpoint_to_the_sam
         run_id="test", start_method="forkserver",
     )  # fmt: skip
     elastic_launch(config, killed_once)(VALIDATING, 20, tmp_path / "results", victim)
-    *stopped, record = sorted(Store(tmp_path / "results").records(), key=lambda each: each.summary.status == "ok")
+    *stopped, record = sorted(
+        Store(tmp_path / "results").records(), key=lambda each: each.summary.status == "ok"
+    )
     assert record.summary.status == "ok"
     assert all(each.summary.status in ("failed", "interrupted") for each in stopped)
     assert len(stopped) == 1 or (victim, stopped) == (0, [])
@@ -111,9 +113,15 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
 
     def call(*words: str) -> tuple[list[str], list[str], list[str]]:
-        codes = run_ranks(2, command, [*words, "--results", str(tmp_path / "results")], tmp_path, joined=False)
+        codes = run_ranks(
+            2, command, [*words, "--results", str(tmp_path / "results")], tmp_path, joined=False
+        )
         out, err = (
-            [line for rank in range(2) for line in (tmp_path / f"{rank}.{name}").read_text().splitlines()]
+            [
+                line
+                for rank in range(2)
+                for line in (tmp_path / f"{rank}.{name}").read_text().splitlines()
+            ]
             for name in ("out", "err")
         )
         return codes, out, err
@@ -133,11 +141,19 @@ def test_a_run_of_two_ranks_reports_once(said: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--variant", "no_lnr"), "error: no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list"),
-        (("--set", "batch_size=1"), "error: a global batch of 1 images is too small for 2 ranks; use fewer ranks"),
+        (
+            ("--variant", "no_lnr"),
+            "error: no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list",
+        ),
+        (
+            ("--set", "batch_size=1"),
+            "error: a global batch of 1 images is too small for 2 ranks; use fewer ranks",
+        ),
     ],
 )
-def test_an_error_that_all_ranks_find_is_said_once(said: Any, words: tuple[str, ...], sentence: str) -> None:
+def test_an_error_that_all_ranks_find_is_said_once(
+    said: Any, words: tuple[str, ...], sentence: str
+) -> None:
     codes, out, err = said(*RUN, *FEW, *words)
     assert codes == ["SystemExit: 2", "SystemExit: 2"]
     assert not out
@@ -148,7 +164,9 @@ def test_an_error_that_all_ranks_find_is_said_once(said: Any, words: tuple[str, 
 def test_other_commands_are_refused_once(tmp_path: Path) -> None:
     codes = run_ranks(2, command, ["list"], tmp_path, joined=False)
     assert codes == ["SystemExit: 2", "SystemExit: 2"]
-    assert (tmp_path / "0.err").read_text() == ("error: torchrun can start `run` only; start this command without it\n")
+    assert (tmp_path / "0.err").read_text() == (
+        "error: torchrun can start `run` only; start this command without it\n"
+    )
     assert not (tmp_path / "1.err").read_text()
 
 
@@ -181,7 +199,9 @@ def test_each_rank_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(devices, "torch", FakeTorch)
     assert run_placement(device, None, 1, "auto", SECOND).device == "cuda:1"
     assert run_placement(device, None, 1, "auto", {}).device == "cuda"
-    with pytest.raises(UsageError, match="device 'cuda:2' can't be used: CUDA error: invalid device ordinal"):
+    with pytest.raises(
+        UsageError, match="device 'cuda:2' can't be used: CUDA error: invalid device ordinal"
+    ):
         run_placement(device, None, 1, "auto", {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "3"})
 
 
@@ -189,5 +209,7 @@ def test_ranks_can_t_share_a_gpu_and_share_the_cores(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     assert run_placement("cpu", None, 1, "auto", SECOND).threads == 4
     assert run_placement("cpu", 3, 1, "auto", SECOND).threads == 3
-    with pytest.raises(UsageError, match="2 ranks can't share 'cuda:0'; with --device cuda each rank has its own GPU"):
+    with pytest.raises(
+        UsageError, match="2 ranks can't share 'cuda:0'; with --device cuda each rank has its own GPU"
+    ):
         run_placement("cuda:0", None, 1, "auto", SECOND)

@@ -45,7 +45,9 @@ COLUMNS = AlexNetSpec(
         Dense(name="fc8", out=10, init=HE),
     ),
 )
-TWENTY_STEPS = recipe(epochs=20 / 3, lr=1e-3, schedule=FixedDrops(at_epochs=(4.0,)))  # 3 batches an epoch
+TWENTY_STEPS = recipe(
+    epochs=20 / 3, lr=1e-3, schedule=FixedDrops(at_epochs=(4.0,))
+)  # 3 batches an epoch
 
 
 def towers(spec: AlexNetSpec = COLUMNS) -> Network:
@@ -82,13 +84,25 @@ def test_twenty_losses_in_float32_stay_near_those_of_the_grouped_net() -> None:
     assert curve(towers()) == pytest.approx(curve(net(COLUMNS)), rel=200 * 2**-24, abs=0)
 
 
-@pytest.mark.parametrize("rules", [TWENTY_STEPS, recipe(lr=1e-3, lr_inside_velocity=False)], ids=["paper", "torch"])
-def test_a_resumed_training_of_towers_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, rules: Recipe) -> None:
+@pytest.mark.parametrize(
+    "rules", [TWENTY_STEPS, recipe(lr=1e-3, lr_inside_velocity=False)], ids=["paper", "torch"]
+)
+def test_a_resumed_training_of_towers_equals_an_uninterrupted_one_to_the_bit(
+    tmp_path: Path, rules: Recipe
+) -> None:
     spec = COLUMNS.before("fc8", Dropout(name="drop6"))
     whole = curve(towers(spec), rules)
     state = TrainState.start(towers(spec), rules)
     before = losses(list(events_of(ALONE, state, rules, 21, stop=lambda: state.done >= 4)))
-    run = RunSpec(variant="tiny", geometry="mini", net=spec, recipe=rules, data=data(), seed=0, layout="two_towers")
+    run = RunSpec(
+        variant="tiny",
+        geometry="mini",
+        net=spec,
+        recipe=rules,
+        data=data(),
+        seed=0,
+        layout="two_towers",
+    )
     checkpoints = Checkpoints(tmp_path, run, 600.0, lambda: 0.0)
     checkpoints.save(state, [], "run-1")
     random = torch.get_rng_state()
@@ -105,12 +119,26 @@ def data() -> Any:
     return prepared(21).spec
 
 
-RUN = ("run", "--data", "synthetic", "--device", "cpu", "--limit-train", "70", "--limit-val", "20", "--threads", "1")
+RUN = (
+    "run",
+    "--data",
+    "synthetic",
+    "--device",
+    "cpu",
+    "--limit-train",
+    "70",
+    "--limit-val",
+    "20",
+    "--threads",
+    "1",
+)
 
 
 def test_a_run_of_two_towers_is_another_run_with_the_same_initial_net(call: Call) -> None:
     for number, placement in enumerate(("one_device", "two_towers")):
-        said = call(*RUN, "--variant", "grouped_2gpu", "--placement", placement, "--results", f"results{number}")
+        said = call(
+            *RUN, "--variant", "grouped_2gpu", "--placement", placement, "--results", f"results{number}"
+        )
         assert said.code == 0, said.err
     one, two = (Store(Path(f"results{number}")).records()[0] for number in range(2))
     assert (one.env.placement.second_device, two.env.placement.second_device) == (None, "cpu")
@@ -127,13 +155,18 @@ def test_a_run_of_two_towers_is_another_run_with_the_same_initial_net(call: Call
 def test_a_net_without_two_columns_is_refused_in_a_sentence(call: Call) -> None:
     said = call(*RUN, "--variant", "ungrouped", "--placement", "two_towers")
     assert said.code == 2
-    assert said.error.startswith("ungrouped can't run as two towers: norm1: kind=lrn can't be divided into two columns")
+    assert said.error.startswith(
+        "ungrouped can't run as two towers: norm1: kind=lrn can't be divided into two columns"
+    )
 
 
 def test_a_compiled_run_of_two_towers_or_of_several_ranks_is_refused(call: Call) -> None:
     said = call(*RUN, "--variant", "grouped_2gpu", "--placement", "two_towers", "--set", "compile=true")
     assert said.code == 2
-    assert said.error == "compile=true works on one device; use --set compile=false with --placement two_towers"
+    assert (
+        said.error
+        == "compile=true works on one device; use --set compile=false with --placement two_towers"
+    )
     with pytest.raises(UsageError, match="compile=true works with one rank"):
         refuse_unsuitable(run_of(2, compile=True))
 

@@ -58,7 +58,15 @@ def test_torchvisions_names_are_mapped_and_the_result_is_one_json_object(
     torch.manual_seed(0)
     path = tmp_path / "alexnet.pth"
     torch.save(torchvision.models.alexnet(num_classes=10).state_dict(), path)
-    words = ["--variant", "one_weird_trick", "--recipe", "torchvision", "--weights", str(path), "--json"]
+    words = [
+        "--variant",
+        "one_weird_trick",
+        "--recipe",
+        "torchvision",
+        "--weights",
+        str(path),
+        "--json",
+    ]
     code, out, err = eval_command(capsys, *words)
     assert code == 0, err
     result = json.loads(out)["centre"]
@@ -69,14 +77,21 @@ def test_weights_of_another_net_are_refused_by_their_first_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "other.safetensors"
-    save_file(build(CATALOG["grouped_2gpu"].spec.without("conv4", "relu4").with_classes(10)).state_dict(), path)
-    code, _, err = eval_command(capsys, "--variant", "grouped_2gpu", "--recipe", "paper", "--weights", str(path))
+    save_file(
+        build(CATALOG["grouped_2gpu"].spec.without("conv4", "relu4").with_classes(10)).state_dict(),
+        path,
+    )
+    code, _, err = eval_command(
+        capsys, "--variant", "grouped_2gpu", "--recipe", "paper", "--weights", str(path)
+    )
     assert code == 2
     assert "conv4.weight" in err
     assert "Traceback" not in err
 
 
-def test_a_pickled_object_is_refused_and_never_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pickled_object_is_refused_and_never_executed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, trace = tmp_path / "bomb.pth", tmp_path / "executed"
     with path.open("wb") as file:
         pickle.dump({"conv1.weight": Bomb(trace)}, file)
@@ -87,7 +102,9 @@ def test_a_pickled_object_is_refused_and_never_executed(tmp_path: Path, capsys: 
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = eval_command(capsys, "--variant", "grouped_2gpu", "--weights", str(tmp_path / "none.pth"))
+    code, _, err = eval_command(
+        capsys, "--variant", "grouped_2gpu", "--weights", str(tmp_path / "none.pth")
+    )
     assert code == 2
     assert err.count("error:") == 1
     assert "none.pth" in err

@@ -24,7 +24,9 @@ def test_what_was_prepared_with_limits_is_trained_on(call: Any, class_folders: P
     assert prepared.out.splitlines()[-1] == f"digest of the images: {record.spec.data.listing}"
 
 
-def test_without_a_path_a_run_names_the_images_it_takes(call: Any, class_folders: Path, tmp_path: Path) -> None:
+def test_without_a_path_a_run_names_the_images_it_takes(
+    call: Any, class_folders: Path, tmp_path: Path
+) -> None:
     assert call("data", "prepare", "folder", "--path", class_folders, "--loader", "folder").code == 0
     said = call(*RUN)
     assert said.code == 0
@@ -58,7 +60,9 @@ def test_ignored_files_are_counted_and_reported(call: Any, class_folders: Path) 
     assert "folder: 1 files are ignored, since they have no image suffix\n" in said.out
 
 
-def test_flat_validation_images_are_sorted_by_the_command_that_the_error_names(call: Any, class_folders: Path) -> None:
+def test_flat_validation_images_are_sorted_by_the_command_that_the_error_names(
+    call: Any, class_folders: Path
+) -> None:
     rows = []
     for file in list((class_folders / "val").rglob("*.png")):
         rows.append(f"{file.name},{file.parent.name}\n")
@@ -73,7 +77,9 @@ def test_flat_validation_images_are_sorted_by_the_command_that_the_error_names(c
     assert call(*words).code == 0
 
 
-def test_a_study_lists_the_images_once(call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_lists_the_images_once(
+    call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The workers are other processes; they would fail where the source is gone."""
     from harness.cli import reproduce
 
@@ -86,7 +92,18 @@ def test_a_study_lists_the_images_once(call: Any, class_folders: Path, monkeypat
 
     monkeypatch.setattr(reproduce, "load", load_and_remove)
     pytest.importorskip("ffcv")
-    words = ("--variants", "no_lrn", "--data", "folder", "--path", class_folders, "--seeds", "1", "--jobs", "1")
+    words = (
+        "--variants",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--seeds",
+        "1",
+        "--jobs",
+        "1",
+    )
     said = call("reproduce", *words)
     assert said.code == 0, said.err
     (record,) = Store(Path("results")).records()

@@ -49,8 +49,20 @@ def place(tmp_path: Path, class_folders: Path) -> Place:
     return Place(tmp_path, class_folders)
 
 
-def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(place: Place, call: Any) -> None:
-    words = ("reproduce", "--variants", "grouped_2gpu, no_lrn", "--seeds", "2", "--jobs", "2", "--device", "cpu")
+def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(
+    place: Place, call: Any
+) -> None:
+    words = (
+        "reproduce",
+        "--variants",
+        "grouped_2gpu, no_lrn",
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+        "--device",
+        "cpu",
+    )
     code, out, err = place.call(*words, "--data", "folder", "--path", place.images)
     assert (code, "error:" in err) == (0, False), err
     assert "study reproduce: 4 runs, 0 sealed before, 4 to do, 2 at a time" in err
@@ -86,7 +98,15 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(pl
     assert len(place.records()) == 1
 
 
-LONG = ("reproduce", "--variants", "cifar_18pct,cifar_4layer_relu", "--recipe", "cifar_2012", "--seeds", "2")
+LONG = (
+    "reproduce",
+    "--variants",
+    "cifar_18pct,cifar_4layer_relu",
+    "--recipe",
+    "cifar_2012",
+    "--seeds",
+    "2",
+)
 
 
 @pytest.fixture
@@ -123,14 +143,18 @@ def group_of(group: int) -> list[psutil.Process]:
     ],
 )
 def test_a_stopped_study_seals_its_runs_and_leaves_no_process(
-    place: Place, long_study: subprocess.Popen[str], number: signal.Signals, to: Callable[[int, int], None]
+    place: Place,
+    long_study: subprocess.Popen[str],
+    number: signal.Signals,
+    to: Callable[[int, int], None],
 ) -> None:
     to(long_study.pid, number)
     _, said = long_study.communicate(timeout=ENOUGH_S)
     assert long_study.returncode == 130
     assert "Traceback" not in said
     assert (
-        said.splitlines()[-1] == "error: interrupted; this command lists runs that can resume: python -m harness status"
+        said.splitlines()[-1]
+        == "error: interrupted; this command lists runs that can resume: python -m harness status"
     )
     assert said.count("error:") == 1
     wait_until(lambda: not group_of(long_study.pid))
@@ -140,7 +164,9 @@ def test_a_stopped_study_seals_its_runs_and_leaves_no_process(
 
 
 @pytest.mark.parametrize("loader", ["folder"])
-def test_workers_whose_study_is_killed_end_by_themselves(place: Place, long_study: subprocess.Popen[str]) -> None:
+def test_workers_whose_study_is_killed_end_by_themselves(
+    place: Place, long_study: subprocess.Popen[str]
+) -> None:
     long_study.kill()
     wait_until(lambda: not group_of(long_study.pid))
     assert place.open_runs() == []
@@ -159,7 +185,9 @@ def test_a_killed_worker_costs_its_run_and_the_study_goes_on(place: Place) -> No
     _, said = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 4
     found = {record.spec.variant: record.summary.status for record in place.records()}
-    listed = "lists them" if "grouped_2gpu" in found else "does not list them: no record of them is sealed"
+    listed = (
+        "lists them" if "grouped_2gpu" in found else "does not list them: no record of them is sealed"
+    )
     assert said.splitlines()[-1] == (
         f"error: 1 of 2 runs ended without a result; the report {listed}. First: grouped_2gpu seed 0, epochs 1: its "
         "process ended with code -9 (out of memory, or killed)"

@@ -36,10 +36,22 @@ def assert_same_bits(one: RunRecord, other: RunRecord) -> None:
             assert np.array_equal(one.correct(protocol, k), other.correct(protocol, k))
 
 
-def test_the_same_run_in_two_fresh_processes_gives_the_same_bits(class_folders: Path, tmp_path: Path) -> None:
+def test_the_same_run_in_two_fresh_processes_gives_the_same_bits(
+    class_folders: Path, tmp_path: Path
+) -> None:
     """Side by side, so that neither has the machine for itself; each with results of its own."""
     cache = tmp_path / "cache"
-    words = ("run", "--variant", "grouped_2gpu", "--data", "folder", "--path", str(class_folders), "--threads", "1")
+    words = (
+        "run",
+        "--variant",
+        "grouped_2gpu",
+        "--data",
+        "folder",
+        "--path",
+        str(class_folders),
+        "--threads",
+        "1",
+    )
     processes = [start(cache, *words, "--results", tmp_path / name) for name in ("one", "two")]
     for process in processes:
         _, said = process.communicate(timeout=60)
@@ -60,11 +72,15 @@ def executed(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     numbers = iter(range(9))
 
     def run(loader: LoaderName = "folder", **changes: float) -> RunRecord:
-        prepared = prepare("folder", StoreSettings(store_size=36), path=class_folders, loader=loader, workers=1)
+        prepared = prepare(
+            "folder", StoreSettings(store_size=36), path=class_folders, loader=loader, workers=1
+        )
         spec = run_spec(RunRequest("grouped_2gpu", "mini", "folder", 0), prepared, "cpu")
         noisy = Augmentation(colour_std=0.5, colour_scale="std")
         rules = replace(spec.recipe, batch_size=8, epochs=3.0, augmentation=noisy)
-        rules = replace(rules, evaluation=Evaluation(protocols=("centre",), every_epochs=changes.get("every", 1.0)))
+        rules = replace(
+            rules, evaluation=Evaluation(protocols=("centre",), every_epochs=changes.get("every", 1.0))
+        )
         spec = replace(spec, recipe=rules, seed=int(changes.get("seed", 0)))
         where = Placement(threads=1, workers=int(changes.get("workers", 0)), loader=loader)
         return execute(spec, prepared, Store(tmp_path / f"results{next(numbers)}"), where)

@@ -37,7 +37,9 @@ def test_scores_are_the_same_bits(pair: tuple[nn.Module, AlexNet]) -> None:
         assert torch.equal(ours(images()), theirs(images()))
 
 
-def test_training_pass_with_dropout_has_the_same_bits_and_gradients(pair: tuple[nn.Module, AlexNet]) -> None:
+def test_training_pass_with_dropout_has_the_same_bits_and_gradients(
+    pair: tuple[nn.Module, AlexNet],
+) -> None:
     results = []
     for net in pair:
         net.train().zero_grad()

@@ -43,7 +43,9 @@ def measured() -> Statistics:
 
 
 def prepared() -> Prepared:
-    spec = DataSpec(name="tiny", listing="0", classes=2, train_images=IMAGES, val_images=IMAGES, store_size=SIDE)
+    spec = DataSpec(
+        name="tiny", listing="0", classes=2, train_images=IMAGES, val_images=IMAGES, store_size=SIDE
+    )
     manifest = Manifest(
         source=Origin(name="tiny"),
         spec=spec,
@@ -91,7 +93,9 @@ def centre_mean() -> np.ndarray[Any, np.dtype[np.float64]]:
 def test_statistics_equal_numpy_over_all_pixels() -> None:
     """float64 in both; stored as float32, so 6e-8 relative."""
     pixels, found = squares().reshape(-1, 3).astype(np.float64), measured()
-    np.testing.assert_allclose(found.mean, squares().astype(np.float64).mean(axis=0).transpose(2, 0, 1), rtol=1e-7)
+    np.testing.assert_allclose(
+        found.mean, squares().astype(np.float64).mean(axis=0).transpose(2, 0, 1), rtol=1e-7
+    )
     np.testing.assert_allclose(found.std, pixels.std(axis=0), rtol=1e-7)
     vectors, values = found.eigenvectors.astype(np.float64), found.eigenvalues.astype(np.float64)
     np.testing.assert_allclose(vectors * values @ vectors.T, np.cov(pixels.T, bias=True), rtol=1e-5)
@@ -116,7 +120,9 @@ def test_training_subtracts_the_central_crop_of_the_mean_image() -> None:
 
 
 def test_channel_mean_and_std_are_scalars_of_each_channel() -> None:
-    found = arithmetic(Augmentation(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(crops(), 0)
+    found = arithmetic(Augmentation(colour_std=0.0), Range(mean="channel", divide_by_std=True)).train(
+        crops(), 0
+    )
     pixels = squares().reshape(-1, 3).astype(np.float64)
     images = crops().images.numpy().astype(np.float64)
     expected = (images - pixels.mean(axis=0).reshape(3, 1, 1)) / pixels.std(axis=0).reshape(3, 1, 1)
@@ -127,13 +133,19 @@ def test_channel_mean_and_std_are_scalars_of_each_channel() -> None:
 def test_colour_noise_is_the_papers_formula(scale: Any) -> None:
     """Paper sec. 4.1 with pixels in 0-1: p1, p2, p3 times alpha * lambda; the 2012 code: times alpha * sqrt(lambda)."""
     augment = Augmentation(colour_scale=scale, divide_by=1.1)
-    values, vectors = np.linalg.eigh(np.cov(squares().reshape(-1, 3).astype(np.float64).T / 255.0, bias=True))
+    values, vectors = np.linalg.eigh(
+        np.cov(squares().reshape(-1, 3).astype(np.float64).T / 255.0, bias=True)
+    )
     alphas = 0.1 * draw_normals(3, 4, np.arange(IMAGES), 3)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(3)])
     values, vectors = values[::-1], (vectors * signs)[:, ::-1]
     lengths = values if scale == "eigenvalue" else np.sqrt(values)
-    noise = 255.0 * np.stack([sum(vectors[:, k] * alpha[k] * lengths[k] for k in range(3)) for alpha in alphas])
-    expected = (crops().images.numpy().astype(np.float64) - centre_mean() + noise[:, :, None, None]) / 1.1
+    noise = 255.0 * np.stack(
+        [sum(vectors[:, k] * alpha[k] * lengths[k] for k in range(3)) for alpha in alphas]
+    )
+    expected = (
+        crops().images.numpy().astype(np.float64) - centre_mean() + noise[:, :, None, None]
+    ) / 1.1
     found = arithmetic(augment).train(crops(), 4)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=FEW_ROUNDINGS)
 
@@ -153,7 +165,9 @@ def test_without_colour_noise_nothing_is_divided() -> None:
     made = arithmetic(Augmentation(colour_scale="std", divide_by=1.1))
     plain = arithmetic(Augmentation(colour_std=0.0)).train(crops(), 0)
     noise = torch.from_numpy(made.colour_noise(crops(), 0))[:, :, None, None]
-    torch.testing.assert_close(made.train(crops(), 0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS)
+    torch.testing.assert_close(
+        made.train(crops(), 0), (plain + noise) / 1.1, rtol=0, atol=FEW_ROUNDINGS
+    )
     assert torch.equal(made.train(crops(), 0, colour=False), plain)
     assert torch.equal(arithmetic(Augmentation(colour_std=0.0, divide_by=1.1)).train(crops(), 0), plain)
 
@@ -165,14 +179,19 @@ def test_a_recipes_own_mean_and_std_take_the_place_of_the_data_sets() -> None:
     expected = (images - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     np.testing.assert_allclose(found.train(crops(), 0), expected, atol=ONE_ROUNDING)
     whole = torch.from_numpy(squares().transpose(0, 3, 1, 2).copy())
-    centre = (whole[:, :, 2:10, 2:10].numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    centre = (whole[:, :, 2:10, 2:10].numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(
+        std, (3, 1, 1)
+    )
     np.testing.assert_allclose(stacked(found, whole, "centre")[:, 0], centre, atol=ONE_ROUNDING)
 
 
 def test_ten_views_equal_torchvision() -> None:
     whole = crops(side=SIDE).images
     found = stacked(arithmetic(), whole, "ten_view")
-    expected = np.stack([view.double().numpy() for view in tv.ten_crop(whole, [SIZE, SIZE])], axis=1) - centre_mean()
+    expected = (
+        np.stack([view.double().numpy() for view in tv.ten_crop(whole, [SIZE, SIZE])], axis=1)
+        - centre_mean()
+    )
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=ONE_ROUNDING)
 
 
@@ -249,11 +268,14 @@ def test_boxes_follow_a_warp() -> None:
     """Bilinear edges and the grid of pixels blur a hull by less than one and a half pixels of 8."""
     made, boxes = painted()
     pixels = arithmetic(
-        Augmentation(colour_std=0.0, mirror=False, rotate_degrees=10.0, scale=(0.9, 1.1)), Range(mean="none")
+        Augmentation(colour_std=0.0, mirror=False, rotate_degrees=10.0, scale=(0.9, 1.1)),
+        Range(mean="none"),
     )
     rule = train_crop(pixels.recipe, SIZE)
     drawn = draw_crops(rule, SIDE, seed=3, epoch=0, indices=np.arange(IMAGES))
-    batch = replace(crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), crops=drawn)
+    batch = replace(
+        crops(boxes), images=torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), crops=drawn
+    )
     images, found = pixels.train(batch, 0), pixels.train_boxes(batch, 0)
     for image, box in zip(images, found, strict=True):
         np.testing.assert_allclose(box.numpy(), hull(image), atol=1.5 / SIZE)

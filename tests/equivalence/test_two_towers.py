@@ -32,7 +32,10 @@ def net_of(spec: AlexNetSpec) -> AlexNet:
 
 def images() -> Tensor:
     """Of a scale that makes conv1's outputs of the mini net about 300, where a norm that leaks shows."""
-    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 1600
+    return (
+        torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        * 1600
+    )
 
 
 def gradients(towers: Towers, names: list[str]) -> dict[str, Tensor]:
@@ -40,7 +43,9 @@ def gradients(towers: Towers, names: list[str]) -> dict[str, Tensor]:
     own = {name: parameter.grad for name, parameter in towers.named_parameters()}
     found = {}
     for name in names:
-        parts = [own[key] for key in (f"heads.{name}", f"tower0.{name}", f"tower1.{name}") if key in own]
+        parts = [
+            own[key] for key in (f"heads.{name}", f"tower0.{name}", f"tower1.{name}") if key in own
+        ]
         assert all(part is not None for part in parts)
         found[name] = torch.cat(parts)  # type: ignore[arg-type]
     return found
@@ -57,7 +62,9 @@ def test_towers_compute_the_same_net_forward_and_backward_at_scale_300(name: str
     found = gradients(towers, [key for key, _ in net.named_parameters()])
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None
-        assert (found[key] - parameter.grad).abs().max() <= LAST_PLACES * parameter.grad.abs().max(), key
+        assert (found[key] - parameter.grad).abs().max() <= LAST_PLACES * parameter.grad.abs().max(), (
+            key
+        )
 
 
 def test_towers_written_out_by_hand_give_the_same_scores() -> None:
@@ -73,7 +80,9 @@ def test_towers_written_out_by_hand_give_the_same_scores() -> None:
         return [F.max_pool2d(maps, 3, 2, ceil_mode=True) for maps in x]
 
     def normed(x: list[Tensor]) -> list[Tensor]:
-        return [ResponseNorm(LRN(name="n"))(maps) for maps in x]  # test_lrn.py holds it to the written formula
+        return [
+            ResponseNorm(LRN(name="n"))(maps) for maps in x
+        ]  # test_lrn.py holds it to the written formula
 
     x = columns([images(), images()], "conv1", 2)
     x = columns(pooled(normed(x)), "conv2", 2)
@@ -118,7 +127,12 @@ def test_towers_are_copies_that_keep_the_mode() -> None:
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("ungrouped", "norm1"), ("residual_conv4", "conv4"), ("depthwise_separable", "conv1"), ("alexnet_bn", "bn_data")],
+    [
+        ("ungrouped", "norm1"),
+        ("residual_conv4", "conv4"),
+        ("depthwise_separable", "conv1"),
+        ("alexnet_bn", "bn_data"),
+    ],
 )
 def test_nets_without_two_columns_are_refused_by_layer(name: str, layer: str) -> None:
     net: nn.Module = build(CATALOG[name].spec, device="meta")

@@ -21,7 +21,10 @@ EPOCHS = 30.0
 
 def run(results: Path) -> None:
     try:
-        work(Task(results, seed=0, epochs=EPOCHS, weights=results.parent / "net.safetensors"), lambda event: None)
+        work(
+            Task(results, seed=0, epochs=EPOCHS, weights=results.parent / "net.safetensors"),
+            lambda event: None,
+        )
     except BaseException as error:  # the fork must not go on as a second killer
         print(repr(error), file=sys.stderr, flush=True)
         os._exit(1)

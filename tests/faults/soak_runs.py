@@ -45,7 +45,9 @@ def held(process: psutil.Process, results: Path) -> Held:
     left = [*results.glob(".checkpoints/*/*"), *results.glob("*.tmp"), *results.glob(".open/*")]
     left += Path(tempfile.gettempdir()).glob("*")
     with process.oneshot():
-        return Held(process.memory_info().rss / (1 << 20), process.num_fds(), process.num_threads(), len(left))
+        return Held(
+            process.memory_info().rss / (1 << 20), process.num_fds(), process.num_threads(), len(left)
+        )
 
 
 def work(task: Task, listen: Callable[[Event], None]) -> None:
@@ -69,7 +71,9 @@ def work(task: Task, listen: Callable[[Event], None]) -> None:
     )  # fmt: skip
     settings = StoreSettings(store_size=STORED, limit=(IMAGES, IMAGES))
     prepared = prepare_synthetic(settings) if task.prepared is None else open_prepared(task.prepared)
-    spec = RunSpec(variant="tiny", geometry="mini", net=net, recipe=recipe, data=prepared.spec, seed=task.seed)
+    spec = RunSpec(
+        variant="tiny", geometry="mini", net=net, recipe=recipe, data=prepared.spec, seed=task.seed
+    )
     where = Placement(loader=task.loader)
     execute(spec, prepared, Store(task.results), where, listen, task.weights, checkpoint_s=0.0)
 

@@ -28,9 +28,17 @@ USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
     [
         ("run --variant no_lnr", USAGE, "no variant 'no_lnr'. Did you mean 'no_lrn'?"),
         ("run --variant no_lrn --recipe min", USAGE, "no recipe 'min'. Did you mean 'mini'?"),
-        ("run --variant no_lrn --data fashion", USAGE, "no data set 'fashion'. Did you mean 'fashion_mnist'?"),
+        (
+            "run --variant no_lrn --data fashion",
+            USAGE,
+            "no data set 'fashion'. Did you mean 'fashion_mnist'?",
+        ),
         ("reproduce --study reprodce", USAGE, "no study 'reprodce'. Did you mean 'reproduce'?"),
-        ("reproduce --variants grouped_2gpu,no_lnr", USAGE, "no variant 'no_lnr'. Did you mean 'no_lrn'?"),
+        (
+            "reproduce --variants grouped_2gpu,no_lnr",
+            USAGE,
+            "no variant 'no_lnr'. Did you mean 'no_lrn'?",
+        ),
         ("report reprodce", USAGE, "no study 'reprodce'. Did you mean 'reproduce'?"),
         ("show no_lnr", USAGE, "no variant 'no_lnr'. Did you mean 'no_lrn'?"),
         ("data prepare cifar", USAGE, "no data set 'cifar'. Did you mean 'cifar10'?"),
@@ -39,10 +47,18 @@ USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
         ("run --variant no_lrn --device banana", USAGE, "no device 'banana'; use cpu, cuda"),
         ("run --variant no_lrn --device meta", USAGE, "no device 'meta'; use cpu, cuda"),
         ("run --variant no_lrn --device cuda:77", USAGE, "device 'cuda:77' can't be used: "),
-        ("run --variant no_lrn --data synthetic --save-weights no/such.safetensors", USAGE, "the weights can't be"),
+        (
+            "run --variant no_lrn --data synthetic --save-weights no/such.safetensors",
+            USAGE,
+            "the weights can't be",
+        ),
         ("run --variant no_lrn --data folder --path nowhere", DATA, "there is no folder "),
         ("run --variant no_lrn --data folder", USAGE, "folder is not prepared at 36 pixels"),
-        ("eval --variant no_lrn --weights no.safetensors --data synthetic", USAGE, "no file of weights at no.safe"),
+        (
+            "eval --variant no_lrn --weights no.safetensors --data synthetic",
+            USAGE,
+            "no file of weights at no.safe",
+        ),
         ("verify nowhere", 1, "1 of 1 records failed the check"),
     ],
 )
@@ -52,7 +68,9 @@ def test_what_does_not_exist_or_go_together(call: Any, words: str, code: int, se
     assert said.error.startswith(sentence)
 
 
-@pytest.mark.parametrize("words", ["run --variant no_lrn --colour blue", "run", "runn", "run --variant x --seed one"])
+@pytest.mark.parametrize(
+    "words", ["run --variant no_lrn --colour blue", "run", "runn", "run --variant x --seed one"]
+)
 def test_a_wrong_option_is_reported_with_the_usage(call: Any, words: str) -> None:
     said = call(*words.split())
     assert said.code == USAGE
@@ -114,14 +132,27 @@ def test_bad_files_are_skipped_when_asked_and_from_then_on(call: Any, class_fold
     assert call("data", "prepare", "folder", "--path", class_folders, "--skip-bad-images").code == 0
     said = call(*words)
     assert said.code == 0
-    assert "folder: 2 unreadable images are left out, since it was prepared with --skip-bad-images\n" in said.err
+    assert (
+        "folder: 2 unreadable images are left out, since it was prepared with --skip-bad-images\n"
+        in said.err
+    )
     (record,) = Store(Path("results")).records()
     assert (record.spec.data.train_images, record.spec.data.val_images) == (11, 8)
 
 
 @pytest.fixture
 def run_words(class_folders: Path) -> tuple[str, ...]:
-    return ("run", "--variant", "no_lrn", "--data", "folder", "--path", str(class_folders), "--loader", "folder")
+    return (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        str(class_folders),
+        "--loader",
+        "folder",
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "reproduce"])
@@ -136,7 +167,9 @@ def test_results_that_are_a_file_are_reported_before_any_work(
     assert not (tmp_path / "cache/data").exists()
 
 
-def test_a_read_only_results_folder(call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_results_folder(
+    call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Simulated: tests may run as root, whom no mode stops."""
     Path("results/.open").mkdir(parents=True)
     real = os.open
@@ -148,7 +181,10 @@ def test_a_read_only_results_folder(call: Any, run_words: tuple[str, ...], monke
         mounted.setattr(os, "open", read_only)
         said = call(*run_words)
     assert said.code == RECORD
-    assert "Read-only file system; free some disk space, or use a results folder that you may write to" in said.error
+    assert (
+        "Read-only file system; free some disk space, or use a results folder that you may write to"
+        in said.error
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +214,9 @@ def test_a_full_disk_is_one_sentence_and_the_next_call_works(
 
 
 def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class_folders: Path) -> None:
-    prepared = prepare("folder", StoreSettings(store_size=36), path=class_folders, loader="folder", workers=1)
+    prepared = prepare(
+        "folder", StoreSettings(store_size=36), path=class_folders, loader="folder", workers=1
+    )
     spec = run_spec(RunRequest("no_lrn", "mini", "folder", 0, class_folders), prepared, "cpu")
     with Store(Path("results")).open(spec, describe(Path("results"), Placement())) as writer:
         said = call(*run_words, "--device", "cpu")
@@ -192,7 +230,9 @@ def test_the_same_run_twice_at_once(call: Any, run_words: tuple[str, ...], class
 def test_a_loss_that_is_no_number_stops_the_run_and_is_sealed(
     call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.loss.classification_loss", lambda logits, labels, loss: logits.sum() * float("nan"))
+    monkeypatch.setattr(
+        "harness.loss.classification_loss", lambda logits, labels, loss: logits.sum() * float("nan")
+    )
     said = call(*run_words)
     assert said.code == FAILED
     assert said.error.startswith("the loss is nan at step 1 of 1 (learning rate ")
@@ -224,5 +264,8 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
     assert said.error.startswith(
         "1 of 2 runs ended without a result; the report lists them. First: grouped_2gpu seed 0: the loss is nan at step"
     )
-    assert sorted(record.summary.status for record in Store(Path("results")).records()) == ["failed", "ok"]
+    assert sorted(record.summary.status for record in Store(Path("results")).records()) == [
+        "failed",
+        "ok",
+    ]
     assert "the loss is nan at step 1" in Path("reports/reproduce/report.md").read_text()

@@ -46,7 +46,9 @@ def prepared(tree: Path, *, skip: bool = False) -> Prepared:
     )  # fmt: skip
 
 
-def test_postscript_named_as_a_photo_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postscript_named_as_a_photo_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[object] = []
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given, **_: started.append(given))
     (tmp_path / "photo.jpg").write_bytes(POSTSCRIPT)
@@ -106,14 +108,20 @@ def save_32_bit(path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "name"), [(save_16_bit, "grey.png"), (save_float, "grey.tiff"), (save_32_bit, "grey.tiff")]
 )
-def test_pixels_that_8_bits_would_clip_are_refused_in_a_sentence(tree: Path, save: object, name: str) -> None:
+def test_pixels_that_8_bits_would_clip_are_refused_in_a_sentence(
+    tree: Path, save: object, name: str
+) -> None:
     save(tree / "train/a" / name)  # type: ignore[operator]
-    with pytest.raises(DataError, match=r"grey\.\w+ \(pixels of more than 8 bits .*; convert it to 8 bits\)"):
+    with pytest.raises(
+        DataError, match=r"grey\.\w+ \(pixels of more than 8 bits .*; convert it to 8 bits\)"
+    ):
         prepared(tree)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def long_png(width: int, height: int) -> bytes:
@@ -183,7 +191,9 @@ WHOLE = {name: whole(name) for name in FORMATS}
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(FORMATS),
-    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=6),
+    edits=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=6
+    ),
     kept=st.one_of(st.just(1.0), st.floats(0, 1)),
 )
 def test_damaged_images_are_decoded_or_refused_and_nothing_else(

@@ -83,17 +83,30 @@ def leaves_nothing_behind() -> None:
     """No open record, no temporary file, and every record as it was sealed."""
     assert not [path for path in Path("results").glob(".open/*") if path.is_dir()]
     assert not [path for path in Path("cache").rglob("*") if path.suffix in (".tmp", ".partial")]
-    assert [problem for record in Store(Path("results")).records() for problem in verify(record.path)] == []
+    assert [
+        problem for record in Store(Path("results")).records() for problem in verify(record.path)
+    ] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "where", ["harness.report.build.build", "harness.report.render.pdf", "harness.report.render._manifest"]
+    "where",
+    ["harness.report.build.build", "harness.report.render.pdf", "harness.report.render._manifest"],
 )
 def test_a_report_hit_by_a_signal_leaves_the_old_one(
     call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals
 ) -> None:
-    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    words = (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--loader",
+        "folder",
+    )
     assert call(*words).code == 0
     assert call("report").code == 0
     before = contents(Path("reports"))
@@ -110,7 +123,17 @@ def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the
     call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker gets the group's SIGTERM and then its parent's; the second one must not break off the sealing."""
-    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    words = (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--loader",
+        "folder",
+    )
     with monkeypatch.context() as here:
         patched(here, "harness.loss.training_loss", signal.SIGTERM)
         patched(here, "harness.records.writer.sums_text", signal.SIGTERM)

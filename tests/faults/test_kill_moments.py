@@ -33,7 +33,9 @@ def start() -> Iterator[Start]:
     """`start(results, kill_after_s)`: a run into that folder, killed then or not at all; how many seconds it lived."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE.parents[1]), str(HERE)))}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, HERE / "killer.py"], env=environ, text=True, **pipes) as killer:
+    with subprocess.Popen(
+        [sys.executable, HERE / "killer.py"], env=environ, text=True, **pipes
+    ) as killer:
         assert killer.stdin is not None
         assert killer.stdout is not None
 

@@ -19,7 +19,19 @@ from harness.checkpoint import FOLDER
 from harness.events import RunResumed, StepsDone
 from harness.records.store import RunRecord, Store
 
-RUN = ("run", "--variant", "no_lrn", "--data", "synthetic", "--device", "cpu", "--threads", "1", "--set", "epochs=1")
+RUN = (
+    "run",
+    "--variant",
+    "no_lrn",
+    "--data",
+    "synthetic",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+    "--set",
+    "epochs=1",
+)
 
 
 def words(results: Path, *more: str) -> tuple[str | Path, ...]:
@@ -40,7 +52,9 @@ def finish(process: Fork | subprocess.Popen[str]) -> str:
 
 def begun(results: Path, process: Fork | subprocess.Popen[str], before: Iterable[Path] = ()) -> None:
     """Wait until the run's folder is there, beside those `before`."""
-    wait_until(lambda: set(results.glob(".open/*/spec.json")) - set(before) or process.poll() is not None)
+    wait_until(
+        lambda: set(results.glob(".open/*/spec.json")) - set(before) or process.poll() is not None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +81,10 @@ def equal(one: RunRecord, other: RunRecord) -> None:
         assert one.summary.results[protocol] == other.summary.results[protocol]
         assert np.array_equal(one.correct(protocol, 1), other.correct(protocol, 1))
     assert np.array_equal(one.array("conv1"), other.array("conv1"))
-    assert (one.summary.steps, one.summary.images_seen) == (other.summary.steps, other.summary.images_seen)
+    assert (one.summary.steps, one.summary.images_seen) == (
+        other.summary.steps,
+        other.summary.images_seen,
+    )
 
 
 def finished(results: Path) -> list[RunRecord]:
@@ -111,7 +128,9 @@ def test_asked_to_stop_it_saves_its_last_step_and_goes_on_from_there(
     (stopped,) = Store(results).records()
     assert stopped.summary.status == "interrupted"
     name = "Ctrl-C" if ending == signal.SIGINT else ending.name
-    assert f"stopped by {name} after {stopped.summary.steps} steps" in str(stopped.summary.status_reason)
+    assert f"stopped by {name} after {stopped.summary.steps} steps" in str(
+        stopped.summary.status_reason
+    )
     finish(start(results))
     (record,) = finished(results)
     (resumed,) = [event for event in record.events() if isinstance(event, RunResumed)]

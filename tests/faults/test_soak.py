@@ -21,7 +21,9 @@ from harness.records.store import Store
 
 WARM = 8  # runs until what is loaded late is loaded, and the allocator has its pools
 GROWTH_MIB = 5.0  # of a few runs: measured 0.3. A leaked process-wide cache of images or a loader's buffers is more
-GROWTH_1000_MIB = 20.0  # of 1,000 runs: measured 6 to 12, in steps of 4 MiB, with no more Python objects
+GROWTH_1000_MIB = (
+    20.0  # of 1,000 runs: measured 6 to 12, in steps of 4 MiB, with no more Python objects
+)
 LEFT = 3  # in .open the guard and the last run's lock, which the next one removes; multiprocessing's one folder
 
 WHERE = {"in one process": in_this_process, "in a worker": in_a_worker}
@@ -42,13 +44,17 @@ def torch_as_before() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def stays_flat(run: Callable[[list[Task]], Iterator[Held]], tasks: list[Task], growth_mib: float = GROWTH_MIB) -> None:
+def stays_flat(
+    run: Callable[[list[Task]], Iterator[Held]], tasks: list[Task], growth_mib: float = GROWTH_MIB
+) -> None:
     after = list(run(tasks))
     results = tasks[0].results
     warm, rest = after[WARM - 1], after[WARM:]
     assert len(after) == len(tasks)
     assert max(held.rss_mib for held in rest) - warm.rss_mib < growth_mib
-    assert max(held.handles for held in rest) <= warm.handles  # fewer: what earlier tests left was collected
+    assert (
+        max(held.handles for held in rest) <= warm.handles
+    )  # fewer: what earlier tests left was collected
     assert max(held.threads for held in rest) <= warm.threads
     assert max(held.left for held in after) <= LEFT
     assert list(results.rglob("*.tmp")) == []
@@ -66,7 +72,9 @@ def test_runs_with_loaders_leave_nothing_behind(tmp_path: Path, loader: LoaderNa
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (STORED, STORED), (number, 99, 0)).save(path)
     settings = StoreSettings(store_size=STORED)
-    ready = prepare("folder", settings, path=tmp_path / "images", loader=loader, cache=tmp_path / "cache", workers=1)
+    ready = prepare(
+        "folder", settings, path=tmp_path / "images", loader=loader, cache=tmp_path / "cache", workers=1
+    )
     tasks = [Task(tmp_path / "results", seed, ready.folder, loader) for seed in range(16)]
     stays_flat(in_this_process, tasks)
 
@@ -78,4 +86,6 @@ def test_runs_in_a_worker_leave_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("where", WHERE)
 def test_a_thousand_runs_leave_nothing_behind(tmp_path: Path, where: str) -> None:
-    stays_flat(WHERE[where], [Task(tmp_path / "results", seed) for seed in range(1000)], GROWTH_1000_MIB)
+    stays_flat(
+        WHERE[where], [Task(tmp_path / "results", seed) for seed in range(1000)], GROWTH_1000_MIB
+    )

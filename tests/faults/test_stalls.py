@@ -81,7 +81,9 @@ def test_a_run_that_was_stopped_for_longer_than_the_timeout_goes_on(
         from harness.data.ffcv.write import write_beton
 
         noise = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
-        write_beton(tmp_path / "train.beton", 12, lambda i: (noise[i], 0, None), StoreSettings(store_size=16))
+        write_beton(
+            tmp_path / "train.beton", 12, lambda i: (noise[i], 0, None), StoreSettings(store_size=16)
+        )
     (tmp_path / "script.py").write_text(script)
     process = subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
@@ -107,7 +109,9 @@ def folder_loader(class_folders: Path) -> FolderLoader:
     root = class_folders / "train"
     names = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"))]
     listing = Listing(names=names, labels=np.arange(len(names)), boxes=None)
-    settings = LoaderSettings(batch_size=5, crop=CropRule(size=9, position="random"), shuffle=True, workers=1)
+    settings = LoaderSettings(
+        batch_size=5, crop=CropRule(size=9, position="random"), shuffle=True, workers=1
+    )
     return FolderLoader(root, listing, settings, side=16, reason="a test", timeout_s=TIMEOUT_S)
 
 
@@ -144,11 +148,17 @@ def test_a_stall_of_the_ffcv_loader_is_retried_once_with_the_same_batches(
     from harness.data.ffcv.write import write_beton
 
     noise = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    write_beton(tmp_path / "train.beton", 40, lambda i: (noise[i], 0, None), StoreSettings(store_size=16))
-    settings = LoaderSettings(batch_size=3, crop=CropRule(size=9, position="random"), shuffle=True, workers=1)
+    write_beton(
+        tmp_path / "train.beton", 40, lambda i: (noise[i], 0, None), StoreSettings(store_size=16)
+    )
+    settings = LoaderSettings(
+        batch_size=3, crop=CropRule(size=9, position="random"), shuffle=True, workers=1
+    )
 
     def load() -> list[object]:
-        loader = FfcvLoader(tmp_path / "train.beton", settings, images=40, reason="asked for", timeout_s=0.5)
+        loader = FfcvLoader(
+            tmp_path / "train.beton", settings, images=40, reason="asked for", timeout_s=0.5
+        )
         with loader.epoch(1) as batches:
             return [(batch.indices.tolist(), batch.images.tolist()) for batch in batches]
 

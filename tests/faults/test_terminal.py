@@ -58,7 +58,9 @@ def test_a_lost_terminal_seals_the_run_as_interrupted(tmp_path: Path, ending: si
 
 
 def test_under_nohup_a_lost_terminal_changes_nothing(tmp_path: Path) -> None:
-    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # what nohup does
+    process = start(
+        tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )  # what nohup does
     faulty.wait_until(lambda: list(tmp_path.glob(".open/*/spec.json")) or process.poll() is not None)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
@@ -67,7 +69,9 @@ def test_under_nohup_a_lost_terminal_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_narrow_encoding_prints_question_marks(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    process = faulty.start(cache, "targets", "grouped_2gpu", env=faulty.environment(cache, PYTHONIOENCODING="ascii"))
+    process = faulty.start(
+        cache, "targets", "grouped_2gpu", env=faulty.environment(cache, PYTHONIOENCODING="ascii")
+    )
     out, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "?" in out

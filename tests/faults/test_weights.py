@@ -64,7 +64,10 @@ def test_channels_last_weights_are_saved_as_the_same_numbers(tmp_path: Path) -> 
 def test_torchvision_names_are_taken_in_order_with_numbers_compared_as_numbers(tmp_path: Path) -> None:
     first, second = net(1), net(2)
     names = {"conv1": "features.10", "fc6": "classifier.2", "fc8": "classifier.10"}
-    state = {f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}": v for key, v in first.state_dict().items()}
+    state = {
+        f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}": v
+        for key, v in first.state_dict().items()
+    }
     torch.save(dict(reversed(state.items())), tmp_path / "net.pt")
     load_weights(tmp_path / "net.pt", second)
     assert same(first, second)
@@ -103,7 +106,9 @@ def test_torn_file_is_one_sentence(tmp_path: Path, name: str, share: float) -> N
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"hello world", b"\x80\x02}q\x00.", b"PK\x03\x04", bytes(range(256))])
+@pytest.mark.parametrize(
+    "content", [b"hello world", b"\x80\x02}q\x00.", b"PK\x03\x04", bytes(range(256))]
+)
 def test_foreign_bytes_are_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(WeightsError) as caught:

@@ -141,5 +141,7 @@ def test_the_article_without_inception_costs_103_million_macs() -> None:
 def test_the_paper_has_659272_neurons() -> None:
     """The abstract's 650,000; figure 2 lists 55x48x96 for conv1, a slip for 55x55x96."""
     rows = CATALOG["grouped_2gpu"].spec.rows
-    neurons = sum(r.output[0] * r.output[1] * r.output[2] for r in rows if r.layer.kind in ("conv", "dense"))
+    neurons = sum(
+        r.output[0] * r.output[1] * r.output[2] for r in rows if r.layer.kind in ("conv", "dense")
+    )
     assert neurons == 659_272

@@ -63,7 +63,11 @@ def test_gain_in_accuracy_on_caffenet128_reads_as_loss_in_error(change, accuracy
 
 
 def test_paper_rounds_what_the_log_says():
-    pairs = [("paper.t1", "run_145-2010"), ("paper.t1.centre", "run_145-2010.centre"), ("paper.t2.one_cnn", "run_145")]
+    pairs = [
+        ("paper.t1", "run_145-2010"),
+        ("paper.t1.centre", "run_145-2010.centre"),
+        ("paper.t2.one_cnn", "run_145"),
+    ]
     for printed, logged in pairs:
         for measure in ("top1_error", "top5_error"):
             paper, log = NUMBERS[f"{printed}/{measure}"], NUMBERS[f"{logged}/{measure}"]
@@ -77,13 +81,19 @@ def test_paper_rounds_the_differences_that_the_log_says():
     for printed, logged in pairs.items():
         for measure in ("top1_error", "top5_error"):
             baseline = "run_145-2010" if printed == "one_gpu" else "run_145"
-            paper, log = NUMBERS[f"paper.{printed}/{measure}"], NUMBERS[f"{logged}/{measure}-{baseline}"]
+            paper, log = (
+                NUMBERS[f"paper.{printed}/{measure}"],
+                NUMBERS[f"{logged}/{measure}-{baseline}"],
+            )
             assert round(abs(paper.published - log.published), 6) <= 0.05
 
 
 def test_ten_views_take_off_a_point_and_a_half_and_one_and_three_tenths():
     def gain(measure: str) -> float:
-        return round(NUMBERS[f"paper.t1.centre/{measure}"].published - NUMBERS[f"paper.t1/{measure}"].published, 6)
+        return round(
+            NUMBERS[f"paper.t1.centre/{measure}"].published - NUMBERS[f"paper.t1/{measure}"].published,
+            6,
+        )
 
     assert (gain("top1_error"), gain("top5_error")) == (1.5, 1.3)
 
@@ -109,7 +119,12 @@ def test_accuracies_are_read_as_errors_with_the_same_digits():
 
 
 @pytest.mark.parametrize(
-    "number", [n for n in NUMBERS.values() if n.measure in ("parameters", "macs") and n.variant and n.bound == "equals"]
+    "number",
+    [
+        n
+        for n in NUMBERS.values()
+        if n.measure in ("parameters", "macs") and n.variant and n.bound == "equals"
+    ],
 )
 def test_published_counts_are_those_of_the_layer_table(number):
     assert getattr(CATALOG[number.variant].spec, number.measure) == number.published
@@ -135,7 +150,9 @@ def test_neurons_are_the_outputs_of_the_weighted_layers_and_the_input_is_not_cou
 def test_torch_alpha_is_the_rows_alpha_where_it_divides_and_five_times_it_where_not(number):
     norm = CATALOG[number.variant].spec.layer("norm1")
     assert isinstance(norm, LRN)
-    assert norm.alpha * (1 if norm.divide_by_size else norm.size) == pytest.approx(number.published, rel=1e-12)
+    assert norm.alpha * (1 if norm.divide_by_size else norm.size) == pytest.approx(
+        number.published, rel=1e-12
+    )
 
 
 def test_views_of_the_11_percent_net_are_not_stated_as_the_code_had_nine_and_later_ten():
@@ -145,11 +162,17 @@ def test_views_of_the_11_percent_net_are_not_stated_as_the_code_had_nine_and_lat
 
 def test_net_without_normalisation_has_both_labels_that_its_author_gave_it():
     """13 % in cuda-convnet, 12 % in the 2012 code: the same layers, trained for longer."""
-    labels = {target.source: target.published for target in targets("cifar_13pct") if target.source != "paper"}
+    labels = {
+        target.source: target.published for target in targets("cifar_13pct") if target.source != "paper"
+    }
     assert labels == {"cuda_convnet": 13.0, "code_2012": 12.0}
 
 
-@pytest.mark.parametrize(("protocol", "printed"), [("centre", (42.548, 19.81)), ("ten_view", (40.42, 18.15))])
+@pytest.mark.parametrize(
+    ("protocol", "printed"), [("centre", (42.548, 19.81)), ("ten_view", (40.42, 18.15))]
+)
 def test_one_gpu_net_of_2014_has_the_digits_of_its_page(protocol, printed):
-    errors = [NUMBERS[f"owt_2014.{protocol}/{measure}"].published for measure in ("top1_error", "top5_error")]
+    errors = [
+        NUMBERS[f"owt_2014.{protocol}/{measure}"].published for measure in ("top1_error", "top5_error")
+    ]
     assert tuple(errors) == printed

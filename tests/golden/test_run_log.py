@@ -133,7 +133,9 @@ BOTH = {
 }
 
 
-@pytest.mark.parametrize(("measure", "at", "gap"), [("top1_error", 0, "1.95"), ("top5_error", 1, "1.49")])
+@pytest.mark.parametrize(
+    ("measure", "at", "gap"), [("top1_error", 0, "1.95"), ("top5_error", 1, "1.49")]
+)
 def test_centre_error_of_run_145_is_its_ten_views_and_the_mean_gap_of_runs_with_both(measure, at, gap):
     gaps = [pair[at][0] - pair[at][1] for pair in BOTH.values()]
     mean = sum(gaps) / len(gaps)

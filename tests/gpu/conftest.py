@@ -14,7 +14,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.as_posix():
             item.add_marker(pytest.mark.cuda)
             if not torch.cuda.is_available():
-                item.add_marker(pytest.mark.skip(reason="it needs a GPU that torch can use; see nox -s gpu"))
+                item.add_marker(
+                    pytest.mark.skip(reason="it needs a GPU that torch can use; see nox -s gpu")
+                )
 
 
 @pytest.fixture

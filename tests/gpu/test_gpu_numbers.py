@@ -43,31 +43,42 @@ def without_dropout(spec: AlexNetSpec, device: torch.device) -> AlexNet:
     return net
 
 
-def step(spec: AlexNetSpec, device: torch.device, precision: Any = "fp32") -> tuple[float, dict[str, Tensor]]:
+def step(
+    spec: AlexNetSpec, device: torch.device, precision: Any = "fp32"
+) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of one batch, on the CPU."""
     net = without_dropout(spec, device)
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(16, spec.input_channels, spec.input_size, spec.input_size, generator=generator) * 60
+    images = (
+        torch.randn(16, spec.input_channels, spec.input_size, spec.input_size, generator=generator) * 60
+    )
     labels, boxes = torch.arange(16) % 10, torch.rand(16, 4, generator=generator) if spec.box else None
     images = images.to(device).contiguous(memory_format=torch.channels_last)
     with float32_precision(precision):
         with autocast(precision, device):
             _, loss = training_loss(
-                net, images, labels.to(device), None if boxes is None else boxes.to(device), Loss(box_weight=1.0)
+                net,
+                images,
+                labels.to(device),
+                None if boxes is None else boxes.to(device),
+                Loss(box_weight=1.0),
             )
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.item(), {name: w.grad.cpu() for name, w in net.named_parameters() if w.grad is not None}
 
 
 @pytest.mark.parametrize(("name", "spec"), nets_in_mini().items(), ids=nets_in_mini())
-def test_a_row_has_the_loss_and_gradients_of_the_cpu(name: str, spec: AlexNetSpec, device: torch.device) -> None:
+def test_a_row_has_the_loss_and_gradients_of_the_cpu(
+    name: str, spec: AlexNetSpec, device: torch.device
+) -> None:
     (wanted, wanted_grads), (made, grads) = step(spec, torch.device("cpu")), step(spec, device)
     assert made == pytest.approx(wanted, rel=LOSS)
     assert grads.keys() == wanted_grads.keys()
     far = {
         key: error
         for key, grad in wanted_grads.items()
-        if (error := float((grads[key] - grad).abs().max() / grad.abs().max().clamp(min=1e-12))) > GRADIENT
+        if (error := float((grads[key] - grad).abs().max() / grad.abs().max().clamp(min=1e-12)))
+        > GRADIENT
     }
     assert far == {}
 
@@ -86,7 +97,9 @@ NORMS = {
 }
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
 @pytest.mark.parametrize(
     ("dtype", "bound"),
     [(torch.float32, 2e-6), (torch.bfloat16, 2**-8), (torch.float16, 2**-11)],

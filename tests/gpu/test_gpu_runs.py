@@ -62,8 +62,12 @@ def test_the_same_run_gives_the_same_bits(tmp_path: Path, device: torch.device) 
     assert 0 < one.summary.peak_gpu_mib < 3000
 
 
-@pytest.mark.parametrize("setting", ["fused_update=true", "deterministic=false", "precision=bf16", "precision=tf32"])
-def test_a_choice_for_speed_trains_as_the_default_does(tmp_path: Path, setting: str, device: torch.device) -> None:
+@pytest.mark.parametrize(
+    "setting", ["fused_update=true", "deterministic=false", "precision=bf16", "precision=tf32"]
+)
+def test_a_choice_for_speed_trains_as_the_default_does(
+    tmp_path: Path, setting: str, device: torch.device
+) -> None:
     """The first losses agree to the precision, later ones part; both nets learn."""
     plain, fast = run(tmp_path / "plain", device), run(tmp_path / "fast", device, setting)
     assert plain.spec.digest != fast.spec.digest

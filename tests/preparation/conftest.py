@@ -29,7 +29,11 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def ready(tree: Path, tmp_path: Path) -> Callable[..., Prepared]:
     def make(**changes: Any) -> Prepared:
-        stored = {name: changes.pop(name) for name in tuple(changes) if name in vars(StoreSettings(store_size=16))}
+        stored = {
+            name: changes.pop(name)
+            for name in tuple(changes)
+            if name in vars(StoreSettings(store_size=16))
+        }
         stored_as = StoreSettings(**({"store_size": 16} | stored))
         options = {"path": tree, "loader": "folder", "cache": tmp_path / "cache", "workers": 1}
         return prepare("folder", stored_as, **(options | changes))

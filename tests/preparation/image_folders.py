@@ -10,7 +10,9 @@ from PIL import Image
 
 def picture(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(
+        path
+    )
 
 
 def break_files(tree: Path) -> None:
@@ -31,5 +33,9 @@ def replace_contents(path: Path) -> None:
 
 def cached(tmp_path: Path) -> list[str]:
     """What lies in the cache but for locks, relative to the folder of the one data set."""
-    found = [path.relative_to(tmp_path / "cache/data") for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    found = [
+        path.relative_to(tmp_path / "cache/data")
+        for path in (tmp_path / "cache").rglob("*")
+        if path.is_file()
+    ]
     return sorted("/".join(path.parts[1:]) for path in found if path.suffix != ".lock")

@@ -18,7 +18,9 @@ from harness.data.prepare.manifest import StoreSettings
 from harness.errors import DataError, UsageError
 
 
-def test_a_second_call_decodes_nothing(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_decodes_nothing(
+    ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = ready()
     monkeypatch.setattr("harness.data.prepare.passes.scan_images", None)
     again = ready()
@@ -85,7 +87,9 @@ def test_a_folder_replaced_by_one_of_the_same_names_sizes_and_times_is_noticed(
     first = ready(path=one)
     one.rename(tree.with_name("old"))
     two.rename(one)
-    with pytest.raises(DataError, match=r"the images in .*/train changed since folder was prepared; run: .* --path "):
+    with pytest.raises(
+        DataError, match=r"the images in .*/train changed since folder was prepared; run: .* --path "
+    ):
         stored(open_prepared(first.folder))
     assert ready(path=one).spec.listing != first.spec.listing
 
@@ -97,7 +101,9 @@ def test_a_file_that_changed_in_place_is_noticed(ready: Callable[..., Prepared],
     assert ready(path=one).spec.listing != first.spec.listing
 
 
-def test_a_source_that_was_only_touched_keeps_its_digest_and_folder(ready: Callable[..., Prepared], tree: Path) -> None:
+def test_a_source_that_was_only_touched_keeps_its_digest_and_folder(
+    ready: Callable[..., Prepared], tree: Path
+) -> None:
     first = ready()
     before = stored(first)
     os.utime(tree / "train/b/3.png", (1e9, 1e9))
@@ -117,7 +123,9 @@ def test_a_moved_source_is_taken_up_at_its_new_path(
     before = stored(first) if loader == "folder" else None
     moved = tree.rename(tree.with_name("elsewhere"))
     if loader == "folder":
-        with pytest.raises(DataError, match=r"which held the images of folder, is not there; run: .* --path FOLDER"):
+        with pytest.raises(
+            DataError, match=r"which held the images of folder, is not there; run: .* --path FOLDER"
+        ):
             stored(ready(path=None))
     else:
         monkeypatch.setattr("harness.data.prepare.passes._write_beton", None)
@@ -148,7 +156,10 @@ def test_a_cache_can_be_moved(memory: str, tmp_path: Path) -> None:
     (tmp_path / "old").rename(tmp_path / "new")
     moved = prepare(memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "new")
     loader = open_loader(
-        moved, "val", LoaderSettings(batch_size=6, crop=CropRule(), seed=0, shuffle=False, workers=0), "folder"
+        moved,
+        "val",
+        LoaderSettings(batch_size=6, crop=CropRule(), seed=0, shuffle=False, workers=0),
+        "folder",
     )
     with loader.epoch(0) as batches:
         assert next(batches).labels.tolist() == [0, 1, 0, 1, 0, 1]

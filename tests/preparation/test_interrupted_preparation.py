@@ -41,7 +41,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
     assert cached(tmp_path) == []
 
 
-def test_png_files_are_all_there_or_none(memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_png_files_are_all_there_or_none(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save, saved = Image.Image.save, []
 
     def interrupted(self: Image.Image, path: Path, **options: Any) -> None:
@@ -85,7 +87,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]
 
 
-def test_a_read_only_cache_is_one_sentence(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_cache_is_one_sentence(
+    ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Acted, since root may write everywhere."""
 
     def refused(*_: Any, **__: Any) -> None:
@@ -106,7 +110,9 @@ def wait_for_the_parents_lock(folder: Path) -> None:
 
 def test_a_child_that_would_wait_for_its_parent_for_ever_is_told_so(tmp_path: Path) -> None:
     with folder_lock(tmp_path / "x"):
-        child = multiprocessing.get_context("spawn").Process(target=wait_for_the_parents_lock, args=(tmp_path / "x",))
+        child = multiprocessing.get_context("spawn").Process(
+            target=wait_for_the_parents_lock, args=(tmp_path / "x",)
+        )
         child.start()
         child.join(20)
         assert child.exitcode == 7

@@ -39,13 +39,18 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 def images(tmp_path: Path) -> Path:
     for split, count in (("train", TRAIN), ("val", VAL)):
         for number in range(count):
-            picture(tmp_path / "images" / split / "ab"[number % 2] / f"{number:02}.png", number + 100 * len(split))
+            picture(
+                tmp_path / "images" / split / "ab"[number % 2] / f"{number:02}.png",
+                number + 100 * len(split),
+            )
     return tmp_path / "images"
 
 
 def ready(images: Path, cache: Path, **options: Any) -> Prepared:
     settings = StoreSettings(store_size=16)
-    return prepare("folder", settings, path=images, loader="ffcv", cache=cache, **({"workers": 1} | options))
+    return prepare(
+        "folder", settings, path=images, loader="ffcv", cache=cache, **({"workers": 1} | options)
+    )
 
 
 def betons(prepared: Prepared) -> list[bytes]:
@@ -104,7 +109,9 @@ def test_what_was_kept_is_not_read_again_and_the_bytes_are_the_same(
     again = ready(images, cache)
     assert betons(again) == betons(whole)
     assert again.spec == whole.spec
-    assert len(read) <= TRAIN + VAL - kept + GROUP // 2  # the last group of the validation set is half of one
+    assert (
+        len(read) <= TRAIN + VAL - kept + GROUP // 2
+    )  # the last group of the validation set is half of one
     assert kept >= 4 * (step - 3) - GROUP
     assert cached(tmp_path) == ["manifest.json", "statistics.npz", "train.beton", "val.beton"]
 
@@ -135,7 +142,9 @@ def test_a_kept_group_that_was_damaged_is_made_again(
     images: Path, tmp_path: Path, whole: Prepared, read: list[str]
 ) -> None:
     stop_at(images, tmp_path / "cache", 10)
-    (beton,) = [path.with_name("train.beton") for path in (tmp_path / "cache").rglob("train.beton.part")]
+    (beton,) = [
+        path.with_name("train.beton") for path in (tmp_path / "cache").rglob("train.beton.part")
+    ]
     with data_of(beton).open("r+b") as file:
         file.seek(-5, os.SEEK_END)
         last = file.read(1)
@@ -146,14 +155,18 @@ def test_a_kept_group_that_was_damaged_is_made_again(
     assert len(read) == TRAIN + VAL - 3 * GROUP
 
 
-def test_a_source_that_changed_is_read_from_the_start(images: Path, tmp_path: Path, read: list[str]) -> None:
+def test_a_source_that_changed_is_read_from_the_start(
+    images: Path, tmp_path: Path, read: list[str]
+) -> None:
     stop_at(images, tmp_path / "cache", 9)
     os.utime(images / "train/a/00.png", (1, 1))
     ready(images, tmp_path / "cache")
     assert len(read) == TRAIN + VAL
 
 
-def test_every_image_is_read_once_whatever_the_workers(images: Path, tmp_path: Path, read: list[str]) -> None:
+def test_every_image_is_read_once_whatever_the_workers(
+    images: Path, tmp_path: Path, read: list[str]
+) -> None:
     one = ready(images, tmp_path / "one")
     assert sorted(read) == sorted(set(read))
     assert len(read) == TRAIN + VAL

@@ -23,7 +23,9 @@ from harness.machine import doctor
 from harness.serialization import to_plain
 
 
-def test_the_manifest_tells_source_counts_settings_and_versions(ready: Callable[..., Prepared], tree: Path) -> None:
+def test_the_manifest_tells_source_counts_settings_and_versions(
+    ready: Callable[..., Prepared], tree: Path
+) -> None:
     prepared = ready()
     told = json.loads((prepared.folder / "manifest.json").read_text())
     assert len(told.pop("checksum")) == 64
@@ -53,7 +55,11 @@ def as_format(number: int, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("loader", ["folder", "ffcv"])
 def test_what_an_earlier_version_prepared_is_not_prepared_again(
-    number: int, loader: str, ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    loader: str,
+    ready: Callable[..., Prepared],
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
@@ -95,7 +101,9 @@ def test_what_a_later_version_prepared_is_not_written_over(ready: Callable[..., 
     file = ready().folder / "manifest.json"
     later = signed(json.loads(file.read_text()) | {"format": 4, "new": 1})
     file.write_text(later)
-    with pytest.raises(DataError, match="has format 4, and this version reads up to 3; update this program"):
+    with pytest.raises(
+        DataError, match="has format 4, and this version reads up to 3; update this program"
+    ):
         ready()
     assert file.read_text() == later
 
@@ -117,11 +125,15 @@ def test_what_a_later_version_prepared_hides_nothing_that_is_usable(
     first.folder.rename(newer.with_name("fashion_mnist-a"))
     finding = doctor.data()
     assert finding.state == "ok"
-    assert finding.detail.startswith("fashion_mnist is prepared (fashion_mnist-a); fashion_mnist-b: the prepared data")
+    assert finding.detail.startswith(
+        "fashion_mnist is prepared (fashion_mnist-a); fashion_mnist-b: the prepared data"
+    )
 
 
 @pytest.mark.parametrize("number", [0, -1, 2.5])
-def test_a_format_that_never_was_is_prepared_again(number: float, ready: Callable[..., Prepared]) -> None:
+def test_a_format_that_never_was_is_prepared_again(
+    number: float, ready: Callable[..., Prepared]
+) -> None:
     file = ready().folder / "manifest.json"
     file.write_text(signed(json.loads(file.read_text()) | {"format": number}))
     assert load_manifest(file.parent) is None
@@ -136,14 +148,20 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(2):
             picture(root / f"images/{split}/{'ab'[i]}/{i}.png", i)
     stored_as = StoreSettings(store_size=8)
-    made = prepare("folder", stored_as, path=root / "images", loader="folder", cache=root / "cache", workers=1)
+    made = prepare(
+        "folder", stored_as, path=root / "images", loader="folder", cache=root / "cache", workers=1
+    )
     assert made.folder is not None
     return made.folder
 
 
 @pytest.mark.fuzz
-@given(place=st.floats(0, 1, exclude_max=True), new=st.binary(min_size=1, max_size=4), kept=st.floats(0, 1))
-def test_a_manifest_with_damaged_bytes_is_remade(written: Path, place: float, new: bytes, kept: float) -> None:
+@given(
+    place=st.floats(0, 1, exclude_max=True), new=st.binary(min_size=1, max_size=4), kept=st.floats(0, 1)
+)
+def test_a_manifest_with_damaged_bytes_is_remade(
+    written: Path, place: float, new: bytes, kept: float
+) -> None:
     file = written / "manifest.json"
     whole = file.read_bytes()
     known = load_manifest(written)
@@ -161,7 +179,9 @@ def test_a_manifest_with_damaged_bytes_is_remade(written: Path, place: float, ne
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 
 
-ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
+)
 
 
 @pytest.mark.fuzz
@@ -195,13 +215,17 @@ def test_a_manifest_of_other_values_is_read_or_remade_and_nothing_else(
 
 def test_a_damaged_listing_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('[0, null, "a.png"]\n[0, null]\n')
-    with pytest.raises(DataError, match=r"train\.jsonl is damaged; remove .* and prepare the data set again"):
+    with pytest.raises(
+        DataError, match=r"train\.jsonl is damaged; remove .* and prepare the data set again"
+    ):
         manifest.Listing.load(tmp_path / "train.jsonl")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "statistics.npz", "train.jsonl"])
 @pytest.mark.parametrize("damage", ["cut", "foreign", "gone"])
-def test_torn_and_foreign_files_are_made_again(ready: Callable[..., Prepared], name: str, damage: str) -> None:
+def test_torn_and_foreign_files_are_made_again(
+    ready: Callable[..., Prepared], name: str, damage: str
+) -> None:
     first = ready()
     file = first.folder / name
     whole = file.read_bytes()

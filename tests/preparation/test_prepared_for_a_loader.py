@@ -12,7 +12,9 @@ from harness.data.loaders.factory import open_loader
 from harness.errors import UsageError
 
 
-def test_the_loader_that_can_not_run_says_why(ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loader_that_can_not_run_says_why(
+    ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
     why = "ffcv is not installed; fix it with: python -m harness.setup.ffcv"
     monkeypatch.setattr(factory.ffcv, "status", lambda: (False, why))
     prepared = ready(loader="auto")
@@ -29,11 +31,16 @@ def test_a_loader_not_prepared_for_is_told_with_the_way_out(
 ) -> None:
     monkeypatch.setattr(factory.ffcv, "status", lambda: (True, "it works"))
     prepared = ready()
-    auto = open_loader(prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0))
+    auto = open_loader(
+        prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0)
+    )
     assert "was prepared for the folder loader only" in auto.choice.reason
     with pytest.raises(UsageError, match="run: python -m harness data prepare folder --loader ffcv"):
         open_loader(
-            prepared, "val", LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0), "ffcv"
+            prepared,
+            "val",
+            LoaderSettings(batch_size=2, crop=CropRule(), seed=0, shuffle=False, workers=0),
+            "ffcv",
         )
 
 

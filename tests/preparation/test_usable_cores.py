@@ -31,10 +31,16 @@ def test_images_are_checked_by_as_many_threads_as_the_container_has_cores(
 
 @pytest.mark.usefixtures("container")
 @pytest.mark.parametrize(
-    ("asked", "few", "processes"), [(None, 1, 3), (None, 1000, 1), (5, 1000, 5)], ids=["many", "few", "asked for"]
+    ("asked", "few", "processes"),
+    [(None, 1, 3), (None, 1000, 1), (5, 1000, 5)],
+    ids=["many", "few", "asked for"],
 )
 def test_images_are_written_by_as_many_processes_as_the_container_has_cores(
-    ready: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch, asked: int | None, few: int, processes: int
+    ready: Callable[..., Prepared],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    few: int,
+    processes: int,
 ) -> None:
     pytest.importorskip("ffcv")
     from harness.data.ffcv.one_pass import OnePass

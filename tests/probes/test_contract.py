@@ -39,7 +39,9 @@ def test_samples_have_the_fields_of_the_row_and_a_reason_for_each_null(row: Prob
     assert samples
     for sample in samples:
         assert (sample.probe, set(sample.values)) == (row.name, set(row.fields))
-        assert set(sample.missing) == {field for field, number in sample.values.items() if number is None}
+        assert set(sample.missing) == {
+            field for field, number in sample.values.items() if number is None
+        }
         assert from_json(to_json(sample), Sample) == sample
 
 

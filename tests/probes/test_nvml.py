@@ -84,7 +84,9 @@ def test_every_field_has_its_unit() -> None:
 
 
 def test_an_unsupported_field_is_null_with_nvmls_words() -> None:
-    gpu = Gpu("GPU-1", unsupported=frozenset({"nvmlDeviceGetPowerUsage", "nvmlDeviceGetPowerManagementLimit"}))
+    gpu = Gpu(
+        "GPU-1", unsupported=frozenset({"nvmlDeviceGetPowerUsage", "nvmlDeviceGetPowerManagementLimit"})
+    )
     probe = connect({}, nvml=FakeNvml([gpu]))
     (sample,) = probe.sample(0.0)
     assert sample.values["power_w"] is None
@@ -194,12 +196,19 @@ def chosen_from(nvml: FakeNvml, visible: str) -> list[str]:
 
 def test_a_gpu_of_cuda_that_nvml_does_not_know_keeps_its_place() -> None:
     devices = choose(FakeNvml(TWO), None, ("ffff", "BBBB-2"), None)
-    assert [(device.uuid, device.unreadable is None) for device in devices] == [("ffff", False), ("GPU-bbbb-2", True)]
+    assert [(device.uuid, device.unreadable is None) for device in devices] == [
+        ("ffff", False),
+        ("GPU-bbbb-2", True),
+    ]
 
 
 def test_no_driver_no_gpu_and_the_cpu_are_reasons_to_record() -> None:
     for device, nvml, reason in (
-        ("cuda", FakeNvml([], missing_driver=True), "NVML does not start: NVML Shared Library Not Found"),
+        (
+            "cuda",
+            FakeNvml([], missing_driver=True),
+            "NVML does not start: NVML Shared Library Not Found",
+        ),
         ("cuda", FakeNvml([]), "the driver is here, but it sees no GPU"),
         ("cuda:5", FakeNvml(TWO), "there is no GPU number 5 among the 2 that are visible"),
         ("cpu", FakeNvml(TWO), "the run computes on the CPU"),

@@ -27,7 +27,9 @@ class Counting(Probe):
         self.rounds += 1
         if self.rounds in self.fails:
             raise OSError(f"round {self.rounds} broke")
-        return [Sample(t_s=t_s, probe=self.name, device="host", values={"count": self.rounds}, missing={})]
+        return [
+            Sample(t_s=t_s, probe=self.name, device="host", values={"count": self.rounds}, missing={})
+        ]
 
     def close(self) -> None:
         self.closed = True
@@ -128,7 +130,9 @@ def test_the_host_probe_reads_this_process() -> None:
     while time.process_time() < first.values["cpu_s"] + 0.1:  # type: ignore[operator]
         total += 1
     (second,) = probe.sample(1.0)
-    assert second.values["cpu_utilisation"] == pytest.approx(0.1, abs=0.05)  # the kernel counts in ticks of 10 ms
+    assert second.values["cpu_utilisation"] == pytest.approx(
+        0.1, abs=0.05
+    )  # the kernel counts in ticks of 10 ms
     assert second.values["rss_mib"] > 5  # type: ignore[operator]
     assert 0 <= second.values["system_cpu_fraction"] <= 1  # type: ignore[operator]
     assert set(second.values) == set(first.values)
@@ -159,7 +163,11 @@ def test_replay_gives_the_last_reading_so_far_and_nothing_after_the_end(tmp_path
 def test_a_trace_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     (tmp_path / "foreign").write_text("{}\n")
-    for name, said in (("empty", "no samples"), ("foreign", "not a valid Sample"), ("none", "No such file")):
+    for name, said in (
+        ("empty", "no samples"),
+        ("foreign", "not a valid Sample"),
+        ("none", "No such file"),
+    ):
         with pytest.raises(UsageError, match=f"can't be replayed.*{said}"):
             ReplayProbe(tmp_path / name)
 
@@ -167,7 +175,9 @@ def test_a_trace_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None
 def test_the_same_seed_writes_the_same_trace(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_synthetic_trace(tmp_path / name, seconds=5, seed=seed)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+    assert (
+        (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+    )
 
 
 def test_two_samples_too_near_to_each_other_give_no_utilisation() -> None:

@@ -17,11 +17,15 @@ def gpu(t_s: float, device: str = "GPU-1", **values: float | None) -> Sample:
 
 
 def host(t_s: float, cpu_s: float) -> Sample:
-    return Sample(t_s=t_s, probe="host", device="host", values={"cpu_s": cpu_s, "rss_mib": 100 + t_s}, missing={})
+    return Sample(
+        t_s=t_s, probe="host", device="host", values={"cpu_s": cpu_s, "rss_mib": 100 + t_s}, missing={}
+    )
 
 
 def test_energy_is_the_counters_difference_over_the_training_intervals_alone() -> None:
-    samples = [gpu(t, energy_j=1000 + 200 * t, power_w=200.0, kernel_running_fraction=0.9) for t in range(11)]
+    samples = [
+        gpu(t, energy_j=1000 + 200 * t, power_w=200.0, kernel_running_fraction=0.9) for t in range(11)
+    ]
     told = summarise(samples, [(1.25, 3.75), (6.0, 9.5)])
     assert told["summary"]["gpu_energy_j"] == pytest.approx(200 * 6)
     assert told["details"]["gpu_energy_integrated_j"] == pytest.approx(200 * 6)
@@ -30,7 +34,9 @@ def test_energy_is_the_counters_difference_over_the_training_intervals_alone() -
 
 
 def test_a_disagreement_between_counter_and_power_is_told() -> None:
-    samples = [gpu(t, energy_j=100.0 * t, power_w=140.0, kernel_running_fraction=1.0) for t in range(11)]
+    samples = [
+        gpu(t, energy_j=100.0 * t, power_w=140.0, kernel_running_fraction=1.0) for t in range(11)
+    ]
     assert summarise(samples, [(0, 10)])["details"]["gpu_energy_disagreement"] == pytest.approx(0.4)
 
 
@@ -41,7 +47,9 @@ def test_utilisation_counts_only_samples_within_training() -> None:
 
 def test_energies_of_several_gpus_add_up_and_utilisations_are_averaged() -> None:
     samples = [
-        gpu(t, name, energy_j=10.0 * t, kernel_running_fraction=f) for t in range(5) for name, f in (("a", 0), ("b", 1))
+        gpu(t, name, energy_j=10.0 * t, kernel_running_fraction=f)
+        for t in range(5)
+        for name, f in (("a", 0), ("b", 1))
     ]
     told = summarise(samples, [(0, 4)])
     assert told["summary"]["gpu_energy_j"] == 80
@@ -61,12 +69,20 @@ def test_throttling_is_counted_in_seconds_by_reason() -> None:
 
 
 def test_every_null_has_the_reason_that_applies() -> None:
-    absent = Sample(t_s=0, probe="nvml", device="nvml", values={"available": None}, missing={"available": "no driver"})
+    absent = Sample(
+        t_s=0,
+        probe="nvml",
+        device="nvml",
+        values={"available": None},
+        missing={"available": "no driver"},
+    )
     told = summarise([absent, host(0, 0)], [(0, 10)])
     assert told["missing"]["gpu_energy_j"] == "no driver"
     assert told["missing"]["cpu_utilisation"] == "too few samples during training"
     assert "peak_rss_mib" not in told["missing"]
-    unsupported = summarise([gpu(t, energy_j=None, kernel_running_fraction=0.5) for t in range(5)], [(0, 4)])
+    unsupported = summarise(
+        [gpu(t, energy_j=None, kernel_running_fraction=0.5) for t in range(5)], [(0, 4)]
+    )
     assert unsupported["missing"]["gpu_energy_j"] == "Not Supported"
     nothing = summarise([], [(0, 1)])
     assert nothing["missing"]["gpu_utilisation"] == "the nvml probe gave no sample"
@@ -148,4 +164,6 @@ def test_a_process_that_waits_takes_no_cpu_seconds_and_that_is_no_fault() -> Non
 
 def test_a_gauge_that_falls_is_no_counter() -> None:
     samples = [gpu(0, kernel_running_fraction=1.0), gpu(9, kernel_running_fraction=0.1)]
-    assert summarise(samples, [(3, 6)])["missing"]["gpu_utilisation"] == "too few samples during training"
+    assert (
+        summarise(samples, [(3, 6)])["missing"]["gpu_utilisation"] == "too few samples during training"
+    )

@@ -40,7 +40,14 @@ rules = st.sampled_from(["floor", "ceil"])
 starts = st.builds(Init, scheme=st.sampled_from(["normal", "he_normal", "torch"]))
 named = {"name": st.just("_")}
 windows = {"kernel": small, "stride": st.integers(1, 3), "padding": st.integers(0, 2)}
-convolution = {**named, **windows, "out": widths, "rule": rules, "use_bias": st.booleans(), "init": starts}
+convolution = {
+    **named,
+    **windows,
+    "out": widths,
+    "rule": rules,
+    "use_bias": st.booleans(),
+    "init": starts,
+}
 
 ON_MAPS: tuple[st.SearchStrategy[Layer], ...] = (
     st.builds(Conv, **convolution, groups=st.integers(1, 3)),
@@ -48,7 +55,13 @@ ON_MAPS: tuple[st.SearchStrategy[Layer], ...] = (
     st.builds(Conv, **{**convolution, "stride": st.just(1)}, residual=st.just(True)),
     st.builds(Local, **named, **windows, out=widths, init=starts),
     st.builds(
-        Inception, **named, one=widths, three=widths, five=widths, separable=st.booleans(), batch_norm=st.booleans()
+        Inception,
+        **named,
+        one=widths,
+        three=widths,
+        five=widths,
+        separable=st.booleans(),
+        batch_norm=st.booleans(),
     ),
     st.builds(LRN, **named, size=odd, beta=st.sampled_from([0.5, 0.75]), groups=st.integers(1, 3)),
     st.builds(SpatialLRN, **named, size=odd),
@@ -68,7 +81,9 @@ ANYWHERE: tuple[st.SearchStrategy[Layer], ...] = (
     st.builds(Activation, **named, function=st.sampled_from(["relu", "tanh"])),
     st.builds(Dropout, **named, p=st.sampled_from([0.0, 0.5])),
 )
-dense = st.builds(Dense, **named, out=widths, groups=st.sampled_from([1, 1, 2]), use_bias=st.booleans(), init=starts)
+dense = st.builds(
+    Dense, **named, out=widths, groups=st.sampled_from([1, 1, 2]), use_bias=st.booleans(), init=starts
+)
 
 
 @st.composite

@@ -37,21 +37,32 @@ def blocks(draw: st.DrawFn, number: int) -> list[Layer]:
         padding=draw(st.integers(0, kernel // 2)),
         rule=draw(st.sampled_from(["floor", "ceil"])),
         groups=groups if number > 1 else 1,
-        separable=draw(st.sampled_from(["no", "depthwise_first", "pointwise_first"])) if groups == 1 else "no",
+        separable=draw(st.sampled_from(["no", "depthwise_first", "pointwise_first"]))
+        if groups == 1
+        else "no",
         init=draw(inits),
     )
     extras: list[Layer] = [
         Activation(name=f"relu{number}", function=draw(st.sampled_from(["relu", "tanh"]))),
         LRN(name=f"norm{number}", size=draw(st.sampled_from([3, 5, 9])), groups=groups),
-        Pool(name=f"pool{number}", size=draw(st.integers(2, 3)), function=draw(st.sampled_from(["max", "avg"]))),
+        Pool(
+            name=f"pool{number}",
+            size=draw(st.integers(2, 3)),
+            function=draw(st.sampled_from(["max", "avg"])),
+        ),
     ]
     return [conv, *draw(st.permutations(extras))]
 
 
 @st.composite
 def specs(draw: st.DrawFn) -> AlexNetSpec:
-    layers = [layer for number in range(1, draw(st.integers(1, 3)) + 1) for layer in draw(blocks(number))]
-    head: list[Layer] = [Dense(name="fc6", out=draw(st.integers(1, 8)) * 8, init=draw(inits)), Dropout(name="drop6")]
+    layers = [
+        layer for number in range(1, draw(st.integers(1, 3)) + 1) for layer in draw(blocks(number))
+    ]
+    head: list[Layer] = [
+        Dense(name="fc6", out=draw(st.integers(1, 8)) * 8, init=draw(inits)),
+        Dropout(name="drop6"),
+    ]
     classifier = Dense(name="fc8", out=draw(st.integers(2, 20)))
     try:
         return AlexNetSpec(input_size=draw(st.integers(96, 128)), layers=(*layers, *head, classifier))

@@ -28,9 +28,13 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 SPEC = RunSpec(
     variant="tiny",
     geometry="mini",
-    net=AlexNetSpec(input_size=8, layers=(Conv(name="conv1", out=2, kernel=3), Dense(name="fc8", out=2))),
+    net=AlexNetSpec(
+        input_size=8, layers=(Conv(name="conv1", out=2, kernel=3), Dense(name="fc8", out=2))
+    ),
     recipe=Recipe(name="mini", schedule=FixedDrops(at_epochs=()), store_size=8),
-    data=DataSpec(name="synthetic", listing="0", classes=2, train_images=8, val_images=IMAGES, store_size=8),
+    data=DataSpec(
+        name="synthetic", listing="0", classes=2, train_images=8, val_images=IMAGES, store_size=8
+    ),
     seed=0,
 )
 ENV = Environment(
@@ -50,10 +54,19 @@ ENV = Environment(
     source=None,
     placement=Placement(),
     disk_free_mib=None,
-    missing=dict.fromkeys(("driver", "driver_cuda", "nvml", "torch", "source", "disk_free_mib"), "a test's value"),
+    missing=dict.fromkeys(
+        ("driver", "driver_cuda", "nvml", "torch", "source", "disk_free_mib"), "a test's value"
+    ),
 )
 STEPS = StepsDone(
-    last_step=2, epoch=0.5, losses=(0.7, 0.6), top1_error=0.5, lr=0.01, images=8, elapsed_s=0.2, wait_s=0.1
+    last_step=2,
+    epoch=0.5,
+    losses=(0.7, 0.6),
+    top1_error=0.5,
+    lr=0.01,
+    images=8,
+    elapsed_s=0.2,
+    wait_s=0.1,
 )
 RIGHT = np.array([True, False, True, True, False, False, True, False, True])
 

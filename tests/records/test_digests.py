@@ -22,8 +22,12 @@ def test_a_record_sealed_before_the_fields_were_added_has_its_digest_still() -> 
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
-def test_an_added_field_has_a_default_and_any_other_value_is_another_run(name: str, default: bool) -> None:
+def test_an_added_field_has_a_default_and_any_other_value_is_another_run(
+    name: str, default: bool
+) -> None:
     assert DEFAULTS.keys() == set(ADDED)
     changed = replace(SEALED.spec, recipe=replace(SEALED.spec.recipe, **{name: not default}))
     assert changed.digest != SEALED.spec.digest
-    assert replace(changed, recipe=replace(changed.recipe, **{name: default})).digest == SEALED.spec.digest
+    assert (
+        replace(changed, recipe=replace(changed.recipe, **{name: default})).digest == SEALED.spec.digest
+    )

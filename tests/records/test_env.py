@@ -45,7 +45,12 @@ def test_an_id_that_is_none_or_can_not_be_kept_is_one_sentence(tmp_path: Path) -
 def test_nothing_private_is_recorded(tmp_path: Path) -> None:
     found = describe(tmp_path, Placement(), cache=tmp_path)
     text = to_json(replace(found, source=None))  # a diff holds what its author wrote
-    private = {platform.node(), str(Path.home()), str(tmp_path), str(Path(collect_env.__file__).parents[2])}
+    private = {
+        platform.node(),
+        str(Path.home()),
+        str(tmp_path),
+        str(Path(collect_env.__file__).parents[2]),
+    }
     assert not [word for word in private if len(word) > 3 and word in text]
     user = getpass.getuser()
     assert user == "root" or f'"{user}"' not in text
@@ -181,14 +186,21 @@ def test_the_bench_key_of_a_gpu_run_names_the_gpu_that_it_used() -> None:
     here = replace(ENV, used_gpus=used, driver="570.12", placement=Placement(device="cuda:1"))
     on_gpu = replace(SPEC, device="cuda")
     key = bench_key(here, on_gpu)
-    assert (key["device"], key["devices"], key["driver"], key["threads"]) == ("NVIDIA X", 1, "570.12", None)
+    assert (key["device"], key["devices"], key["driver"], key["threads"]) == (
+        "NVIDIA X",
+        1,
+        "570.12",
+        None,
+    )
     assert bench_key(replace(here, driver="580.1"), on_gpu) != key
     assert bench_key(replace(here, used_gpus=used * 2), on_gpu)["devices"] == 2
     assert bench_key(replace(here, used_gpus=None), on_gpu)["device"] is None
 
 
 @pytest.mark.parametrize("uuid", ["abc", None])
-def test_the_used_gpu_is_the_one_that_the_device_names(monkeypatch: pytest.MonkeyPatch, uuid: str | None) -> None:
+def test_the_used_gpu_is_the_one_that_the_device_names(
+    monkeypatch: pytest.MonkeyPatch, uuid: str | None
+) -> None:
     torch = pytest.importorskip("torch")
     found = {"cuda:1": SimpleNamespace(name="NVIDIA B", **({} if uuid is None else {"uuid": uuid}))}
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: found[str(device)])

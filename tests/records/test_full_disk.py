@@ -26,7 +26,9 @@ from harness.records.store import Store, Writer
 from harness.records.summary_fields import summary_fields
 from harness.records.verify import load_verified, verify
 
-ONE = replace(SPEC, recipe=replace(SPEC.recipe, evaluation=replace(SPEC.recipe.evaluation, protocols=("centre",))))
+ONE = replace(
+    SPEC, recipe=replace(SPEC.recipe, evaluation=replace(SPEC.recipe.evaluation, protocols=("centre",)))
+)
 LATER = replace(STEPS, last_step=4, images=9, elapsed_s=0.3)
 DONE = TrainingDone(steps=4, images=17, elapsed_s=0.5, wait_s=0.2)
 FINAL = Evaluated(
@@ -67,9 +69,9 @@ def test_a_disk_that_is_full_while_sealing_leaves_a_result_for_the_next_run(
     assert record.correct("centre", 1).tolist() == RIGHT.tolist()
     assert (summary.steps, summary.images_seen, summary.train_s, summary.wait_s) == (4, 17, 0.5, 0.2)
     assert (summary.loader, summary.loader_reason) == ("unknown", KILLED)
-    assert {name for name, number in vars(summary).items() if number is None} - {"status_reason"} == set(
-        summary.missing
-    )
+    assert {name for name, number in vars(summary).items() if number is None} - {
+        "status_reason"
+    } == set(summary.missing)
     assert verify(record.path) == []
 
 
@@ -81,7 +83,10 @@ def test_a_recovered_summary_has_the_numbers_of_the_one_that_was_lost(tmp_path: 
     with Store(tmp_path).open(replace(ONE, seed=7), ENV):
         pass
     found = Store(tmp_path).records()[0].summary
-    assert (found.images_per_second, found.warmup_steps) == (lost["images_per_second"], lost["warmup_steps"])
+    assert (found.images_per_second, found.warmup_steps) == (
+        lost["images_per_second"],
+        lost["warmup_steps"],
+    )
     assert found.final_train_loss == lost["final_train_loss"]
 
 
@@ -106,7 +111,9 @@ def killed_after(root: Path, events: tuple[Event, ...], right: bool = True) -> N
     [(STEPS, DONE), (STEPS, FINAL), (STEPS, DONE, replace(FINAL, final=False))],
     ids=["no final evaluation", "training not done", "not final"],
 )
-def test_what_is_no_whole_result_is_sealed_as_interrupted(tmp_path: Path, events: tuple[Event, ...]) -> None:
+def test_what_is_no_whole_result_is_sealed_as_interrupted(
+    tmp_path: Path, events: tuple[Event, ...]
+) -> None:
     killed_after(tmp_path, events)
     with Store(tmp_path).open(replace(ONE, seed=7), ENV):
         pass
@@ -195,7 +202,9 @@ with Store(Path({str(tmp_path)!r})).open(ONE, ENV) as writer:
     time.sleep(60)
 """
     env = {**os.environ, "PYTHONPATH": str(here.parents[2])}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "evaluated\n"
         process.send_signal(signal.SIGKILL)

@@ -31,7 +31,9 @@ NEVER = 10**9
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder that the ordinary user may write to; pytest's own are closed to others."""
-    made = Path(tempfile.mkdtemp(prefix="harness-kills-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    made = Path(
+        tempfile.mkdtemp(prefix="harness-kills-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    )
     if os.geteuid() == 0:
         os.chown(made, NOBODY, NOBODY)
     yield made

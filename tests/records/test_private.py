@@ -16,7 +16,10 @@ from harness.records.store import RunRecord, Store
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
-        ("can't read /home/jane/images/a.png: Permission denied", "can't read <path>: Permission denied"),
+        (
+            "can't read /home/jane/images/a.png: Permission denied",
+            "can't read <path>: Permission denied",
+        ),
         ("No such file: '/mnt/my disk/a.png'", "No such file: '<path>'"),
         ("see /data/x.beton, /data/y.beton and ~/z", "see <path>, <path> and <path>"),
         ("see ../pictures/a.png.", "see <path>."),
@@ -45,14 +48,19 @@ def test_an_existing_relative_path_is_a_path(tmp_path: Path, monkeypatch: pytest
 def test_a_sealed_failure_names_no_path(tmp_path: Path) -> None:
     def run() -> None:
         with Store(tmp_path / "results").open(SPEC, ENV) as writer:
-            writer.add_summary_fields(loader="folder", loader_reason=f"{tmp_path}/lib.so can't be loaded")
+            writer.add_summary_fields(
+                loader="folder", loader_reason=f"{tmp_path}/lib.so can't be loaded"
+            )
             raise FileNotFoundError(2, "No such file or directory", str(tmp_path / "images" / "a.png"))
 
     with pytest.raises(FileNotFoundError):
         run()
     (record,) = Store(tmp_path / "results").records()
     assert isinstance(record, RunRecord)
-    assert record.summary.status_reason == "FileNotFoundError: [Errno 2] No such file or directory: '<path>'"
+    assert (
+        record.summary.status_reason
+        == "FileNotFoundError: [Errno 2] No such file or directory: '<path>'"
+    )
     assert str(tmp_path) not in (record.path / "summary.json").read_text()
 
 
@@ -60,8 +68,12 @@ def test_reasons_in_samples_probes_and_environment_name_no_path(tmp_path: Path) 
     reason = f"can't load {tmp_path}/libnvml.so: Permission denied"
     env = replace(ENV, missing=ENV.missing | {"nvml": reason})
     with Store(tmp_path / "results").open(SPEC, env) as writer:
-        writer.sample(Sample(t_s=0.5, probe="nvml", device="nvml", values={"x": None}, missing={"x": reason}))
-        writer.probes({"missing": {"nvml": reason, "disks": ["", {"why": reason}]}, "requested_hz": 1.0})
+        writer.sample(
+            Sample(t_s=0.5, probe="nvml", device="nvml", values={"x": None}, missing={"x": reason})
+        )
+        writer.probes(
+            {"missing": {"nvml": reason, "disks": ["", {"why": reason}]}, "requested_hz": 1.0}
+        )
     assert writer.sealed is not None
     (record,) = Store(tmp_path / "results").records()
     said = "can't load <path>: Permission denied"

@@ -36,7 +36,9 @@ def test_its_recipe_and_events_have_the_present_names() -> None:
     assert recipe.augmentation.images_per_draw == 1
     rates = [event.lr for event in record.events() if isinstance(event, StepsDone)]
     assert (rates[0], rates[-1]) == (0.01, pytest.approx(0.001))
-    assert [event.lr for event in record.events() if isinstance(event, LrChanged)] == [pytest.approx(0.001)]
+    assert [event.lr for event in record.events() if isinstance(event, LrChanged)] == [
+        pytest.approx(0.001)
+    ]
 
 
 def test_its_environment_is_read_strictly_and_says_what_was_not_recorded() -> None:
@@ -64,9 +66,12 @@ def test_the_used_gpu_of_version_1_is_known_only_where_one_was_visible(visible: 
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [('"model"', '"modell"'), ('"cores_usable": 2', '"cores_usable": "2"'), ('"os"', '"oss"')]
+    ("old", "new"),
+    [('"model"', '"modell"'), ('"cores_usable": 2', '"cores_usable": "2"'), ('"os"', '"oss"')],
 )
-def test_an_unknown_or_wrong_field_of_env_is_an_error_that_names_the_file(tmp_path: Path, old: str, new: str) -> None:
+def test_an_unknown_or_wrong_field_of_env_is_an_error_that_names_the_file(
+    tmp_path: Path, old: str, new: str
+) -> None:
     folder = shutil.copytree(OLD, tmp_path / OLD.name)
     path = folder / "env.json"
     path.write_text(path.read_text().replace(old, new))

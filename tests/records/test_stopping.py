@@ -30,7 +30,9 @@ ROOT = PROGRAM.parents[2]
 def start(root: Path, how: str) -> subprocess.Popen[str]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(PROGRAM), str(root), how]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "open\n"
     return process
@@ -79,7 +81,9 @@ def test_a_killed_run_is_sealed_by_the_next_one(tmp_path: Path) -> None:
     with (stale / "events.jsonl").open("a") as file:
         file.write('{"torn')
     with Store(tmp_path).open(SPEC, ENV) as writer:
-        assert writer.swept == (f"{stale.name} was killed; what it had written is sealed as interrupted",)
+        assert writer.swept == (
+            f"{stale.name} was killed; what it had written is sealed as interrupted",
+        )
     first = Store(tmp_path).records()[0]
     assert (first.run_id, first.summary.status) == (stale.name, "interrupted")
     assert first.summary.images_seen == 8 * len(first.events()) > 0
@@ -93,7 +97,9 @@ def test_a_run_killed_before_its_first_event_is_removed(tmp_path: Path) -> None:
     (stale,) = open_folders(tmp_path)
     (stale / "events.jsonl").unlink(missing_ok=True)
     with Store(tmp_path).open(SPEC, ENV) as writer:
-        assert writer.swept == (f"{stale.name} was killed before its first event; its folder is removed",)
+        assert writer.swept == (
+            f"{stale.name} was killed before its first event; its folder is removed",
+        )
     assert not stale.exists()
 
 
@@ -139,7 +145,9 @@ def refuse_to_seal(number: int):  # type: ignore[no-untyped-def]
     return rename
 
 
-def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_sentence_and_tears_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sealed = write_run(tmp_path)
 
     def run() -> None:
@@ -149,7 +157,9 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypat
             monkeypatch.setattr(lines.os, "pwrite", refuse(errno.ENOSPC))
             writer.write_correct("centre", RIGHT, RIGHT)
 
-    with pytest.raises(RecordError, match=r"^can't write .*: No space left on device; free some disk space"):
+    with pytest.raises(
+        RecordError, match=r"^can't write .*: No space left on device; free some disk space"
+    ):
         run()
     monkeypatch.undo()
     assert [record.path for record in Store(tmp_path).records()] == [sealed]
@@ -158,7 +168,9 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path, monkeypat
         assert len(writer.swept) == 1
 
 
-def test_a_disk_that_fills_between_two_flushes_loses_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_between_two_flushes_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of a write gets through before the disk is full; once there is room the same place is written over."""
     writer = lines.LineWriter(tmp_path / "events.jsonl", time.monotonic)
     writer.write("one")
@@ -179,7 +191,9 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
     """Simulated: the tests may run as root, whom no mode stops."""
     monkeypatch.setattr(Path, "mkdir", refuse(errno.EROFS))
     with (
-        pytest.raises(RecordError, match="Read-only file system; free some disk space, or use a results folder"),
+        pytest.raises(
+            RecordError, match="Read-only file system; free some disk space, or use a results folder"
+        ),
         Store(tmp_path / "results").open(SPEC, ENV),
     ):
         pass
@@ -211,11 +225,15 @@ def test_a_record_killed_between_read_only_and_rename_is_sealed_by_the_next_run_
 
     monkeypatch.setattr(Path, "open", as_ordinary_user)
     with Store(tmp_path).open(replace(SPEC, seed=7), ENV) as other:
-        assert other.swept == (f"{left.name} was killed while it was being sealed; it is sealed now as ok",)
+        assert other.swept == (
+            f"{left.name} was killed while it was being sealed; it is sealed now as ok",
+        )
     assert verify(sealed) == []
 
 
-def test_a_sigterm_that_python_drops_in_a_callback_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_sigterm_that_python_drops_in_a_callback_comes_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """Python prints and drops what is raised in a weak reference's callback, such as importlib's: the run went on."""
     thing = type("Thing", (), {})()
     passed, reference = [], weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))

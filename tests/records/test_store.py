@@ -53,13 +53,19 @@ def test_sealed_files_are_read_only_and_nothing_is_left_open(tmp_path: Path) -> 
 
 
 def test_sha256sum_accepts_the_checksums(tmp_path: Path) -> None:
-    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=write_run(tmp_path), capture_output=True, check=False)
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=write_run(tmp_path), capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_spec_and_environment_stand_on_disk_before_the_first_event(tmp_path: Path) -> None:
     with Store(tmp_path).open(SPEC, ENV) as writer:
-        assert {file.name for file in writer.folder.iterdir()} == {"spec.json", "env.json", ".reserved.tmp"}
+        assert {file.name for file in writer.folder.iterdir()} == {
+            "spec.json",
+            "env.json",
+            ".reserved.tmp",
+        }
 
 
 def test_events_reach_the_disk_at_most_once_a_second(tmp_path: Path) -> None:
@@ -81,7 +87,9 @@ def test_events_reach_the_disk_at_most_once_a_second(tmp_path: Path) -> None:
         (SystemExit(3), "failed", "SystemExit: 3"),
     ],
 )
-def test_leaving_without_sealing_seals_the_reason(tmp_path: Path, error: BaseException, status: str, said: str) -> None:
+def test_leaving_without_sealing_seals_the_reason(
+    tmp_path: Path, error: BaseException, status: str, said: str
+) -> None:
     def run() -> None:
         with Store(tmp_path).open(SPEC, ENV) as writer:
             writer.add_summary_fields(loader="ffcv", loader_reason="it works here")
@@ -92,7 +100,12 @@ def test_leaving_without_sealing_seals_the_reason(tmp_path: Path, error: BaseExc
         run()
     (record,) = Store(tmp_path).records()
     summary = record.summary
-    assert (summary.status, summary.steps, summary.images_seen, summary.loader) == (status, 2, 8, "ffcv")
+    assert (summary.status, summary.steps, summary.images_seen, summary.loader) == (
+        status,
+        2,
+        8,
+        "ffcv",
+    )
     assert said in str(summary.status_reason)
     assert summary.results == {}
     assert summary.train_s is None
@@ -113,7 +126,9 @@ def test_fail_keeps_what_the_caller_knows(tmp_path: Path) -> None:
     assert (summary.steps, summary.train_s, "train_s" in summary.missing) == (7, 1.5, False)
 
 
-def test_an_interrupt_while_sealing_still_seals_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_sealing_still_seals_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = os.rename, []
 
     def rename(source: Path, target: Path) -> None:
@@ -143,7 +158,10 @@ def test_the_same_run_twice_at_once_is_refused_naming_the_process(tmp_path: Path
 
 
 def test_different_runs_at_once_leave_each_other_alone(tmp_path: Path) -> None:
-    with Store(tmp_path).open(SPEC, ENV) as first, Store(tmp_path).open(replace(SPEC, seed=1), ENV) as second:
+    with (
+        Store(tmp_path).open(SPEC, ENV) as first,
+        Store(tmp_path).open(replace(SPEC, seed=1), ENV) as second,
+    ):
         assert second.swept == ()
         second.fail("failed", "for the test")
         first.event(STEPS)
@@ -223,7 +241,9 @@ def test_a_record_sealed_before_a_field_was_added_is_still_whole(tmp_path: Path)
     for file in (spec, summary, path / "SHA256SUMS"):
         file.chmod(0o644)
     new = RunRecord.load(path).spec.digest
-    spec.write_text(spec.read_text().replace(',"parameter":null', "").replace('"layout":"one_device",', ""))
+    spec.write_text(
+        spec.read_text().replace(',"parameter":null', "").replace('"layout":"one_device",', "")
+    )
     plain = json.loads(spec.read_text())
     plain["variant"] = plain["recipe"]["name"] = ""
     plain["recipe"] = {name: held for name, held in plain["recipe"].items() if name not in ADDED}
@@ -278,7 +298,15 @@ def test_events_carry_the_time_since_the_run_started(tmp_path: Path) -> None:
 
 def test_evaluations_survive_the_round_trip(tmp_path: Path) -> None:
     event = Evaluated(
-        step=2, epoch=1, protocol="centre", final=True, top1_error=0.1, top5_error=0, loss=0.3, images=9, elapsed_s=0.1
+        step=2,
+        epoch=1,
+        protocol="centre",
+        final=True,
+        top1_error=0.1,
+        top5_error=0,
+        loss=0.3,
+        images=9,
+        elapsed_s=0.1,
     )
     with Store(tmp_path).open(SPEC, ENV) as writer:
         writer.event(event)

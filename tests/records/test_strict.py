@@ -76,8 +76,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "old", "new"), WRONG, ids=[f"{name} {new[:30]}" for name, _, new in WRONG])
-def test_a_number_that_no_run_can_have_is_a_problem(tmp_path: Path, name: str, old: str, new: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new"), WRONG, ids=[f"{name} {new[:30]}" for name, _, new in WRONG]
+)
+def test_a_number_that_no_run_can_have_is_a_problem(
+    tmp_path: Path, name: str, old: str, new: str
+) -> None:
     record = write_run(tmp_path)
     assert verify(record) == []
     put(record, name, old, new)
@@ -90,7 +94,9 @@ def test_a_number_that_no_run_can_have_is_a_problem(tmp_path: Path, name: str, o
     "spoil",
     [
         lambda path: path.write_bytes(path.read_bytes().replace(b"(2, 3)", b"(9, 9)")),
-        lambda path: path.write_bytes(path.read_bytes().replace(b"(2, 3), }        ", b"(-2, -3), }      ")),
+        lambda path: path.write_bytes(
+            path.read_bytes().replace(b"(2, 3), }        ", b"(-2, -3), }      ")
+        ),
         lambda path: path.write_bytes(
             path.read_bytes().replace(b"(2, 3), }               ", b"(1125899906842624,), }  ")
         ),
@@ -100,7 +106,9 @@ def test_a_number_that_no_run_can_have_is_a_problem(tmp_path: Path, name: str, o
     ],
     ids=["other shape", "negative shape", "1 PiB", "objects", "version", "cut"],
 )
-def test_an_array_that_is_not_what_its_header_says_is_a_problem(tmp_path: Path, spoil: Callable[[Path], int]) -> None:
+def test_an_array_that_is_not_what_its_header_says_is_a_problem(
+    tmp_path: Path, spoil: Callable[[Path], int]
+) -> None:
     record = write_run(tmp_path)
     whole = (record / "conv1.npy").read_bytes()
     (record / "conv1.npy").chmod(0o644)
@@ -134,7 +142,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def places(plain: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place in a JSON value."""
-    inside = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    inside = (
+        plain.items()
+        if isinstance(plain, dict)
+        else enumerate(plain)
+        if isinstance(plain, list)
+        else ()
+    )
     return [path, *(place for key, held in inside for place in places(held, (*path, key)))]
 
 
@@ -148,7 +162,8 @@ SCALARS = (
     | st.sampled_from(["", "../../x", "cuda", "auto", "ok", "\ud800", "nan"])
 )
 VALUES = st.recursive(
-    SCALARS, lambda held: st.lists(held, max_size=3) | st.dictionaries(st.text(max_size=5), held, max_size=3)
+    SCALARS,
+    lambda held: st.lists(held, max_size=3) | st.dictionaries(st.text(max_size=5), held, max_size=3),
 )
 
 
@@ -184,7 +199,11 @@ def spoil(data: st.DataObject, record: Path) -> None:
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     else:
         at = data.draw(st.integers(0, len(content)))
-        path.write_bytes(content[:at] + data.draw(st.binary(max_size=8)) + content[at + data.draw(st.integers(0, 8)) :])
+        path.write_bytes(
+            content[:at]
+            + data.draw(st.binary(max_size=8))
+            + content[at + data.draw(st.integers(0, 8)) :]
+        )
 
 
 @pytest.mark.fuzz

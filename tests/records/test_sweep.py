@@ -56,7 +56,9 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_a_finished_run_that_can_not_be_read_is_moved_aside_whole(tmp_path: Path, left: Path, how: str) -> None:
+def test_a_finished_run_that_can_not_be_read_is_moved_aside_whole(
+    tmp_path: Path, left: Path, how: str
+) -> None:
     SPOILED[how](left)
     before = contents(left)
     (said,) = swept(tmp_path)
@@ -67,7 +69,9 @@ def test_a_finished_run_that_can_not_be_read_is_moved_aside_whole(tmp_path: Path
     assert swept(tmp_path) == ()
 
 
-def test_events_of_a_newer_kind_are_moved_aside_and_names_never_collide(tmp_path: Path, left: Path) -> None:
+def test_events_of_a_newer_kind_are_moved_aside_and_names_never_collide(
+    tmp_path: Path, left: Path
+) -> None:
     (left / "summary.json").unlink()
     (left / "events.jsonl").write_text('{"t_s":0.1,"event":{"kind":"invented_later"}}\n')
     (tmp_path / ".open" / "unreadable" / left.name).mkdir(parents=True)
@@ -93,7 +97,9 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     assert (home / "notes" / "mine.txt").read_text() == "mine"
 
 
-def test_a_folder_without_events_is_removed_only_if_it_holds_nothing_else(tmp_path: Path, left: Path) -> None:
+def test_a_folder_without_events_is_removed_only_if_it_holds_nothing_else(
+    tmp_path: Path, left: Path
+) -> None:
     for name in ("summary.json", "events.jsonl"):
         (left / name).write_bytes(b"")
     swept(tmp_path)
@@ -106,7 +112,9 @@ def test_a_folder_without_events_is_removed_only_if_it_holds_nothing_else(tmp_pa
     for path in folder.iterdir():
         if path.name not in ("spec.json", "env.json"):
             path.unlink()
-    assert swept(tmp_path / "two") == (f"{writer.run_id} was killed before its first event; its folder is removed",)
+    assert swept(tmp_path / "two") == (
+        f"{writer.run_id} was killed before its first event; its folder is removed",
+    )
     assert not folder.exists()
 
 
@@ -141,7 +149,9 @@ def test_a_folder_that_the_system_refuses_is_tried_again_by_the_next_run(
     assert "can't be sealed yet: can't write" in said
     assert said.endswith("the next run tries again")
     assert left.exists()
-    assert swept(tmp_path) == (f"{left.name} was killed while it was being sealed; it is sealed now as ok",)
+    assert swept(tmp_path) == (
+        f"{left.name} was killed while it was being sealed; it is sealed now as ok",
+    )
 
 
 def test_a_file_that_may_not_be_read_leaves_the_folder_in_its_place(
@@ -170,7 +180,9 @@ def test_a_results_folder_to_which_nothing_can_be_renamed_is_refused_before_trai
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "replace", rename)
-    with pytest.raises(RecordError, match=r"can't write .*; free some disk space, or use a results folder"):
+    with pytest.raises(
+        RecordError, match=r"can't write .*; free some disk space, or use a results folder"
+    ):
         Store(tmp_path).make()
 
 

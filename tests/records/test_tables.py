@@ -63,7 +63,12 @@ def test_runs_have_a_row_for_each_protocol_and_one_without_result(tmp_path: Path
     assert table["protocol"].tolist()[0] == "centre"
     assert table["status"].tolist() == ["ok", "failed"]
     first = table.iloc[0]
-    assert (first["variant"], first["geometry"], first["recipe"], first["seed"]) == ("tiny", "mini", "mini", 0)
+    assert (first["variant"], first["geometry"], first["recipe"], first["seed"]) == (
+        "tiny",
+        "mini",
+        "mini",
+        0,
+    )
     assert first["top1_error"] == pytest.approx(4 / 9)
     assert first["images_per_second"] == 40.0
     assert "precision fp32" in first["bench_key"]
@@ -75,7 +80,12 @@ def test_curves_count_images_seen_and_average_a_windows_losses(tmp_path: Path) -
         step=2, epoch=0.5, protocol="centre", final=True, top1_error=0.25, top5_error=0, loss=0.5, images=9, elapsed_s=0
     )  # fmt: skip
     with Store(tmp_path).open(SPEC, ENV) as writer:
-        for event in (TrainingStarted(steps=2, images_per_epoch=8, parameters=1), STEPS, STEPS, evaluated):
+        for event in (
+            TrainingStarted(steps=2, images_per_epoch=8, parameters=1),
+            STEPS,
+            STEPS,
+            evaluated,
+        ):
             writer.event(event)
         path = writer.fail("failed", "for the test")
     table = curves_table([RunRecord.load(path)])
@@ -87,7 +97,9 @@ def test_curves_count_images_seen_and_average_a_windows_losses(tmp_path: Path) -
 
 def test_telemetry_is_one_row_a_reading(tmp_path: Path) -> None:
     table = telemetry_table([RunRecord.load(write_run(tmp_path))])
-    assert table[["t_s", "probe", "field", "value"]].to_numpy().tolist() == [[0.5, "host", "cpu_s", 1.5]]
+    assert table[["t_s", "probe", "field", "value"]].to_numpy().tolist() == [
+        [0.5, "host", "cpu_s", 1.5]
+    ]
 
 
 def test_no_records_make_empty_tables() -> None:

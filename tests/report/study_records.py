@@ -26,7 +26,12 @@ from variants.recipes import RECIPES, apply
 
 IMAGES = 2000
 DATA = DataSpec(
-    name="fashion_mnist", listing="ab" * 32, classes=10, train_images=4000, val_images=IMAGES, store_size=36
+    name="fashion_mnist",
+    listing="ab" * 32,
+    classes=10,
+    train_images=4000,
+    val_images=IMAGES,
+    store_size=36,
 )
 RECIPE = replace(RECIPES["mini"].recipe, epochs=1.0)
 ERRORS = {"grouped_2gpu": 0.160, "single_gpu": 0.175, "no_lrn": 0.215}
@@ -34,7 +39,13 @@ ENV = Environment(
     machine_id="0123456789abcdef0123456789abcdef",
     harness="0.1.0",
     python="3.11.7",
-    packages={"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31", "ffcv": None, "numpy": "2.4.6"},
+    packages={
+        "torch": "2.14.1",
+        "torchvision": "0.29.1",
+        "timm": "1.0.31",
+        "ffcv": None,
+        "numpy": "2.4.6",
+    },
     os="Linux 6.1.0 x86_64, Debian GNU/Linux 12 (bookworm)",
     cpu=Cpu(
         model="AMD EPYC 9V74 80-Core Processor",
@@ -64,7 +75,9 @@ ENV = Environment(
     source=Source(commit="c0ffee" * 6 + "c0ff", dirty=False, diff=None, diff_cut=False, untracked=()),
     placement=Placement(concurrent=2),
     disk_free_mib=64490,
-    missing=dict.fromkeys(("driver", "driver_cuda", "nvml", "torch.cuda", "torch.cudnn"), "there is no GPU"),
+    missing=dict.fromkeys(
+        ("driver", "driver_cuda", "nvml", "torch.cuda", "torch.cudnn"), "there is no GPU"
+    ),
 )
 
 
@@ -178,7 +191,13 @@ def _on_training_images(error: float, epoch: int) -> Evaluated:
 
 def _telemetry(gpu: bool) -> list[Sample]:
     nvml = [
-        Sample(t_s=0.5 * i, probe="nvml", device="GPU-0", values={"kernel_running_fraction": 0.5}, missing={})
+        Sample(
+            t_s=0.5 * i,
+            probe="nvml",
+            device="GPU-0",
+            values={"kernel_running_fraction": 0.5},
+            missing={},
+        )
         for i in range(30 if gpu else 0)
     ]
     return nvml + [

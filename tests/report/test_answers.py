@@ -22,13 +22,23 @@ ROW = {
         ({}, "significantly higher (p = 0.012)", "direction agrees"),
         ({"published": -0.014}, "significantly higher (p = 0.012)", "opposite direction"),
         ({"verdict": "reproduced"}, "significantly higher (p = 0.012)", "reproduced"),
-        ({"dunnett_p": nan}, "significantly higher", "direction agrees"),  # another base: by the interval over seeds
+        (
+            {"dunnett_p": nan},
+            "significantly higher",
+            "direction agrees",
+        ),  # another base: by the interval over seeds
         ({"dunnett_p": 0.2}, "not significant, at most 2.8 points", "inconclusive"),
         ({"images_low": -0.001}, "not significant, at most 2.8 points", "inconclusive"),
         ({"sd": nan, "seeds_low": nan, "seeds_high": nan}, "unknown with one seed", "inconclusive"),
         ({"at_chance": True}, "no better than chance", "inconclusive"),
         (
-            {"mean": -0.02, "seeds_low": -0.028, "seeds_high": -0.012, "images_low": -0.03, "images_high": -0.01},
+            {
+                "mean": -0.02,
+                "seeds_low": -0.028,
+                "seeds_high": -0.012,
+                "images_low": -0.03,
+                "images_high": -0.01,
+            },
             "significantly lower (p = 0.012)",
             "opposite direction",
         ),

@@ -23,7 +23,11 @@ class Fake:
     """A record with a fault; what it does not override is that of a sound record."""
 
     def __init__(self, sound: CachedRecord, seed: int = 0) -> None:
-        self.run_id, self.spec, self.summary = f"run-{seed}", replace(sound.spec, seed=seed), sound.summary
+        self.run_id, self.spec, self.summary = (
+            f"run-{seed}",
+            replace(sound.spec, seed=seed),
+            sound.summary,
+        )
         self.listed = [
             StepsDone(last_step=60, epoch=1.0, losses=(0.7,) * 60, top1_error=0.1, lr=0.01, images=3840, elapsed_s=1.0,
                       wait_s=0.0),
@@ -81,7 +85,9 @@ def test_a_fault_fails_its_own_check_only(says: str, sound: CachedRecord) -> Non
     good, bad = Fake(sound, 0), Fake(sound, 1)
     FAULTS[says](bad)
     found = checks([good, bad])  # type: ignore[list-item]
-    assert [(says in one.says, [name for name, _ in one.failed]) for one in found if one.failed] == [(True, ["run-1"])]
+    assert [(says in one.says, [name for name, _ in one.failed]) for one in found if one.failed] == [
+        (True, ["run-1"])
+    ]
     assert len(FAULTS) == len(EACH)
 
 
@@ -111,4 +117,7 @@ def test_the_report_shows_the_checks(tmp_path: Path) -> None:
     model = build("reproduce", Store(study.root).records())
     (table,) = next(one for one in model.sections if one.title.startswith("Checks")).blocks
     passed = [row[1] for row in table.rows]  # type: ignore[union-attr]
-    assert passed == ["2 of 2"] * 4 + ["not recorded", "2 of 2"]  # these records are older than the weights' check
+    assert passed == ["2 of 2"] * 4 + [
+        "not recorded",
+        "2 of 2",
+    ]  # these records are older than the weights' check

@@ -103,13 +103,18 @@ def test_colour_noise_worth_1_8_points_reproduces_over_1_point():
 
 
 @pytest.mark.parametrize("name", ["no_conv3", "no_conv4", "no_pca_colour"])
-def test_a_claim_without_stated_images_and_views_stays_inconclusive_on_full_ilsvrc(name: str, finished: Study):
+def test_a_claim_without_stated_images_and_views_stays_inconclusive_on_full_ilsvrc(
+    name: str, finished: Study
+):
     (claim,) = claims_of(CATALOG[name])
     assert (claim.data, claim.protocol) == ("ILSVRC", None)
     key = evidence(finished).settings[0].key
     data = replace(key.data, classes=1000, train_images=1_281_167, val_images=50_000)
     why = obstacles(
-        claim, replace(key, data=data, geometry="full", shared=replace(key.shared, epochs=90.0)), "ten_view", 90.0
+        claim,
+        replace(key, data=data, geometry="full", shared=replace(key.shared, epochs=90.0)),
+        "ten_view",
+        90.0,
     )
     assert any("a protocol not stated" in reason for reason in why)
     assert judge(claim, comparison([0.0178, 0.0180, 0.0182]), why).verdict == "inconclusive"
@@ -133,14 +138,20 @@ def test_nothing_run_is_not_run():
 
 
 def test_an_obstacle_makes_the_clearest_evidence_inconclusive():
-    judged = judge(LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=0.01, high=0.02)), ("other images",))
+    judged = judge(
+        LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=0.01, high=0.02)), ("other images",)
+    )
     assert (judged.verdict, judged.direction) == ("inconclusive", "same")
-    across = judge(LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=-0.01, high=0.04)), ("other images",))
+    across = judge(
+        LRN, comparison([0.0135, 0.0140, 0.0145], Interval(low=-0.01, high=0.04)), ("other images",)
+    )
     assert across.direction == "none"
     assert judge(LRN, comparison([-0.02, -0.021, -0.022]), ("other images",)).direction == "opposite"
 
 
-@pytest.mark.parametrize(("truth", "wrong"), [(0.0, "reproduced"), (0.014, "contradicted"), (0.019, "reproduced")])
+@pytest.mark.parametrize(
+    ("truth", "wrong"), [(0.0, "reproduced"), (0.014, "contradicted"), (0.019, "reproduced")]
+)
 def test_a_wrong_verdict_is_rarer_than_one_study_in_20(truth: float, wrong: str):
     """300 studies of 5 seeds; truths: no effect, the published one, the band's edge. Bound: 5 % + 4 standard errors."""
     draws = np.random.default_rng(3).normal(truth, 0.003, size=(300, 5))
@@ -162,7 +173,9 @@ def test_mini_runs_on_garments_decide_nothing_about_imagenet(finished: Study):
         judged = judge_in(claim, setting, native_epochs=90)
         assert judged.verdict == "inconclusive"
         assert len(judged.obstacles) == 4  # images, geometry, protocol, epochs
-        assert (judged.direction == "same") == (claim.metric == "top1_error")  # +5.5 points drawn; +0.7 in top-5
+        assert (judged.direction == "same") == (
+            claim.metric == "top1_error"
+        )  # +5.5 points drawn; +0.7 in top-5
 
 
 def test_full_size_ilsvrc_runs_of_the_whole_recipe_meet_no_obstacle(finished: Study):
@@ -172,7 +185,10 @@ def test_full_size_ilsvrc_runs_of_the_whole_recipe_meet_no_obstacle(finished: St
     assert obstacles(LRN, full, "ten_view", 90.0) == ()
     assert len(obstacles(LRN, full, "centre", 90.0)) == 1
     assert len(obstacles(replace(LRN, protocol=None), full, "centre", 90.0)) == 1
-    assert len(obstacles(LRN, replace(full, shared=replace(full.shared, epochs=1.0)), "ten_view", 90.0)) == 1
+    assert (
+        len(obstacles(LRN, replace(full, shared=replace(full.shared, epochs=1.0)), "ten_view", 90.0))
+        == 1
+    )
     assert len(obstacles(replace(LRN, data="ILSVRC-2010 test"), full, "ten_view", 90.0)) == 1
 
 
@@ -205,7 +221,10 @@ def test_runs_are_compared_only_within_one_setting(study: Study):
     study.run(study.spec("no_lrn", 0, data=other), 0.2)
     found = evidence(study)
     assert len(found.settings) == 2
-    assert all(setting.compare("no_lrn", "grouped_2gpu", "centre", "top1_error") is None for setting in found.settings)
+    assert all(
+        setting.compare("no_lrn", "grouped_2gpu", "centre", "top1_error") is None
+        for setting in found.settings
+    )
 
 
 def test_a_seed_counts_once_and_a_failed_run_not_at_all(study: Study):

@@ -19,7 +19,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunRecord]:
     return {
         "base": study.run(base, 0.2),
         "again": study.run(base, 0.2),
-        "variant": study.run(replace(study.spec("no_lrn", 0), recipe=replace(base.recipe, lr=0.02)), 0.25),
+        "variant": study.run(
+            replace(study.spec("no_lrn", 0), recipe=replace(base.recipe, lr=0.02)), 0.25
+        ),
         "machine": study.run(base, 0.2, other),
     }
 
@@ -44,7 +46,9 @@ def test_another_variant_differs_in_named_fields_and_in_its_losses(runs: dict[st
     assert any(pair == ("0.01", "0.02") for pair in spec.values())
     ours, theirs = (float(text) for text in results["top-1 error, % (centre)"])
     gap = results["second minus first, points (centre)"][1]
-    assert float(gap.split(" ")[0].lstrip("+")) == pytest.approx(theirs - ours, abs=0.011)  # three rounded numbers
+    assert float(gap.split(" ")[0].lstrip("+")) == pytest.approx(
+        theirs - ours, abs=0.011
+    )  # three rounded numbers
 
 
 def test_another_machine_is_named_and_its_speed_is_not_compared(runs: dict[str, RunRecord]) -> None:
@@ -58,7 +62,14 @@ def test_the_step_from_which_losses_differ_is_named(
     runs: dict[str, RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = runs["again"].events()
-    changed = [replace(event, losses=(*event.losses[:-1], 9.0)) if i == 2 else event for i, event in enumerate(events)]  # type: ignore[union-attr, type-var]
+    changed = [
+        replace(event, losses=(*event.losses[:-1], 9.0)) if i == 2 else event
+        for i, event in enumerate(events)
+    ]  # type: ignore[union-attr, type-var]
     base = runs["base"].events()
-    monkeypatch.setattr(RunRecord, "events", lambda run: changed if run.run_id == runs["again"].run_id else base)
-    assert rows(runs["base"], runs["again"])[2]["training losses"][1].startswith("differ from step 20 on: ")
+    monkeypatch.setattr(
+        RunRecord, "events", lambda run: changed if run.run_id == runs["again"].run_id else base
+    )
+    assert rows(runs["base"], runs["again"])[2]["training losses"][1].startswith(
+        "differ from step 20 on: "
+    )

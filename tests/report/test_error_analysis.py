@@ -31,10 +31,17 @@ def counted(labels: list[int], answers: list[int], confidence: list[float]) -> A
 def test_answers_are_counted_by_label_and_by_confidence() -> None:
     found = counted([0, 0, 1, 9], [0, 1, 1, 9], [0.99, 0.99, 0.5, 1.0])
     assert found.confusion is not None
-    assert (found.confusion[0][0], found.confusion[0][1], found.confusion[1][1], found.confusion[9][9]) == (1, 1, 1, 1)
+    assert (
+        found.confusion[0][0],
+        found.confusion[0][1],
+        found.confusion[1][1],
+        found.confusion[9][9],
+    ) == (1, 1, 1, 1)
     assert sum(map(sum, found.confusion)) == 4
     assert len(found.calibration) == CALIBRATION_BINS
-    assert found.calibration[-1] == Bin(images=3, confidence=pytest.approx(2.98 / 3), right=pytest.approx(2 / 3))
+    assert found.calibration[-1] == Bin(
+        images=3, confidence=pytest.approx(2.98 / 3), right=pytest.approx(2 / 3)
+    )
     assert found.calibration[0] == Bin(images=0, confidence=None, right=None)
 
 
@@ -75,7 +82,9 @@ def test_the_section_shows_classes_confusion_calibration_and_hard_images(
     assert dict(row[:2] for row in classes.rows)["class 1"] == "50.0"  # type: ignore[arg-type, misc]
     assert dict(row[:2] for row in classes.rows)["class 0"] == "20.0"  # type: ignore[arg-type, misc]
     assert calibration.rows == (("no_lrn", "80.0", "15.0"),)  # 13 of 20 right at 0.8
-    assert any(isinstance(block, Figure) and block.file == "confusion-1.svg" for block in section.blocks)
+    assert any(
+        isinstance(block, Figure) and block.file == "confusion-1.svg" for block in section.blocks
+    )
     (last,) = (block for block in section.blocks if isinstance(block, Paragraph))
     wrong = np.logical_and(*(~record.correct("centre", 1) for record in made)).sum()
     assert f"the same {wrong:,} images wrong" in last.text
@@ -83,7 +92,9 @@ def test_the_section_shows_classes_confusion_calibration_and_hard_images(
 
 def test_records_without_the_analysis_have_no_such_section(study: Study) -> None:
     study.run(study.spec("no_lrn", 0), 0.2)
-    assert all(one.title != "Mistakes" for one in build("reproduce", Store(study.root).records()).sections)
+    assert all(
+        one.title != "Mistakes" for one in build("reproduce", Store(study.root).records()).sections
+    )
 
 
 def test_an_analysis_that_is_damaged_is_a_problem_of_its_record(study: Study, tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ def test_a_true_claim_is_seldom_contradicted(seeds: int) -> None:
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_difference_at_the_edge_of_the_band_is_seldom_called_reproduced(seeds: int) -> None:
     true = EFFECT + CLAIM.margin
-    assert verdict_rates(true, seeds, 300, np.random.default_rng(2), published_sd=0.0).reproduced <= MOST
+    assert (
+        verdict_rates(true, seeds, 300, np.random.default_rng(2), published_sd=0.0).reproduced <= MOST
+    )
 
 
 @pytest.mark.parametrize("seeds", SEEDS)

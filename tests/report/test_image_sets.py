@@ -39,5 +39,7 @@ def test_cifar_10_is_recognised_by_its_files_sums_and_not_by_its_numbers_alone()
 
 
 def test_every_row_published_on_cifar_10_names_the_image_set_that_is_recognised() -> None:
-    found = {claim.data for row in CATALOG.values() if row.family == "cifar" for claim in claims_of(row)}
+    found = {
+        claim.data for row in CATALOG.values() if row.family == "cifar" for claim in claims_of(row)
+    }
     assert found == {"CIFAR-10 test"}

@@ -53,12 +53,19 @@ def falling(epochs: float) -> list[float]:
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[RunRecord]:
     """A search of two rates each, then three seeds at the best rates and one at a neighbour."""
     study = Study(tmp_path_factory.mktemp("figure1") / "results")
-    made = [train(study, RELU, rate, SEARCH_SEED, falling(epochs)) for rate, epochs in ((0.001, 9.0), (0.002, 6.0))]
+    made = [
+        train(study, RELU, rate, SEARCH_SEED, falling(epochs))
+        for rate, epochs in ((0.001, 9.0), (0.002, 6.0))
+    ]
     made += [
-        train(study, TANH, rate, SEARCH_SEED, errors) for rate, errors in ((0.004, falling(36.0)), (0.008, [0.5, 0.4]))
+        train(study, TANH, rate, SEARCH_SEED, errors)
+        for rate, errors in ((0.004, falling(36.0)), (0.008, [0.5, 0.4]))
     ]
     for seed, (relu, tanh) in enumerate(((5.5, 35.0), (6.0, 36.5), (6.5, 38.0))):
-        made += [train(study, RELU, 0.002, seed, falling(relu)), train(study, TANH, 0.004, seed, falling(tanh))]
+        made += [
+            train(study, RELU, 0.002, seed, falling(relu)),
+            train(study, TANH, 0.004, seed, falling(tanh)),
+        ]
     made.append(train(study, TANH, 0.008, 0, [0.5, 0.4, 0.3]))
     return made
 
@@ -74,14 +81,30 @@ def section(model: ReportModel) -> Section:
 
 
 def table(section: Section, caption: str) -> Table:
-    return next(block for block in section.blocks if isinstance(block, Table) and caption in block.caption)
+    return next(
+        block for block in section.blocks if isinstance(block, Table) and caption in block.caption
+    )
 
 
 def test_the_epochs_are_those_of_the_records(section: Section) -> None:
     rows = table(section, "Epochs to 25 %").rows
-    assert rows[0] == (RELU, "0.002", "best of the search", "3", "6.0 ± 1.2", "5.5, 6.0, 6.5")  # t(2) * 0.5 / sqrt(3)
+    assert rows[0] == (
+        RELU,
+        "0.002",
+        "best of the search",
+        "3",
+        "6.0 ± 1.2",
+        "5.5, 6.0, 6.5",
+    )  # t(2) * 0.5 / sqrt(3)
     assert rows[1][:4] == (TANH, "0.004", "best of the search", "3")
-    assert rows[2] == (TANH, "0.008", "neighbour in the grid", "1", "> 3.0", "> 3")  # censored, and shown
+    assert rows[2] == (
+        TANH,
+        "0.008",
+        "neighbour in the grid",
+        "1",
+        "> 3.0",
+        "> 3",
+    )  # censored, and shown
 
 
 def test_the_search_is_shown_and_never_counted(section: Section) -> None:

@@ -102,4 +102,6 @@ def test_one_recipe_for_both_is_no_obstacle_where_one_was_published(study: Study
         study.run(study.spec(name, seed), 0.2)
         study.run(study.spec(versus, seed), 0.16)
     (setting,) = settings(study)
-    assert not any("recipe on each side" in reason for reason in judge_in(claim(name), setting, 90.0).obstacles)
+    assert not any(
+        "recipe on each side" in reason for reason in judge_in(claim(name), setting, 90.0).obstacles
+    )

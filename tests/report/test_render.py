@@ -48,9 +48,13 @@ NASTY = (
 
 
 def odd(text: str) -> ReportModel:
-    made = Table(caption=text, columns=(Column(heading=text), Column(heading="b", share=1)), rows=((text, text),))
+    made = Table(
+        caption=text, columns=(Column(heading=text), Column(heading="b", share=1)), rows=((text, text),)
+    )
     section = Section(title=text, blocks=(Paragraph(text=text), made))
-    return ReportModel(study="s", title=text, findings=(text,), sections=(section,), results_table=made, sources=())
+    return ReportModel(
+        study="s", title=text, findings=(text,), sections=(section,), results_table=made, sources=()
+    )
 
 
 def test_another_process_place_zone_locale_style_and_order_give_the_same_bytes(
@@ -58,7 +62,13 @@ def test_another_process_place_zone_locale_style_and_order_give_the_same_bytes(
 ):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.xmargin: 0.4\n")
     shutil.copytree(finished.root, tmp_path / "elsewhere")
-    env = {**os.environ, "TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "5"}
+    env = {
+        **os.environ,
+        "TZ": "Pacific/Auckland",
+        "LC_ALL": "C",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "5",
+    }
     made = subprocess.run(
         [sys.executable, "-W", "error", "-c", HASHES, "elsewhere"],
         cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
@@ -121,7 +131,9 @@ def test_a_report_removes_no_file_that_it_did_not_write(model: ReportModel, tmp_
 
 
 @pytest.mark.parametrize("name", ["../mine.svg", "figures/../../mine.svg", "figures/.mine.svg"])
-def test_a_manifest_can_not_make_a_report_remove_files_elsewhere(model: ReportModel, tmp_path: Path, name: str):
+def test_a_manifest_can_not_make_a_report_remove_files_elsewhere(
+    model: ReportModel, tmp_path: Path, name: str
+):
     folder = tmp_path / "report"
     write_report(model, folder)
     target = (folder / name).resolve()
@@ -170,7 +182,9 @@ def test_an_edited_record_is_left_out_of_the_report_with_its_reason(study: Study
 
 
 @pytest.mark.parametrize("name", ["telemetry.jsonl", "conv1.npy", "events.jsonl"])
-def test_a_record_of_which_any_file_changed_is_neither_reported_nor_counted_as_finished(study: Study, name: str):
+def test_a_record_of_which_any_file_changed_is_neither_reported_nor_counted_as_finished(
+    study: Study, name: str
+):
     whole, damaged = (study.run(study.spec("grouped_2gpu", seed), 0.16) for seed in range(2))
     file = damaged.path / name
     file.chmod(0o644)
@@ -227,7 +241,10 @@ def test_a_report_checks_out_until_a_file_a_record_or_a_number_is_changed(study:
 
     lie = replace(build("reproduce", own), title="Something else")
     write_report(lie, folder)
-    assert [problem.partition(":")[0] for problem in check_report(folder, store)] == ["report.md", "report.pdf"]
+    assert [problem.partition(":")[0] for problem in check_report(folder, store)] == [
+        "report.md",
+        "report.pdf",
+    ]
 
     write_report(build("reproduce", own), folder)
     (own[0].path / "summary.json").chmod(0o644)
@@ -248,7 +265,11 @@ def test_the_check_of_a_report_reads_each_record_for_its_checksums_once(
     true_sum = verify.sha256_of
     monkeypatch.setattr(verify, "sha256_of", lambda path: summed.append(path) or true_sum(path))
     assert check_report(tmp_path, store) == []
-    assert len(summed) == len(set(summed)) == sum(len(list(path.iterdir())) - 1 for path in store.folders())
+    assert (
+        len(summed)
+        == len(set(summed))
+        == sum(len(list(path.iterdir())) - 1 for path in store.folders())
+    )
 
 
 def test_a_folder_without_a_manifest_is_one_sentence(tmp_path: Path):

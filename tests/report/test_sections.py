@@ -52,7 +52,9 @@ def test_one_seed_shows_its_number_no_interval_and_says_so(model: ReportModel):
     assert "±" not in row[2]
 
 
-def test_no_table_mixes_protocols_and_no_number_includes_the_reference(finished: Study, model: ReportModel):
+def test_no_table_mixes_protocols_and_no_number_includes_the_reference(
+    finished: Study, model: ReportModel
+):
     captions = [table.caption for table in tables(section(model, "Errors"))]
     assert ["(centre)" in captions[0], "(mirror)" in captions[1]] == [True, True]
     without = build("reproduce", Store(finished.root).records())
@@ -97,7 +99,9 @@ def test_the_table_of_the_reference_keeps_its_notes(finished: Study, monkeypatch
     assert (table.caption, table.notes) == ("Reference records, not yours. Errors.", noted.notes)
 
 
-def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(finished: Study, model: ReportModel):
+def test_every_record_has_its_checksum_in_the_sources_and_a_failed_run_its_reason(
+    finished: Study, model: ReportModel
+):
     store = Store(finished.root)
     assert len(model.sources) == len(store.records()) + len(store.verified_reference().records)
     assert all(len(source.checksums) == 64 for source in model.sources)
@@ -118,7 +122,11 @@ def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Stu
     model = build("reproduce", Store(study.root).records())
     speed = tables(section(model, "Speed"))[0]
     told = dict(zip([column.heading for column in speed.columns], speed.rows[0], strict=True))
-    assert (told["GPU kernel running, %"], told["J/image (GPU)"], told["Memory, MiB"]) == ("50.0", "0.50", "900")
+    assert (told["GPU kernel running, %"], told["J/image (GPU)"], told["Memory, MiB"]) == (
+        "50.0",
+        "0.50",
+        "900",
+    )
     assert "device NVIDIA H100" in speed.notes[0]
     utilisation = next(figure for figure in model.figures if figure.file.startswith("utilisation"))
     assert utilisation.caption.startswith("GPU kernel running")
@@ -129,7 +137,9 @@ def test_speeds_of_two_machines_are_in_two_tables(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
     study.run(study.spec("grouped_2gpu", 1), 0.16, replace(ENV, cpu=replace(ENV.cpu, model="another")))
     speed = section(build("reproduce", Store(study.root).records()), "Speed")
-    assert [len(table.rows) for table in tables(speed) if table.caption.startswith("Training speed")] == [1, 1]
+    assert [
+        len(table.rows) for table in tables(speed) if table.caption.startswith("Training speed")
+    ] == [1, 1]
 
 
 @pytest.mark.parametrize(("wait", "answer"), [(0.05, "computing"), (0.3, "both"), (0.8, "the loader")])
@@ -145,7 +155,10 @@ def test_figures_say_in_words_what_they_show_and_are_all_there(model: ReportMode
 
 def test_two_settings_are_separate_in_every_section(study: Study):
     study.run(study.spec("grouped_2gpu", 0), 0.16)
-    study.run(study.spec("grouped_2gpu", 0, data=replace(study.spec("no_lrn", 0).data, listing="ef" * 32)), 0.2)
+    study.run(
+        study.spec("grouped_2gpu", 0, data=replace(study.spec("no_lrn", 0).data, listing="ef" * 32)),
+        0.2,
+    )
     model = build("reproduce", Store(study.root).records())
     texts = [block.text for block in section(model, "Errors").blocks if isinstance(block, Paragraph)]
     assert [text[:10] for text in texts if text.startswith("Setting")] == ["Setting 1:", "Setting 2:"]
@@ -168,28 +181,43 @@ def test_a_report_without_runs_gives_the_command_that_starts_its_study():
     assert paragraph.text.endswith("Start with: python -m harness reproduce --study imagenet")
 
 
-def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_published_against(study: Study):
+def test_without_the_papers_net_differences_are_to_the_variant_that_others_are_published_against(
+    study: Study,
+):
     for seed in range(2):
         for variant, error in (("code_2012", 0.16), ("code_2012_no_norm", 0.22), ("ungrouped", 0.15)):
             study.run(study.spec(variant, seed), error)
     model = build("reproduce", Store(study.root).records())
     assert "Significantly different from code_2012 in top-1 error" in " ".join(model.findings)
     assert model.results_table is not None
-    assert "Difference to code_2012, points" in [column.heading for column in model.results_table.columns]
+    assert "Difference to code_2012, points" in [
+        column.heading for column in model.results_table.columns
+    ]
     assert {row[0]: row[-1] for row in model.results_table.rows}["code_2012"] == "base"
     assert section(model, "Differences").title == "Differences to code_2012, and what is published"
-    assert [row[0] for row in tables(section(model, "Differences"))[0].rows] == ["ungrouped", "code_2012_no_norm"]
+    assert [row[0] for row in tables(section(model, "Differences"))[0].rows] == [
+        "ungrouped",
+        "code_2012_no_norm",
+    ]
 
 
 def test_without_any_published_pair_the_first_variant_is_the_base(study: Study):
     for variant in ("no_dropout", "tanh"):
         study.run(study.spec(variant, 0), 0.2)
-    assert report_data("reproduce", Store(study.root).records(), [], CATALOG).evidence.settings[0].base == "tanh"
+    assert (
+        report_data("reproduce", Store(study.root).records(), [], CATALOG).evidence.settings[0].base
+        == "tanh"
+    )
 
 
 def test_the_length_of_a_rows_own_recipe_counts_the_rows_changes():
     epochs = report_data("reproduce", [], [], CATALOG).epochs
-    lengths = {"cifar_11pct": 520.0, "cifar_18pct": 140.0, "cifar_4layer_relu": 40.0, "grouped_2gpu": 90.0}
+    lengths = {
+        "cifar_11pct": 520.0,
+        "cifar_18pct": 140.0,
+        "cifar_4layer_relu": 40.0,
+        "grouped_2gpu": 90.0,
+    }
     assert {name: epochs[name] for name in lengths} == lengths
 
 
@@ -223,11 +251,16 @@ def test_a_claim_with_a_measure_the_records_lack_is_not_run(finished: Study):
     assert made.rows == (("1", "s", NONE, "not run", "[1]"),)
 
 
-def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(study: Study, finished: Study):
+def test_localisation_errors_get_a_column_where_there_are_boxes_and_none_elsewhere(
+    study: Study, finished: Study
+):
     study.run(study.spec("article", 0), 0.2, located=0.3)
     study.run(study.spec("grouped_2gpu", 0), 0.2)
     with_boxes, without = (errors_under(one, "centre") for one in (study, finished))
-    assert {row[0]: row[-1] for row in with_boxes.rows} == {"article": "30.00 (one seed)", "grouped_2gpu": NONE}
+    assert {row[0]: row[-1] for row in with_boxes.rows} == {
+        "article": "30.00 (one seed)",
+        "grouped_2gpu": NONE,
+    }
     assert "IoU" in with_boxes.notes[0]
     assert "Localisation error, %" not in [column.heading for column in without.columns]
 
@@ -238,15 +271,36 @@ def test_only_nets_in_two_columns_show_two():
 
 
 def test_a_protocol_that_only_some_variants_have_leaves_the_others_out(finished: Study):
-    assert [row[0] for row in errors_under(finished, "centre").rows] == [*list(ERRORS)[:2], "ungrouped", "no_lrn"]
+    assert [row[0] for row in errors_under(finished, "centre").rows] == [
+        *list(ERRORS)[:2],
+        "ungrouped",
+        "no_lrn",
+    ]
     assert errors_under(finished, "ten_view").rows == ()
 
 
 def test_numbers_are_written_for_readers():
-    assert [published_points(0.014, "equals"), published_points(0.01, "more_than")] == ["+1.4", "> +1.0"]
-    assert [points(0.014, 1), points(-0.0041), points(0.0, 1), points(-0.00001)] == ["+1.4", "−0.41", "0.0", "0.00"]
-    assert [percent(0.1234), percent(None), number(1234.5, 1), number(None)] == ["12.34", "—", "1,234.5", "—"]
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [published_points(0.014, "equals"), published_points(0.01, "more_than")] == [
+        "+1.4",
+        "> +1.0",
+    ]
+    assert [points(0.014, 1), points(-0.0041), points(0.0, 1), points(-0.00001)] == [
+        "+1.4",
+        "−0.41",
+        "0.0",
+        "0.00",
+    ]
+    assert [percent(0.1234), percent(None), number(1234.5, 1), number(None)] == [
+        "12.34",
+        "—",
+        "1,234.5",
+        "—",
+    ]
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert [count(1, "run"), count(1200, "run")] == ["1 run", "1,200 runs"]
     assert [short(None), short("ab" * 32)] == ["—", "ab" * 6]
 
@@ -258,12 +312,16 @@ def test_a_difference_that_does_not_survive_four_comparisons_is_no_finding():
     rows = {row[0]: row for row in tables(section(model, "Differences"))[0].rows}
     excluding = [name for name, row in rows.items() if _half_width(row[2]) < abs(_mean(row[2]))]
     assert excluding == ["single_gpu", "ungrouped", "non_overlapping_pool"]
-    (found,) = (sentence for sentence in model.findings if sentence.startswith("Significantly different"))
+    (found,) = (
+        sentence for sentence in model.findings if sentence.startswith("Significantly different")
+    )
     assert "(Dunnett's test, 4 comparisons" in found
     assert [name for name in rows if name in found] == ["single_gpu"]
 
 
-def test_the_figure_on_the_first_page_has_a_row_for_each_difference(finished: Study, model: ReportModel):
+def test_the_figure_on_the_first_page_has_a_row_for_each_difference(
+    finished: Study, model: ReportModel
+):
     assert model.overview is not None
     assert model.figures[0] is model.overview
     assert "grouped_2gpu" in model.overview.alt
@@ -280,7 +338,11 @@ def test_kernels_are_shown_of_networks_that_trained_for_five_epochs(study: Study
 
 
 def test_needs_that_several_claims_share_are_written_once(model: ReportModel):
-    table = next(table for table in tables(section(model, "What is published")) if "paper's claims" in table.caption)
+    table = next(
+        table
+        for table in tables(section(model, "What is published"))
+        if "paper's claims" in table.caption
+    )
     notes = [note for note in table.notes if note.startswith("[")]
     assert len(notes) == len(set(notes)) < len(table.rows)
     assert {row[-1] for row in table.rows} == {note.partition(" ")[0] for note in notes}

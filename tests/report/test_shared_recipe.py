@@ -38,7 +38,9 @@ def test_a_variant_that_changes_its_recipe_is_compared_with_the_base(study: Stud
 
 
 @pytest.mark.parametrize("variant", ["no_lrn", "no_weight_decay"])
-def test_runs_with_another_learning_rate_are_another_setting_and_its_label_names_it(study: Study, variant: str):
+def test_runs_with_another_learning_rate_are_another_setting_and_its_label_names_it(
+    study: Study, variant: str
+):
     study.run(study.spec("grouped_2gpu", 0, recipe=MINI), 0.16)
     changed = replace(own(variant), lr=0.02)
     study.run(study.spec(variant, 0, recipe=changed, overrides=("lr=0.02",)), 0.2)
@@ -66,10 +68,14 @@ def test_names_of_equal_recipes_do_not_count(study: Study):
 def test_a_variants_changes_of_the_length_keep_it_apart(study: Study):
     study.run(study.spec("grouped_2gpu", 0, recipe=MINI), 0.16)
     study.run(study.spec("grouped_2gpu", 0, recipe=replace(MINI, epochs=2.0)), 0.2)
-    assert sorted(setting.key.epochs for setting in evidence(study).settings) == sorted([MINI.epochs, 2.0])
+    assert sorted(setting.key.epochs for setting in evidence(study).settings) == sorted(
+        [MINI.epochs, 2.0]
+    )
 
 
-def test_a_recipe_of_a_name_that_no_longer_exists_is_compared_as_it_was_trained(study: Study, tmp_path: Path):
+def test_a_recipe_of_a_name_that_no_longer_exists_is_compared_as_it_was_trained(
+    study: Study, tmp_path: Path
+):
     gone = replace(MINI, name="gone")
     study.run(study.spec("grouped_2gpu", 0, recipe=gone), 0.16)
     study.run(study.spec("no_weight_decay", 0, recipe=own("no_weight_decay", gone)), 0.2)

@@ -23,19 +23,29 @@ from harness.report.stats import (
 
 def test_one_seed_has_a_mean_and_no_interval():
     alone = over_seeds([0.33])
-    assert (alone.mean, alone.n, alone.sd, alone.interval, alone.half_width) == (0.33, 1, None, None, None)
+    assert (alone.mean, alone.n, alone.sd, alone.interval, alone.half_width) == (
+        0.33,
+        1,
+        None,
+        None,
+        None,
+    )
 
 
 def test_the_interval_of_three_seeds_is_the_textbooks():
     made = over_seeds([0.32, 0.33, 0.34])
     assert made.interval is not None
-    assert made.half_width == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)  # t(0.975, 2) = 4.302653
+    assert made.half_width == pytest.approx(
+        4.302653 * 0.01 / 3**0.5, rel=1e-6
+    )  # t(0.975, 2) = 4.302653
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_the_interval_over_seeds_covers_the_truth_19_times_in_20(n: int):
     draws = np.random.default_rng(n).normal(0.3, 0.01, size=(2000, n))
-    covered = np.mean([e.low <= 0.3 <= e.high for row in draws if (e := over_seeds(list(row)).interval)])
+    covered = np.mean(
+        [e.low <= 0.3 <= e.high for row in draws if (e := over_seeds(list(row)).interval)]
+    )
     assert covered == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 2000) ** 0.5)
 
 
@@ -83,7 +93,9 @@ def test_the_finite_test_set_interval_is_wilsons():
 
 
 @pytest.mark.parametrize("effect", [0.5, 1.0, 2.0])
-def test_the_seeds_asked_for_detect_the_effect_in_80_percent_of_studies_and_one_less_does_not(effect: float):
+def test_the_seeds_asked_for_detect_the_effect_in_80_percent_of_studies_and_one_less_does_not(
+    effect: float,
+):
     n = seeds_to_detect(1.0, effect)
     assert n is not None
     draws = np.random.default_rng(7).normal(effect, 1.0, size=(1500, n))

@@ -13,8 +13,12 @@ from harness.report.table_files import _escape, write_tables
 from harness.tables import Table
 
 
-def test_every_table_is_written_twice_with_the_cells_of_the_report(model: ReportModel, tmp_path: Path) -> None:
-    tables = [block for section in model.sections for block in section.blocks if isinstance(block, Table)]
+def test_every_table_is_written_twice_with_the_cells_of_the_report(
+    model: ReportModel, tmp_path: Path
+) -> None:
+    tables = [
+        block for section in model.sections for block in section.blocks if isinstance(block, Table)
+    ]
     paths = write_tables(model, tmp_path / "tables")
     assert len(paths) == len(set(paths)) == 2 * len(tables)
     first = next(path for path in paths if "errors" in path.name and path.suffix == ".csv")
@@ -29,7 +33,10 @@ def test_every_table_is_written_twice_with_the_cells_of_the_report(model: Report
 
 
 def test_every_sign_that_latex_reads_is_escaped() -> None:
-    assert _escape(r"50 % of a_b & {c} > \d~") == r"50 \% of a\_b \& \{c\} $>$ \textbackslash{}d\textasciitilde{}"
+    assert (
+        _escape(r"50 % of a_b & {c} > \d~")
+        == r"50 \% of a\_b \& \{c\} $>$ \textbackslash{}d\textasciitilde{}"
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(model: ReportModel, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ print(faults() - before)
 def test_memory_that_is_freed_is_used_again_without_page_faults() -> None:
     def faults(how: str) -> int:
         command = [sys.executable, "-c", COUNT, how]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ}).stdout)
+        return int(
+            subprocess.run(
+                command, capture_output=True, text=True, check=True, env={**os.environ}
+            ).stdout
+        )
 
     assert faults("keep") < 200 < 10_000 < faults("as it is")

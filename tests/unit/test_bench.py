@@ -48,7 +48,9 @@ def test_ways_take_turns_and_the_slower_one_is_slower(clock: Clock) -> None:
         clock.now += seconds
         return 10
 
-    found = interleaved({"fast": partial(taking, 0.002, "fast"), "slow": partial(taking, 0.02, "slow")}, 5)
+    found = interleaved(
+        {"fast": partial(taking, 0.002, "fast"), "slow": partial(taking, 0.02, "slow")}, 5
+    )
     assert log[-10:] == ["fast", "slow"] * 5
     assert found["fast"].images_per_second > 2 * found["slow"].images_per_second
     assert found["slow"].lowest <= found["slow"].images_per_second <= found["slow"].highest
@@ -71,9 +73,15 @@ def timing(images_per_second: float) -> Timing:
 
 @pytest.mark.parametrize(
     ("loader", "step", "bound_by", "without"),
-    [(100.0, 1000.0, "loader", 1000.0), (1000.0, 100.0, "step", 1000.0), (1000.0, 1100.0, "both", 1100.0)],
+    [
+        (100.0, 1000.0, "loader", 1000.0),
+        (1000.0, 100.0, "step", 1000.0),
+        (1000.0, 1100.0, "both", 1100.0),
+    ],
 )
-def test_the_slower_of_the_two_limits_training(loader: float, step: float, bound_by: str, without: float) -> None:
+def test_the_slower_of_the_two_limits_training(
+    loader: float, step: float, bound_by: str, without: float
+) -> None:
     found = PipelineResult(loader=timing(loader), step=timing(step), both=timing(min(loader, step)))
     assert (found.bound_by, found.without_bound) == (bound_by, without)
 
@@ -87,7 +95,10 @@ def test_a_step_counts_three_passes_but_for_the_gradient_of_the_image() -> None:
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (("step", "no_lrn"), {"images_per_second", "share_of_gemm", "forward_ms", "bound_by", "roofline_reached"}),
+        (
+            ("step", "no_lrn"),
+            {"images_per_second", "share_of_gemm", "forward_ms", "bound_by", "roofline_reached"},
+        ),
         (("loader", "no_lrn", "--data", "synthetic"), {"images_per_cpu_second", "ratio_to", "loader"}),
         (("pipeline", "no_lrn", "--data", "synthetic"), {"bound_by", "loader", "step", "both"}),
     ],
@@ -116,7 +127,10 @@ def test_the_least_time_is_each_layers_longer_one(measured: tuple[RunSpec, Prepa
     batch, fast = spec.recipe.batch_size, 1e30
     arithmetic = roofline(spec, Rates(gemm_flops=1e9, conv_flops=1e9, bytes_per_second=fast), 10.0)
     assert arithmetic.arithmetic_s == pytest.approx(batch * flop_per_image(spec.net) / 1e9)
-    assert (arithmetic.bound_by, arithmetic.reached) == ("arithmetic", pytest.approx(arithmetic.arithmetic_s / 10))
+    assert (arithmetic.bound_by, arithmetic.reached) == (
+        "arithmetic",
+        pytest.approx(arithmetic.arithmetic_s / 10),
+    )
     memory = roofline(spec, Rates(gemm_flops=fast, conv_flops=fast, bytes_per_second=1e9), 10.0)
     moved = sum(layer_bytes(row, batch, 4) for row in spec.net.rows) + 11 * 4 * spec.net.parameters
     assert (memory.arithmetic_s, memory.bound_by) == (0.0, "memory")

@@ -26,7 +26,9 @@ from variants.modules import lrn_torch
 from variants.modules.lrn import ResponseNorm
 from variants.recipes.recipe import Augmentation
 
-NOT_WRITTEN = {("_fused_sgd_", "grads")}  # its schema says so; it unscales gradients only if it is given grad_scale
+NOT_WRITTEN = {
+    ("_fused_sgd_", "grads")
+}  # its schema says so; it unscales gradients only if it is given grad_scale
 
 
 class Costs(TorchDispatchMode):
@@ -53,7 +55,9 @@ class Costs(TorchDispatchMode):
             if isinstance(leaf, Tensor)
         ]
         known = {id(leaf) for leaf in given}
-        fresh = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor) and id(leaf) not in known]
+        fresh = [
+            leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor) and id(leaf) not in known
+        ]
         self.operations.append(name)
         self.bytes += sum(leaf.numel() * leaf.element_size() for leaf in (*given, *changed, *fresh))
         return made
@@ -75,7 +79,10 @@ def test_a_norm_is_one_operation_each_way_and_five_passes() -> None:
     """What the compiled kernels of CPU and GPU get. Forward reads x, writes y; backward reads x and g, writes one."""
     x = MAPS.clone().requires_grad_()
     costs = cost_of(lambda: torch.autograd.grad(ResponseNorm(NORM)(x), x, MAPS))
-    assert [name.partition("::")[2] for name in costs.operations] == ["response_norm", "response_norm_backward"]
+    assert [name.partition("::")[2] for name in costs.operations] == [
+        "response_norm",
+        "response_norm_backward",
+    ]
     assert costs.bytes == 5 * x.numel() * 4
 
 
@@ -100,7 +107,9 @@ SHAPES = [(24, 3, 5, 5), (24,), (64, 96), (64,)]
     [(False, True, 4, 11), (True, True, 1, 5), (True, False, 1, 5)],
     ids=["paper", "paper, fused", "torch, fused"],
 )
-def test_an_update_stays_within_its_budget(fused: bool, inside: bool, operations: int, passes: int) -> None:
+def test_an_update_stays_within_its_budget(
+    fused: bool, inside: bool, operations: int, passes: int
+) -> None:
     weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
     for weight in weights:
         weight.grad = torch.zeros_like(weight)
@@ -121,7 +130,11 @@ def test_the_pixels_stay_within_their_budget(noise: float, operations: int, pass
     """uint8 to float32, minus the mean, plus noise, and the change of layout; a quarter pass is the uint8."""
     rules = recipe(augmentation=Augmentation(colour_std=noise))
     pixels = ImageTransform(
-        prepare_synthetic(StoreSettings(store_size=36, limit=(64, 8))), rules, 32, 0, torch.device("cpu")
+        prepare_synthetic(StoreSettings(store_size=36, limit=(64, 8))),
+        rules,
+        32,
+        0,
+        torch.device("cpu"),
     )
     images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8)
     batch = Batch(images, torch.zeros(64, dtype=torch.int64), torch.arange(64))

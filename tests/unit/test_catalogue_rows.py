@@ -87,17 +87,35 @@ def test_runs_of_the_log_differ_from_run_145_where_the_log_says() -> None:
     code = CATALOG["code_2012"].spec
     assert touched(CATALOG["code_2012_no_norm"].spec, code) == {"norm1", "norm2", "rnorm2"}
     assert touched(CATALOG["code_2012_norm1_only"].spec, code) == {"norm2", "rnorm2"}
-    assert touched(CATALOG["code_2012_pool2"].spec, code) == {"pool1", "pool2", "pool5", "conv2", "conv5"}
+    assert touched(CATALOG["code_2012_pool2"].spec, code) == {
+        "pool1",
+        "pool2",
+        "pool5",
+        "conv2",
+        "conv5",
+    }
     assert touched(CATALOG["code_2012_no_crosstalk"].spec, code) == {"conv2", "conv3", "fc6", "fc7"}
 
 
 def test_run_145_normalises_before_the_first_relu_and_after_the_second() -> None:
     order = [layer.name for layer in CATALOG["code_2012"].spec.layers]
-    assert order[:9] == ["conv1", "norm1", "pool1", "relu1", "conv2", "relu2", "norm2", "rnorm2", "pool2"]
+    assert order[:9] == [
+        "conv1",
+        "norm1",
+        "pool1",
+        "relu1",
+        "conv2",
+        "relu2",
+        "norm2",
+        "rnorm2",
+        "pool2",
+    ]
 
 
 def test_norms_see_one_column_in_the_paper_and_both_in_caffe() -> None:
-    groups = {name: {n.groups for n in CATALOG[name].spec.layers if isinstance(n, LRN)} for name in CATALOG}
+    groups = {
+        name: {n.groups for n in CATALOG[name].spec.layers if isinstance(n, LRN)} for name in CATALOG
+    }
     assert groups["grouped_2gpu"] == groups["code_2012"] == {2}
     assert groups["caffe_alexnet"] == groups["caffenet"] == groups["ungrouped"] == {1}
 
@@ -109,7 +127,11 @@ def test_the_three_settings_of_response_normalisation_differ() -> None:
         norm = CATALOG[name].spec.layer("norm1")
         assert isinstance(norm, LRN)
         settings[name] = (norm.divide_by_size, norm.k)
-    assert settings == {"grouped_2gpu": (False, 2.0), "code_2012": (True, 2.0), "caffe_alexnet": (True, 1.0)}
+    assert settings == {
+        "grouped_2gpu": (False, 2.0),
+        "code_2012": (True, 2.0),
+        "caffe_alexnet": (True, 1.0),
+    }
 
 
 def test_caffenet_pools_before_it_normalises() -> None:

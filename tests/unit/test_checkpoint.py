@@ -20,7 +20,9 @@ from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, LateCh
 RECIPES = {
     "the paper's rule, drops, dropout": recipe(epochs=3.0, schedule=FixedDrops(at_epochs=(1.0, 2.0))),
     "a plateau with validations": recipe(
-        epochs=4.0, schedule=Plateau(patience=1), evaluation=Evaluation(protocols=("centre",), every_epochs=0.5)
+        epochs=4.0,
+        schedule=Plateau(patience=1),
+        evaluation=Evaluation(protocols=("centre",), every_epochs=0.5),
     ),
     "torch's rule, colour noise, late change": recipe(
         epochs=3.0,
@@ -46,7 +48,9 @@ def begin(rules: Recipe) -> TrainState:
     return TrainState.start(net(), rules)
 
 
-def events(state: TrainState, rules: Recipe, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def events(
+    state: TrainState, rules: Recipe, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
     loader, evaluated = FakeLoader(30, ORDERS), {"val": FakeLoader(30, ORDERS)}
     if rules.evaluation.training_error:
         evaluated = {"train": FakeLoader(30, ORDERS), **evaluated}
@@ -60,12 +64,17 @@ def losses(found: list[Event]) -> list[float]:
 def others(found: list[Event]) -> list[object]:
     """What happened besides, without times."""
     kept = [event for event in found if isinstance(event, LrChanged | Evaluated)]
-    return [(type(event), event.step, getattr(event, "lr", None), getattr(event, "loss", None)) for event in kept]
+    return [
+        (type(event), event.step, getattr(event, "lr", None), getattr(event, "loss", None))
+        for event in kept
+    ]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("at", [1, 7, 10, 15, 29])
-def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, name: str, at: int) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(
+    tmp_path: Path, name: str, at: int
+) -> None:
     rules = RECIPES[name]
     whole_state = begin(rules)
     whole = list(events(whole_state, rules))
@@ -74,7 +83,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path: Pat
     before = list(events(stopped_state, rules, stop=lambda: stopped_state.done >= at))
     assert stopped_state.done == at
     checkpoints = Checkpoints(tmp_path, spec(rules), 600.0, lambda: 0.0)
-    checkpoints.save(stopped_state, [Stamped(t_s=float(k), event=event) for k, event in enumerate(before)], "run-1")
+    checkpoints.save(
+        stopped_state, [Stamped(t_s=float(k), event=event) for k, event in enumerate(before)], "run-1"
+    )
 
     torch.manual_seed(99)
     state = TrainState.start(net(), rules)
@@ -112,15 +123,26 @@ def test_a_checkpoint_of_another_torch_is_refused_in_a_sentence(
     assert checkpoints.load(begin(rules)) is None
     checkpoints.save(begin(rules), [], "run-1")
     monkeypatch.setattr(torch, "__version__", "1.0.0")
-    with pytest.raises(UsageError, match=r"has torch .*, but this is 1\.0\.0; .* start again with --fresh"):
+    with pytest.raises(
+        UsageError, match=r"has torch .*, but this is 1\.0\.0; .* start again with --fresh"
+    ):
         checkpoints.load(begin(rules))
 
 
-def test_one_is_due_after_the_time_and_at_an_epochs_end_but_never_before_a_validation(tmp_path: Path) -> None:
+def test_one_is_due_after_the_time_and_at_an_epochs_end_but_never_before_a_validation(
+    tmp_path: Path,
+) -> None:
     now = [0.0]
     checkpoints = Checkpoints(tmp_path, spec(recipe()), 600.0, lambda: now[0])
     steps = StepsDone(
-        last_step=20, epoch=1.5, losses=(1.0,), top1_error=0.5, lr=0.1, images=8, elapsed_s=1.0, wait_s=0.0
+        last_step=20,
+        epoch=1.5,
+        losses=(1.0,),
+        top1_error=0.5,
+        lr=0.1,
+        images=8,
+        elapsed_s=1.0,
+        wait_s=0.0,
     )
     assert not checkpoints.due(steps, False, at_once=False)
     assert checkpoints.due(steps, False, at_once=True)

@@ -64,10 +64,14 @@ def step(net: AlexNet, **changes: Any) -> tuple[float, dict[str, torch.Tensor]]:
     images, labels = batch(net.spec)
     _, loss = maybe_compiled(recipe(**changes))(net, images, labels, None, Loss())
     loss.backward()
-    return loss.item(), {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
+    return loss.item(), {
+        name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None
+    }
 
 
-def test_compiled_code_has_the_loss_and_gradients_of_eager_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_has_the_loss_and_gradients_of_eager_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By torch's backend that stops after tracing both passes: compiling C++ takes 20 CPU seconds (tests/gpu does)."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
     torch._dynamo.reset()
@@ -89,10 +93,22 @@ def test_a_run_with_compile_is_recorded_and_trains(
         return partial(function)
 
     monkeypatch.setattr(torch, "compile", compiled)
-    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    words = (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--loader",
+        "folder",
+    )
     assert call(*words, "--set", "compile=true").code == 0
     assert calls == [training_loss]
-    (record,) = (RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit())
+    (record,) = (
+        RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit()
+    )
     assert record.spec.recipe.compile
     assert record.spec.overrides == ("compile=true",)
     assert [event for event in record.events() if isinstance(event, StepsDone)]
@@ -102,7 +118,17 @@ def test_without_a_compiler_it_is_refused_before_anything_is_written(
     call: Any, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.loss.COMPILERS", ("no-such-compiler",))
-    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+    words = (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--loader",
+        "folder",
+    )
     said = call(*words, "--set", "compile=true")
     assert (said.code, said.error) == (
         2,

@@ -12,7 +12,9 @@ KEYS = np.arange(20_000)
 
 def test_the_bits_are_the_same_on_every_machine_and_version():
     assert counter_rng.epoch_order(0, 0, 8).tolist() == [2, 0, 5, 1, 4, 6, 7, 3]
-    assert counter_rng.hash_keys(counter_rng.stream_base(7, 3, counter_rng.FLIP), [0, 1, 2**40]).tolist() == [
+    assert counter_rng.hash_keys(
+        counter_rng.stream_base(7, 3, counter_rng.FLIP), [0, 1, 2**40]
+    ).tolist() == [
         15443422458516101453,
         822904722511768982,
         2841228691491202968,
@@ -84,7 +86,9 @@ def test_uniforms_fill_the_half_open_unit_interval():
 
 
 def test_more_values_per_image_keep_the_first_ones():
-    few, many = (counter_rng.draw_uniforms(3, 1, KEYS[:5], count, counter_rng.SCALE) for count in (1, 4))
+    few, many = (
+        counter_rng.draw_uniforms(3, 1, KEYS[:5], count, counter_rng.SCALE) for count in (1, 4)
+    )
     assert (many[:, :1] == few).all()
 
 

@@ -52,7 +52,9 @@ def test_ten_view_is_the_mean_of_softmax_outputs_not_of_logits() -> None:
     with torch.no_grad():
         model.get_parameter("fc8.weight").mul_(30.0)
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
-    log_losses = evaluate(model, loader, pixels(rules), ["ten_view"], CPU, "fp32")["ten_view"].log_losses
+    log_losses = evaluate(model, loader, pixels(rules), ["ten_view"], CPU, "fp32")[
+        "ten_view"
+    ].log_losses
     model.eval()
     with torch.no_grad():
         views = torch.stack(list(pixels(rules).views(loader.pictures, "ten_view")), dim=1)
@@ -98,7 +100,9 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
     with torch.no_grad():
         model.get_parameter("fc8.bias").fill_(float("nan"))
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
-    with pytest.raises(RunFailed, match=r"^centre: the network gives no finite scores for 11 of 11 images"):
+    with pytest.raises(
+        RunFailed, match=r"^centre: the network gives no finite scores for 11 of 11 images"
+    ):
         evaluate(model, loader, pixels(recipe()), ["centre"], CPU, "fp32")
 
 
@@ -111,7 +115,12 @@ def test_localisation_is_right_where_class_and_box_are() -> None:
         model.get_parameter("fc8.weight").zero_()
         model.get_parameter("fc8.bias").copy_(torch.arange(10.0).flip(0))  # class 0 first, then 1, ...
     margin = (STORED - SIDE) // 2 / STORED  # fractions of the stored square, not of the view
-    middle = [margin + 0.25 * SIDE / STORED, margin + 0.25 * SIDE / STORED, 0.5 * SIDE / STORED, 0.5 * SIDE / STORED]
+    middle = [
+        margin + 0.25 * SIDE / STORED,
+        margin + 0.25 * SIDE / STORED,
+        0.5 * SIDE / STORED,
+        0.5 * SIDE / STORED,
+    ]
     boxes = torch.tensor([middle, [0.0, 0.0, 0.2, 0.2], middle, [0.8, 0.8, 0.2, 0.2]])
     loader = FakeLoader(4, [[0, 1], [2, 3]], side=STORED, boxes=boxes)
     loader.labels = torch.tensor([0, 0, 5, 5])
@@ -130,12 +139,16 @@ def test_bf16_evaluates_in_bfloat16_and_scores_in_float32() -> None:
         for precision in ("fp32", "bf16")
     )
     assert not np.array_equal(full, half)
-    assert np.allclose(full, half, rtol=0.05)  # bfloat16 has 8 bits of mantissa, so a relative error of 4e-3 a product
+    assert np.allclose(
+        full, half, rtol=0.05
+    )  # bfloat16 has 8 bits of mantissa, so a relative error of 4e-3 a product
 
 
 def test_tf32_evaluates_in_float32_tensors() -> None:
     loader = FakeLoader(IMAGES, in_batches(IMAGES, 4), side=STORED)
     model, seen = net(), list[torch.dtype]()
-    model.get_submodule("conv1").register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    model.get_submodule("conv1").register_forward_hook(
+        lambda module, given, out: seen.append(out.dtype)
+    )
     evaluate(model, loader, pixels(recipe()), ["centre"], CPU, "tf32")
     assert set(seen) == {torch.float32}

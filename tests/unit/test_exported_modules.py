@@ -32,7 +32,9 @@ def images(count: int, spec: AlexNetSpec) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "spec"), nets_in_mini().items(), ids=nets_in_mini())
-def test_a_row_exported_with_any_batch_size_has_the_scores_of_eager_mode(name: str, spec: AlexNetSpec) -> None:
+def test_a_row_exported_with_any_batch_size_has_the_scores_of_eager_mode(
+    name: str, spec: AlexNetSpec
+) -> None:
     net = build(spec, generator=torch.Generator().manual_seed(0)).eval()
     exported = torch.export.export(net, (images(3, spec),), dynamic_shapes=ANY_BATCH)
     operations = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
@@ -50,11 +52,15 @@ NORMS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of opcheck itself
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # of opcheck itself
 @pytest.mark.parametrize("name", NORMS)
 def test_the_operations_keep_their_promises_to_torch(name: str) -> None:
     """Schema, result on the meta device, autograd registration and tracing of both passes, with a dynamic batch."""
-    x = torch.randn(3, 8, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    x = torch.randn(
+        3, 8, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).requires_grad_()
     operations = torch.ops.alexnet_harness
     if name == "across maps":
         torch.library.opcheck(operations.response_norm.default, (x, 5, 2, 1e-2, 0.75, 2.0))
@@ -64,7 +70,8 @@ def test_the_operations_keep_their_promises_to_torch(name: str) -> None:
     else:
         torch.library.opcheck(operations.spatial_response_norm.default, (x, 5, 1e-2, 0.75, 1.0))
         torch.library.opcheck(
-            operations.spatial_response_norm_backward.default, (x.detach(), x.detach(), 5, 1e-2, 0.75, 1.0)
+            operations.spatial_response_norm_backward.default,
+            (x.detach(), x.detach(), 5, 1e-2, 0.75, 1.0),
         )
 
 

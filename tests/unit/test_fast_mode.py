@@ -24,7 +24,10 @@ from variants.spec import AlexNetSpec
 @pytest.fixture(autouse=True)
 def torch_as_before() -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    benchmark, fill = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+    benchmark, fill = (
+        torch.backends.cudnn.benchmark,
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
@@ -41,13 +44,31 @@ def test_a_run_sets_the_choice_of_algorithms(deterministic: bool) -> None:
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
-def test_the_choice_is_recorded_in_spec_and_environment(call: Any, class_folders: Path, tmp_path: Path) -> None:
-    words = ("run", "--variant", "no_lrn", "--data", "folder", "--path", class_folders, "--loader", "folder")
+def test_the_choice_is_recorded_in_spec_and_environment(
+    call: Any, class_folders: Path, tmp_path: Path
+) -> None:
+    words = (
+        "run",
+        "--variant",
+        "no_lrn",
+        "--data",
+        "folder",
+        "--path",
+        class_folders,
+        "--loader",
+        "folder",
+    )
     assert call(*words, "--set", "deterministic=false").code == 0
-    (record,) = (RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit())
+    (record,) = (
+        RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit()
+    )
     settings = record.env.torch
     assert settings is not None
-    assert (record.spec.recipe.deterministic, settings.deterministic, settings.cudnn_benchmark) == (False, False, True)
+    assert (record.spec.recipe.deterministic, settings.deterministic, settings.cudnn_benchmark) == (
+        False,
+        False,
+        True,
+    )
 
 
 def losses(spec: AlexNetSpec, side: int, fill: bool) -> list[float]:

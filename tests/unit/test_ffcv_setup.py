@@ -41,10 +41,11 @@ def test_what_ffcv_needs_is_said_once_more_in_pyproject_and_the_same():
 
 
 def test_asking_for_the_status_loads_nothing_heavy():
-    code = (
-        "import sys, harness.setup.ffcv as s; s.status(); print({'numpy', 'torch', 'numba', 'ffcv'} & {*sys.modules})"
+    heavy = "{'numpy', 'torch', 'numba', 'ffcv'}"
+    code = f"import sys, harness.setup.ffcv as s; s.status(); print({heavy} & {{*sys.modules}})"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_without_ffcv_the_status_says_how_to_get_it(monkeypatch):
@@ -81,12 +82,16 @@ def test_the_status_says_how_ffcv_was_built(installed, monkeypatch):
 
 def test_a_failed_step_says_its_most_telling_line_and_keeps_the_rest_in_the_log(steps):
     script = (
-        "echo making; echo 'x.cpp:1:9: error: no such file' >&2; echo 'ERROR: no wheel'; echo a note on errors; exit 3"
+        "echo making; echo 'x.cpp:1:9: error: no such file' >&2; echo 'ERROR: no wheel'; "
+        "echo a note on errors; exit 3"
     )
     with pytest.raises(SetupError, match=r"^building failed: x\.cpp:1:9: error: no such file$"):
         steps.run("building", ["sh", "-c", script])
     with pytest.raises(SetupError, match=r"^looking failed: E: Unable to locate package x$"):
-        steps.run("looking", ["sh", "-c", "echo 'E: Unable to locate package x'; echo a note on errors; exit 3"])
+        steps.run(
+            "looking",
+            ["sh", "-c", "echo 'E: Unable to locate package x'; echo a note on errors; exit 3"],
+        )
     assert "making" in steps.log.read_text()
     with pytest.raises(SetupError, match="failed: exit code 3"):
         steps.run("building", ["sh", "-c", "exit 3"])
@@ -94,7 +99,9 @@ def test_a_failed_step_says_its_most_telling_line_and_keeps_the_rest_in_the_log(
         steps.run("building", ["no-such-program"])
 
 
-def test_with_empty_package_lists_own_ones_are_fetched_without_locks_or_a_change_of_user(tmp_path, monkeypatch):
+def test_with_empty_package_lists_own_ones_are_fetched_without_locks_or_a_change_of_user(
+    tmp_path, monkeypatch
+):
     bin_ = tmp_path / "bin"
     told = tmp_path / "told"
     program(
@@ -102,7 +109,9 @@ def test_with_empty_package_lists_own_ones_are_fetched_without_locks_or_a_change
         "apt-get",
         f'echo "$@" >> {told}; case "$*" in *State::Lists*update);; *State::Lists*) touch a.deb;; *) exit 100;; esac',
     )
-    program(bin_, "dpkg-deb", "mkdir -p $3/usr/lib/triplet && touch $3/usr/lib/triplet/libopencv_core.a")
+    program(
+        bin_, "dpkg-deb", "mkdir -p $3/usr/lib/triplet && touch $3/usr/lib/triplet/libopencv_core.a"
+    )
     monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
     steps = Steps(log=tmp_path / "log", environ={"PATH": f"{bin_}:/usr/bin:/bin"})
     root = debian.unpack(tmp_path / "work", steps)
@@ -110,7 +119,9 @@ def test_with_empty_package_lists_own_ones_are_fetched_without_locks_or_a_change
     assert "State::Lists" not in first
     assert update.endswith("update")
     assert again.endswith("download " + " ".join([*debian.PACKAGES, *debian._python_headers()]))
-    assert all("-o APT::Sandbox::User= -o Debug::NoLocking=1" in line for line in (first, update, again))
+    assert all(
+        "-o APT::Sandbox::User= -o Debug::NoLocking=1" in line for line in (first, update, again)
+    )
     assert (root / "usr/lib/triplet/libopencv_core.a").exists()
 
 
@@ -127,7 +138,10 @@ def test_pkg_config_is_pointed_at_the_unpacked_libraries(tmp_path):
         debian.pkg_config_folder(tmp_path / "root", tmp_path / "none")
     (lib / "libopencv_core.a").touch()
     shim = debian.pkg_config_folder(tmp_path / "root", tmp_path)
-    assert f"-L{lib} -l:libopencv_imgproc.a -l:libopencv_core.a -l:libtbb.so.12" in (shim / "opencv4.pc").read_text()
+    assert (
+        f"-L{lib} -l:libopencv_imgproc.a -l:libopencv_core.a -l:libtbb.so.12"
+        in (shim / "opencv4.pc").read_text()
+    )
     assert f"-L{lib} -l:libturbojpeg.so.0" in (shim / "libturbojpeg.pc").read_text()
     assert f"-I{shim}" in (shim / "opencv4.pc").read_text()
     assert "imgproc" in (shim / "opencv2/opencv.hpp").read_text()
@@ -162,7 +176,9 @@ def test_if_ffcv_can_not_be_installed_one_sentence_says_why_and_what_to_do(monke
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert ffcv.main([]) == 1
     said = capsys.readouterr().out
-    assert said.startswith("FFCV can't be installed here: FFCV needs Linux and this is Darwin. The folder loader")
+    assert said.startswith(
+        "FFCV can't be installed here: FFCV needs Linux and this is Darwin. The folder loader"
+    )
     assert "apt-get install g++" in said
     assert ffcv.main(["--optional"]) == 0
 
@@ -178,7 +194,9 @@ def test_without_a_compiler_nothing_is_tried(monkeypatch, tmp_path):
 def test_the_methods_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
     tried, faults = [], iter(["no symbol", ""])
     monkeypatch.setattr(ffcv, "_refuse_hopeless", lambda _built: None)
-    monkeypatch.setattr(ffcv._Pip, "install", lambda _self, what, *given: tried.append((what, *given[:1])))
+    monkeypatch.setattr(
+        ffcv._Pip, "install", lambda _self, what, *given: tried.append((what, *given[:1]))
+    )
     monkeypatch.setattr(ffcv, "_import_fault", lambda: next(faults))
     kept = ffcv._kept_wheel(tmp_path)
     kept.parent.mkdir()
@@ -212,4 +230,6 @@ def test_the_source_distribution_is_taken_by_its_checksum(tmp_path):
 
     ffcv._Pip(Recorder(), None).wheel("building FFCV", tmp_path / "wheel")
     assert "--require-hashes" in commands[0]
-    assert (tmp_path / "wheel" / "requirements.txt").read_text() == f"ffcv==1.0.2 --hash=sha256:{ffcv.SDIST_SHA256}\n"
+    assert (
+        tmp_path / "wheel" / "requirements.txt"
+    ).read_text() == f"ffcv==1.0.2 --hash=sha256:{ffcv.SDIST_SHA256}\n"

@@ -59,7 +59,9 @@ def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", [locked, folder_lock])
-def test_a_waiting_lock_takes_its_turn(tmp_path: Path, lock: Callable[[Path], AbstractContextManager[None]]) -> None:
+def test_a_waiting_lock_takes_its_turn(
+    tmp_path: Path, lock: Callable[[Path], AbstractContextManager[None]]
+) -> None:
     order: list[str] = []
     first_in, go_on = threading.Event(), threading.Event()
 

@@ -22,7 +22,9 @@ from harness.status import unfinished
 from variants.modules.alexnet import build
 from variants.weights import load_weights
 
-DATA = DataSpec(name="synthetic", listing="0", classes=10, train_images=16, val_images=16, store_size=10)
+DATA = DataSpec(
+    name="synthetic", listing="0", classes=10, train_images=16, val_images=16, store_size=10
+)
 SPEC = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=recipe(), data=DATA, seed=0)
 OTHER = replace(SPEC, seed=1)
 
@@ -110,7 +112,9 @@ def test_its_weights_are_those_of_its_last_checkpoint(tmp_path: Path) -> None:
 
 def test_weights_that_can_not_be_written_keep_the_checkpoint(tmp_path: Path) -> None:
     run_killed(tmp_path, MOMENTS["before it was sealed"])
-    with pytest.raises(RecordError, match=r"is sealed in .*weights can't be written.*checkpoint is kept"):
+    with pytest.raises(
+        RecordError, match=r"is sealed in .*weights can't be written.*checkpoint is kept"
+    ):
         run(tmp_path, weights_to=tmp_path / "none" / "w.safetensors")
     assert list((tmp_path / FOLDER).glob("*/*"))
 
@@ -126,4 +130,8 @@ def test_a_run_that_was_stopped_after_an_earlier_one_finished_goes_on(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         execute(SPEC, prepared(16), Store(tmp_path), Placement(), stop, checkpoint_s=0.0)
     run(tmp_path)
-    assert sorted(record.summary.status for record in Store(tmp_path).records()) == ["interrupted", "ok", "ok"]
+    assert sorted(record.summary.status for record in Store(tmp_path).records()) == [
+        "interrupted",
+        "ok",
+        "ok",
+    ]

@@ -18,7 +18,14 @@ def choice(layer: Layer) -> tuple[object, ...]:
     """What must survive shrinking: everything but widths, stem, paddings and the std of a normal start."""
     match layer:
         case Conv():
-            return layer.name, layer.groups, layer.separable, layer.residual, layer.use_bias, layer.init.bias
+            return (
+                layer.name,
+                layer.groups,
+                layer.separable,
+                layer.residual,
+                layer.use_bias,
+                layer.init.bias,
+            )
         case Dense():
             return layer.name, layer.groups, layer.init.bias, layer.init.scheme
         case Pool():
@@ -50,7 +57,9 @@ def test_mini_starts_every_normal_layer_with_the_full_nets_gain(row: Variant) ->
     """std * sqrt(fan-in) agrees to rounding; for a separable pair std^2 * sqrt(both fan-ins) does."""
     for full, small in zip(row.spec.rows, spec_for(row, "mini", 10).rows, strict=True):
         if isinstance(full.layer, Conv | Dense) and full.layer.init.scheme == "normal":
-            assert gain(small.layer, small.input[0]) == pytest.approx(gain(full.layer, full.input[0]), rel=1e-12)
+            assert gain(small.layer, small.input[0]) == pytest.approx(
+                gain(full.layer, full.input[0]), rel=1e-12
+            )
 
 
 def gain(layer: Layer, channels: int) -> float:
@@ -94,5 +103,7 @@ def test_every_geometry_takes_another_number_of_classes() -> None:
 
 
 def test_a_cifar_net_has_no_other_size() -> None:
-    with pytest.raises(SpecError, match=r"cifar_13pct: geometry=mini does not exist for this net; use cifar"):
+    with pytest.raises(
+        SpecError, match=r"cifar_13pct: geometry=mini does not exist for this net; use cifar"
+    ):
         spec_for(CATALOG["cifar_13pct"], "mini", 10)

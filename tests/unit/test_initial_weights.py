@@ -12,7 +12,16 @@ from variants.layers import Conv, Dense, Inception, Init, Local
 from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
-PAPER_BIAS = {"conv1": 0, "conv2": 1, "conv3": 0, "conv4": 1, "conv5": 1, "fc6": 1, "fc7": 1, "fc8": 0}  # sec. 5
+PAPER_BIAS = {
+    "conv1": 0,
+    "conv2": 1,
+    "conv3": 0,
+    "conv4": 1,
+    "conv5": 1,
+    "fc6": 1,
+    "fc7": 1,
+    "fc8": 0,
+}  # sec. 5
 
 
 def seeded(seed: int = 1) -> torch.Generator:
@@ -76,7 +85,9 @@ def test_later_schemes_scale_with_fan_in(scheme: str, bound: float | None, std: 
     """900 inputs, 100 units: the published formulas. 90,000 draws put the std within 2 % (8 standard errors)."""
     init = Init(scheme=scheme, bias=0.5)  # type: ignore[arg-type]
     spec = AlexNetSpec(
-        input_size=30, input_channels=1, layers=(Dense(name="fc", out=100, init=init), Dense(name="scores", out=2))
+        input_size=30,
+        input_channels=1,
+        layers=(Dense(name="fc", out=100, init=init), Dense(name="scores", out=2)),
     )
     own = dict(build(spec, generator=seeded()).get_submodule("fc").named_parameters())
     assert own["weight"].std().item() == pytest.approx(std, rel=0.02)
@@ -92,7 +103,9 @@ def test_the_fan_in_of_a_convolution_counts_its_window() -> None:
     init = Init(scheme="he_normal")
     conv = Conv(name="conv", out=64, kernel=3, groups=2, init=init)
     local = Local(name="local", out=16, kernel=3, init=init)
-    spec = AlexNetSpec(input_size=8, input_channels=32, layers=(conv, local, Dense(name="scores", out=2)))
+    spec = AlexNetSpec(
+        input_size=8, input_channels=32, layers=(conv, local, Dense(name="scores", out=2))
+    )
     net = build(spec, generator=seeded())
     for layer, fan_in in (("conv", 16 * 9), ("local", 64 * 9)):  # 9,216 and 147,456 draws
         weight = dict(net.get_submodule(layer).named_parameters())["weight"]

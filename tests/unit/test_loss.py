@@ -22,7 +22,9 @@ def test_uniform_smoothing_spreads_a_tenth_over_all_classes() -> None:
     target[0, 0] += 0.9
     target[1, 1] += 0.9
     expected = (target * LOG_LOSSES).sum(1).mean()
-    assert torch.allclose(classification_loss(LOGITS, LABELS, Loss(smoothing=0.1)), expected, atol=1e-15)
+    assert torch.allclose(
+        classification_loss(LOGITS, LABELS, Loss(smoothing=0.1)), expected, atol=1e-15
+    )
 
 
 def test_scaled_one_hot_is_nine_tenths_of_the_plain_loss() -> None:

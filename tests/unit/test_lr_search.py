@@ -27,7 +27,11 @@ class Trained:
         self.summary = SimpleNamespace(status="failed" if reason else "ok", status_reason=reason)
 
     def events(self) -> list[Event]:
-        return [self._evaluated(epoch, error, split) for epoch, error in enumerate(self.errors, 1) for split in SPLITS]
+        return [
+            self._evaluated(epoch, error, split)
+            for epoch, error in enumerate(self.errors, 1)
+            for split in SPLITS
+        ]
 
     def _evaluated(self, epoch: int, error: float, split: str) -> Event:
         error = error if split == "train" else 1.0
@@ -43,7 +47,9 @@ STUDY = replace(
     data="synthetic",
     seeds=2,
     searches=(
-        LrSearch(variant="cifar_4layer_tanh", rates=(0.001, 0.002, 0.004), search_epochs=3.0, epochs=6.0),
+        LrSearch(
+            variant="cifar_4layer_tanh", rates=(0.001, 0.002, 0.004), search_epochs=3.0, epochs=6.0
+        ),
         LrSearch(variant="cifar_4layer_relu", rates=(0.001, 0.002), search_epochs=2.0, epochs=4.0),
     ),
 )
@@ -57,9 +63,16 @@ def planned(records: list[Trained]) -> tuple[list[tuple[str, float, int]], list[
 
 
 def test_the_crossing_is_interpolated_between_two_evaluations() -> None:
-    curve = (CHANCE, Point(epoch=1.0, error=0.4), Point(epoch=2.0, error=0.3), Point(epoch=3.0, error=0.2))
+    curve = (
+        CHANCE,
+        Point(epoch=1.0, error=0.4),
+        Point(epoch=2.0, error=0.3),
+        Point(epoch=3.0, error=0.2),
+    )
     assert crossing(curve, 0.25) == pytest.approx(2.5)
-    assert crossing(curve, 0.65) == pytest.approx(0.5)  # from the error of guessing before the first step
+    assert crossing(curve, 0.65) == pytest.approx(
+        0.5
+    )  # from the error of guessing before the first step
     assert crossing(curve, 0.2) is None  # 0.2 is not below 0.2
     assert crossing(curve[:3], 0.25) is None
 

@@ -16,8 +16,13 @@ EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def images(channels: int, std: float = 30.0, side: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(3, channels, side, side, generator=torch.Generator().manual_seed(7), dtype=dtype) * std
+def images(
+    channels: int, std: float = 30.0, side: int = 4, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    return (
+        torch.randn(3, channels, side, side, generator=torch.Generator().manual_seed(7), dtype=dtype)
+        * std
+    )
 
 
 def by_loop(x: Tensor, size: int, per_term: float, beta: float, k: float, groups: int = 1) -> Tensor:
@@ -33,7 +38,10 @@ def by_loop(x: Tensor, size: int, per_term: float, beta: float, k: float, groups
 
 SETTINGS = {
     "paper, sec. 3.3": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=2.0), 1e-4),
-    "2012 code, layers-145": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=True), 2e-5),
+    "2012 code, layers-145": (
+        LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=True),
+        2e-5,
+    ),
     "Caffe": (LRN(name="n", size=5, alpha=1e-4, beta=0.75, k=1.0, divide_by_size=True), 2e-5),
     "CIFAR 11 %": (LRN(name="n", size=9, alpha=1e-3, beta=0.75, k=1.0, divide_by_size=True), 1e-3 / 9),
     "another power": (LRN(name="n", size=3, alpha=1e-2, beta=0.5, k=1.5), 1e-2),
@@ -50,12 +58,17 @@ def test_norm_is_its_written_formula(name: str, layout: torch.memory_format) -> 
 
 
 def test_paper_and_code_differ_by_half_at_activations_of_30() -> None:
-    paper, code = (ResponseNorm(SETTINGS[name][0])(images(48)) for name in ("paper, sec. 3.3", "2012 code, layers-145"))
+    paper, code = (
+        ResponseNorm(SETTINGS[name][0])(images(48))
+        for name in ("paper, sec. 3.3", "2012 code, layers-145")
+    )
     assert ((code - paper) / paper).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("divide", "torch_alpha"), [(False, 5e-4), (True, 1e-4)])
-def test_norm_equals_torchs_with_its_alpha_divided_by_the_window(divide: bool, torch_alpha: float) -> None:
+def test_norm_equals_torchs_with_its_alpha_divided_by_the_window(
+    divide: bool, torch_alpha: float
+) -> None:
     x = images(16)
     layer = LRN(name="n", divide_by_size=divide)
     wanted = nn.LocalResponseNorm(5, torch_alpha, 0.75, 2.0)(x)
@@ -78,7 +91,9 @@ def test_float32_stays_within_a_millionth_of_float64(layout: torch.memory_format
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
 def test_columns_never_see_each_other_even_at_activations_of_300(layout: torch.memory_format) -> None:
     x = images(96, std=300.0).contiguous(memory_format=layout)
-    halves = [ResponseNorm(LRN(name="n"))(half.contiguous(memory_format=layout)) for half in x.chunk(2, 1)]
+    halves = [
+        ResponseNorm(LRN(name="n"))(half.contiguous(memory_format=layout)) for half in x.chunk(2, 1)
+    ]
     alone = torch.cat(halves, 1)
     columns = ResponseNorm(LRN(name="n", groups=2))(x)
     leaky = ResponseNorm(LRN(name="n", groups=1))(x)
@@ -97,7 +112,9 @@ def test_within_map_norm_is_a_loop_over_neighbouring_pixels() -> None:
         for column in range(7):
             near = x[:, :, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
             base = 1.0 + 1e-3 / 25 * near.square().sum(dim=(2, 3))
-            torch.testing.assert_close(made[:, :, row, column], x[:, :, row, column] / base**0.75, rtol=EXACT, atol=0)
+            torch.testing.assert_close(
+                made[:, :, row, column], x[:, :, row, column] / base**0.75, rtol=EXACT, atol=0
+            )
 
 
 MODULES = {
@@ -167,10 +184,14 @@ def test_an_empty_batch_passes() -> None:
 
 # ------------------------------------------------------------------------------ compiled kernels (lrn_kernels.py)
 
-IN_FLOAT32 = 2e-6  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
+IN_FLOAT32 = (
+    2e-6  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
+)
 
 
-def _both_ways(size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+def _both_ways(
+    size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Tensor, Tensor]]:
     """(output, gradient) by the kernels and by torch alone, of 400,000 floats, enough for two threads."""
     made = []
     for usable in (True, False):
@@ -184,7 +205,9 @@ def _both_ways(size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatc
     return made
 
 
-@pytest.mark.parametrize(("size", "groups", "maps"), [(5, 2, 24), (5, 1, 7), (9, 1, 64), (3, 4, 12), (5, 1, 300)])
+@pytest.mark.parametrize(
+    ("size", "groups", "maps"), [(5, 2, 24), (5, 1, 7), (9, 1, 64), (3, 4, 12), (5, 1, 300)]
+)
 def test_compiled_kernels_equal_torchs_operations(
     size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +225,9 @@ def test_compiled_kernels_take_a_window_of_one_map(monkeypatch: pytest.MonkeyPat
         assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
 
 
-def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("numba")
     before, made = torch.get_num_threads(), []
     for threads in (1, 2, 3):
@@ -210,7 +235,9 @@ def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(monkeypat
         made.append(_both_ways(5, 2, 24, monkeypatch)[0])
         monkeypatch.undo()
     torch.set_num_threads(before)
-    assert all(torch.equal(part, first) for one in made[1:] for part, first in zip(one, made[0], strict=True))
+    assert all(
+        torch.equal(part, first) for one in made[1:] for part, first in zip(one, made[0], strict=True)
+    )
 
 
 def test_without_numba_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +246,9 @@ def test_without_numba_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> N
     x = images(12, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
     assert not lrn_kernels.usable(x, 5, 0.75)
     wanted = by_loop(x.double(), 5, 1e-4, 0.75, 2.0)
-    torch.testing.assert_close(lrn.response_norm(x, 5, 1, 1e-4, 0.75, 2.0).double(), wanted, rtol=IN_FLOAT32, atol=1e-5)
+    torch.testing.assert_close(
+        lrn.response_norm(x, 5, 1, 1e-4, 0.75, 2.0).double(), wanted, rtol=IN_FLOAT32, atol=1e-5
+    )
 
 
 def test_a_gradient_of_another_layout_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

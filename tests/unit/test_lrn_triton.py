@@ -15,18 +15,26 @@ import torch
 
 from variants.modules import lrn
 
-pytest.importorskip("triton", reason="Triton, which comes with torch's wheels for CUDA, is not installed")
+pytest.importorskip(
+    "triton", reason="Triton, which comes with torch's wheels for CUDA, is not installed"
+)
 
 HERE = Path(__file__).parent
 BOUNDS = {
     "float32": 2e-6,  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
-    "bfloat16": 2**-7,  # of one rounding, at the largest value; the interpreter cuts digits off where a GPU rounds
+    "bfloat16": 2
+    ** -7,  # of one rounding, at the largest value; the interpreter cuts digits off where a GPU rounds
 }
 
 
 @pytest.fixture(scope="module")
 def errors() -> dict[str, tuple[float, float]]:
-    environ = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    environ = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": str(HERE.parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", str(HERE / "lrn_triton_cases.py")],
         env=environ, capture_output=True, text=True, timeout=120, check=False,
@@ -37,7 +45,9 @@ def errors() -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)
-def test_both_passes_equal_torch_in_float64_to_rounding(errors: dict[str, tuple[float, float]], dtype: str) -> None:
+def test_both_passes_equal_torch_in_float64_to_rounding(
+    errors: dict[str, tuple[float, float]], dtype: str
+) -> None:
     found = {name: pair for name, pair in errors.items() if name.endswith(dtype)}
     assert len(found) == {"float32": 22, "bfloat16": 6}[dtype]
     assert {name: pair for name, pair in found.items() if not max(pair) < BOUNDS[dtype]} == {}
@@ -57,7 +67,12 @@ def test_it_compiles_for_gpus_and_loads_each_value_once_per_neighbour(
         assert counts == {"loads": 8 * loads, "stores": 8, "atomics": 0, "barriers": 0}
 
 
-PATTERNS = {"loads": r"ld\.global", "stores": r"st\.global", "atomics": r"\batom\.|\bred\.", "barriers": r"bar\.sync"}
+PATTERNS = {
+    "loads": r"ld\.global",
+    "stores": r"st\.global",
+    "atomics": r"\batom\.|\bred\.",
+    "barriers": r"bar\.sync",
+}
 
 
 def _compiled(kernel: Any, tensors: int, capability: int) -> str:
@@ -100,9 +115,13 @@ class Kernels:
         return x
 
 
-def test_a_gpu_without_working_triton_is_left_to_torch_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_working_triton_is_left_to_torch_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     load = lrn._loaded_for.__wrapped__
-    monkeypatch.setattr(lrn, "import_module", lambda name: Kernels(RuntimeError("Failed to find C compiler")))
+    monkeypatch.setattr(
+        lrn, "import_module", lambda name: Kernels(RuntimeError("Failed to find C compiler"))
+    )
     with pytest.warns(UserWarning, match=r"runs without Triton, slower: Failed to find C compiler"):
         assert load(torch.device("cpu")) is None
     works = Kernels(None)

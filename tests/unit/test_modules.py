@@ -31,7 +31,9 @@ CLOSE = 1e-12  # float64 sums of fewer than 1,000 terms in another order
 
 def net_of(*layers: Layer, side: int = 7, channels: int = 4) -> AlexNet:
     """The layers between an image and a classifier, in float64, ready for evaluation."""
-    spec = AlexNetSpec(input_size=side, input_channels=channels, layers=(*layers, Dense(name="scores", out=2)))
+    spec = AlexNetSpec(
+        input_size=side, input_channels=channels, layers=(*layers, Dense(name="scores", out=2))
+    )
     return build(spec, generator=torch.Generator().manual_seed(3)).double().eval()
 
 
@@ -40,7 +42,9 @@ def module_of(layer: Layer, side: int = 7, channels: int = 4) -> nn.Module:
 
 
 def images(side: int = 7, channels: int = 4) -> Tensor:
-    return torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return torch.randn(
+        2, channels, side, side, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -82,7 +86,9 @@ def test_pool_counts_only_the_part_of_its_window_on_the_map(
 def test_ceil_rule_reads_zeros_at_right_and_bottom_only() -> None:
     ceil = Conv(name="conv", out=2, kernel=3, stride=2, rule="ceil", init=Init(scheme="torch"))
     module, x = module_of(ceil, side=8), images(side=8)
-    wanted = F.conv2d(F.pad(x, (0, 1, 0, 1)), weights(module)["weight"], weights(module)["bias"], stride=2)
+    wanted = F.conv2d(
+        F.pad(x, (0, 1, 0, 1)), weights(module)["weight"], weights(module)["bias"], stride=2
+    )
     assert torch.equal(module(x), wanted)
     assert wanted.shape[2:] == (4, 4)
 
@@ -97,7 +103,9 @@ def test_grouped_dense_layer_is_one_dense_layer_per_column() -> None:
 
 @pytest.mark.parametrize("order", ["depthwise_first", "pointwise_first"])
 def test_separable_convolution_is_a_convolution_with_factored_kernels(order: str) -> None:
-    layer = Conv(name="conv", out=6, kernel=3, stride=2, rule="ceil", separable=order, init=Init(scheme="torch"))  # type: ignore[arg-type]
+    layer = Conv(
+        name="conv", out=6, kernel=3, stride=2, rule="ceil", separable=order, init=Init(scheme="torch")
+    )  # type: ignore[arg-type]
     module, x = module_of(layer, side=8), images(side=8)
     own = weights(module)
     wide, narrow = own["depthwise.weight"][:, 0], own["pointwise.weight"][:, :, 0, 0]
@@ -111,8 +119,18 @@ def test_separable_convolution_is_a_convolution_with_factored_kernels(order: str
 
 @pytest.mark.parametrize("separable", ["no", "depthwise_first"])
 def test_residual_convolution_adds_its_input(separable: str) -> None:
-    plain = Conv(name="conv", out=4, kernel=3, padding=1, separable=separable, init=Init(scheme="torch"))  # type: ignore[arg-type]
-    skip = Conv(name="conv", out=4, kernel=3, padding=1, separable=separable, residual=True, init=Init(scheme="torch"))  # type: ignore[arg-type]
+    plain = Conv(
+        name="conv", out=4, kernel=3, padding=1, separable=separable, init=Init(scheme="torch")
+    )  # type: ignore[arg-type]
+    skip = Conv(
+        name="conv",
+        out=4,
+        kernel=3,
+        padding=1,
+        separable=separable,
+        residual=True,
+        init=Init(scheme="torch"),
+    )  # type: ignore[arg-type]
     x = images()
     torch.testing.assert_close(module_of(skip)(x), module_of(plain)(x) + x, rtol=CLOSE, atol=CLOSE)
 
@@ -169,7 +187,10 @@ def test_dropout_before_relu_is_dropout_after_relu() -> None:
 
 
 def test_images_are_left_as_they_came() -> None:
-    net, x = net_of(Activation(name="relu"), Conv(name="conv", out=2, kernel=3), Activation(name="relu1")), images()
+    net, x = (
+        net_of(Activation(name="relu"), Conv(name="conv", out=2, kernel=3), Activation(name="relu1")),
+        images(),
+    )
     before = x.clone()
     net(x)
     assert torch.equal(x, before)
@@ -177,7 +198,9 @@ def test_images_are_left_as_they_came() -> None:
 
 def test_box_head_reads_what_the_classifier_reads() -> None:
     spec = AlexNetSpec(
-        input_size=7, layers=(Dense(name="fc", out=5), Dense(name="scores", out=3)), box=Dense(name="box", out=4)
+        input_size=7,
+        layers=(Dense(name="fc", out=5), Dense(name="scores", out=3)),
+        box=Dense(name="box", out=4),
     )
     net, x = build(spec, generator=torch.Generator().manual_seed(3)), images(channels=3).float()
     scores, boxes = net.forward_with_box(x)

@@ -18,13 +18,24 @@ from harness.optim import (
     make_optimizer,
     parameter_groups,
 )
-from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, ParamGroup, Plateau, Recipe
+from variants.recipes.recipe import (
+    EverySteps,
+    ExpSteps,
+    FixedDrops,
+    LateChange,
+    Linear,
+    ParamGroup,
+    Plateau,
+    Recipe,
+)
 
 DROPS = FixedDrops(at_epochs=(2.0, 4.0))
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(**{"name": "r", "schedule": DROPS, "store_size": 36, "epochs": 6.0, "lr": 0.1, **changes})  # type: ignore[arg-type]
+    return Recipe(
+        **{"name": "r", "schedule": DROPS, "store_size": 36, "epochs": 6.0, "lr": 0.1, **changes}
+    )  # type: ignore[arg-type]
 
 
 def one_weight(name: str) -> tuple[str, str, str]:
@@ -98,12 +109,17 @@ def test_biases_take_their_own_lr_and_no_decay() -> None:
 def test_a_group_may_name_a_layer_and_the_first_match_holds() -> None:
     groups = (ParamGroup(layer="fc6", lr_factor=0.0), ParamGroup(layer="dense", lr_factor=3.0))
     assert trajectory(recipe(groups=groups), [0.3], name="fc6.weight") == [0.5]
-    assert trajectory(recipe(groups=groups, weight_decay=0.0), [0.3], name="fc7.weight") == pytest.approx([0.41])
+    assert trajectory(
+        recipe(groups=groups, weight_decay=0.0), [0.3], name="fc7.weight"
+    ) == pytest.approx([0.41])
 
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_late_change_freezes_one_layer_and_leaves_the_others_alone(inside: bool) -> None:
-    late = (LateChange(at_epoch=1.0, layer="conv1", lr=1e-5), LateChange(at_epoch=2.0, layer="conv1", lr=0.0))
+    late = (
+        LateChange(at_epoch=1.0, layer="conv1", lr=1e-5),
+        LateChange(at_epoch=2.0, layer="conv1", lr=0.0),
+    )
     frozen = trajectory(recipe(late_changes=late, lr_inside_velocity=inside), GRADIENTS)
     assert frozen[4:] == [frozen[3]] * len(frozen[4:])
     assert frozen[2] != frozen[3]
@@ -114,7 +130,9 @@ def test_a_late_change_freezes_one_layer_and_leaves_the_others_alone(inside: boo
 
 def test_a_late_change_of_the_weights_leaves_the_biases_alone() -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", parameter="weight", lr=0.0),)
-    weights, biases = (trajectory(recipe(late_changes=late), GRADIENTS, f"conv1.{role}") for role in ("weight", "bias"))
+    weights, biases = (
+        trajectory(recipe(late_changes=late), GRADIENTS, f"conv1.{role}") for role in ("weight", "bias")
+    )
     assert weights[3:] == [weights[2]] * len(weights[3:])
     assert biases == trajectory(recipe(), GRADIENTS, "conv1.bias")
 
@@ -153,7 +171,11 @@ def test_a_step_with_a_closure_returns_its_loss() -> None:
 SHAPES = {"conv1.weight": (6, 3, 5, 5), "conv1.bias": (6,), "fc6.weight": (40, 54), "fc6.bias": (40,)}
 GROUPS = (
     ParamGroup(
-        layer="fc6", parameter="bias", lr_factor=2.0, weight_decay_factor=0.0, schedule=FixedDrops(at_epochs=())
+        layer="fc6",
+        parameter="bias",
+        lr_factor=2.0,
+        weight_decay_factor=0.0,
+        schedule=FixedDrops(at_epochs=()),
     ),
     ParamGroup(parameter="bias", lr_factor=2.0, weight_decay_factor=0.0),
 )
@@ -162,7 +184,10 @@ LATE = (LateChange(at_epoch=3.0, layer="conv1", parameter="weight", lr=0.003),)
 
 def weights() -> dict[str, torch.nn.Parameter]:
     generator = torch.Generator().manual_seed(3)
-    return {name: torch.nn.Parameter(torch.randn(shape, generator=generator)) for name, shape in SHAPES.items()}
+    return {
+        name: torch.nn.Parameter(torch.randn(shape, generator=generator))
+        for name, shape in SHAPES.items()
+    }
 
 
 def set_gradients(named: dict[str, torch.nn.Parameter], step: int) -> None:
@@ -200,14 +225,18 @@ def test_float32_weights_equal_the_written_out_rule_in_every_bit(inside: bool, n
 
 @pytest.mark.parametrize("fused", [False, True], ids=["foreach", "fused"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_training_goes_on_from_a_saved_state_to_the_same_bits(inside: bool, fused: bool, tmp_path: Path) -> None:
+def test_training_goes_on_from_a_saved_state_to_the_same_bits(
+    inside: bool, fused: bool, tmp_path: Path
+) -> None:
     """Saved to a file after 5 of 12 steps, in the middle of a plateau's patience, and loaded without pickled code."""
     made = recipe(
         groups=GROUPS, late_changes=LATE, lr_inside_velocity=inside, fused_update=fused,
         schedule=Plateau(patience=3, drops=2),
     )  # fmt: skip
 
-    def run(named: dict[str, torch.nn.Parameter], at: range, saved: Path | None = None) -> dict[str, object]:
+    def run(
+        named: dict[str, torch.nn.Parameter], at: range, saved: Path | None = None
+    ) -> dict[str, object]:
         optimizer = make_optimizer(named.items(), made, one_weight)
         scheduler = LrScheduler(optimizer, made)
         if saved:
@@ -254,7 +283,9 @@ def fused_against_plain(made: Recipe, steps: int = 60) -> tuple[float, float]:
             rule.step()
         largest = max(largest, *(float(weight.detach().abs().max()) for weight in plain.values()))
         old = max((float(velocity.abs().max()) for velocity in before), default=0.0)
-        gradient = max(float(weight.grad.abs().max()) for weight in plain.values() if weight.grad is not None)
+        gradient = max(
+            float(weight.grad.abs().max()) for weight in plain.values() if weight.grad is not None
+        )
         lr = max(group["lr"] for group in rules[0].param_groups)
         fastest = max(fastest, made.momentum * old + lr * (gradient + made.weight_decay * largest))
     differ = max(float((plain[name].detach() - fused[name].detach()).abs().max()) for name in plain)
@@ -263,10 +294,18 @@ def fused_against_plain(made: Recipe, steps: int = 60) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"nesterov": True}, {"schedule": Linear()}, {"groups": GROUPS, "late_changes": LATE}, {"momentum": 0.0}],
+    [
+        {},
+        {"nesterov": True},
+        {"schedule": Linear()},
+        {"groups": GROUPS, "late_changes": LATE},
+        {"momentum": 0.0},
+    ],
     ids=["drops", "nesterov", "linear", "groups", "no momentum"],
 )
-def test_the_fused_kernel_gives_the_papers_weights_within_the_stated_roundings(changes: dict[str, Any]) -> None:
+def test_the_fused_kernel_gives_the_papers_weights_within_the_stated_roundings(
+    changes: dict[str, Any],
+) -> None:
     """60 steps, drops of the lr after 20 and 40: without rescaling the velocity, thousands of times the bound."""
     differ, bound = fused_against_plain(recipe(**changes))
     assert 0.0 < differ < bound
@@ -311,7 +350,9 @@ def test_parameters_that_are_always_updated_alike_share_a_group() -> None:
     named = list(weights().items())
     assert [len(group["params"]) for group in parameter_groups(named, recipe(), one_weight)] == [4]
     groups = parameter_groups(named, recipe(groups=GROUPS, late_changes=LATE), one_weight)
-    found = [(group["rule"], group["layer"], group["parameter"], group["weight_decay"]) for group in groups]
+    found = [
+        (group["rule"], group["layer"], group["parameter"], group["weight_decay"]) for group in groups
+    ]
     assert found == [
         (2, "conv1", "weight", 5e-4),
         (1, "conv1", "bias", 0.0),
@@ -321,7 +362,9 @@ def test_parameters_that_are_always_updated_alike_share_a_group() -> None:
 
 
 def test_schedules_in_steps_and_geometric_stages() -> None:
-    assert [LrFactor(EverySteps(steps=3), 9).at(s, 0) for s in (0, 2, 3, 6)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [LrFactor(EverySteps(steps=3), 9).at(s, 0) for s in (0, 2, 3, 6)] == pytest.approx(
+        [1, 1, 0.1, 0.01]
+    )
     stages = LrFactor(ExpSteps(steps=4, divisor=1000.0), 8)
     assert [stages.at(0, e) for e in (0, 2, 4, 6, 7.9)] == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-3])
 

@@ -18,8 +18,12 @@ MINI = RECIPES["mini"].recipe
 
 
 def test_fields_are_read_by_their_type() -> None:
-    changed = override(MINI, ("lr=0.02", "epochs=5", "batch_size=256", "precision=bf16", "nesterov=true"))
-    assert changed == replace(MINI, lr=0.02, epochs=5.0, batch_size=256, precision="bf16", nesterov=True)
+    changed = override(
+        MINI, ("lr=0.02", "epochs=5", "batch_size=256", "precision=bf16", "nesterov=true")
+    )
+    assert changed == replace(
+        MINI, lr=0.02, epochs=5.0, batch_size=256, precision="bf16", nesterov=True
+    )
 
 
 def test_fields_of_fields_and_whole_schedules_are_set_by_json() -> None:
@@ -40,7 +44,10 @@ def test_the_last_of_two_settings_of_a_field_holds() -> None:
         ("lr", "--set lr: use FIELD=VALUE, such as --set lr=0.02"),
         ("rl=1", "--set rl=1: the recipe has no field 'rl' there; did you mean 'lr'?"),
         ("augmentation.color_std=0", "did you mean 'colour_std'?"),
-        ("lr.factor=1", "--set lr.factor=1: the recipe has no field 'factor' there; there are no fields below it"),
+        (
+            "lr.factor=1",
+            "--set lr.factor=1: the recipe has no field 'factor' there; there are no fields below it",
+        ),
         ("name=x", "the recipe has no field 'name' there; "),
         ("precision=fp8", "--set precision=fp8: Input should be "),
         ("batch_size=1.5", "--set batch_size=1.5: Input should be a valid integer"),

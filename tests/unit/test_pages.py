@@ -13,7 +13,9 @@ from harness.cli.pages import generated
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", ["README.md", "targets.md", "article.md", "paper.md", "differences.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "targets.md", "article.md", "paper.md", "differences.md"]
+)
 def test_a_generated_page_is_what_its_command_writes(path: str) -> None:
     wanted = {made.name: (made, text) for made, text in generated(ROOT).items()}
     made, text = wanted[path]

@@ -27,7 +27,11 @@ Flags = tuple[str, bool, bool]
 
 def flags() -> Flags:
     backends = torch.backends
-    return torch.get_float32_matmul_precision(), backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
+    return (
+        torch.get_float32_matmul_precision(),
+        backends.cuda.matmul.allow_tf32,
+        backends.cudnn.allow_tf32,
+    )
 
 
 def losses(record: RunRecord) -> list[tuple[float, ...]]:
@@ -53,9 +57,15 @@ STARTS = [("highest", False, True), ("high", True, True), ("highest", False, Fal
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize(
     ("precision", "wanted"),
-    [("fp32", ("highest", False, False)), ("tf32", ("high", True, True)), ("bf16", ("highest", False, False))],
+    [
+        ("fp32", ("highest", False, False)),
+        ("tf32", ("high", True, True)),
+        ("bf16", ("highest", False, False)),
+    ],
 )
-def test_a_precision_sets_all_flags_and_restores_them(precision: Precision, wanted: Flags, start: Flags) -> None:
+def test_a_precision_sets_all_flags_and_restores_them(
+    precision: Precision, wanted: Flags, start: Flags
+) -> None:
     set_flags(*start)
     before = flags()
     with float32_precision(precision):
@@ -84,7 +94,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     request = RunRequest("single_gpu", "mini", "synthetic", 0, limits=(128, 64))
 
-    def execute_one(precision: Precision, listen: Callable[[Event], None] = lambda event: None) -> RunRecord:
+    def execute_one(
+        precision: Precision, listen: Callable[[Event], None] = lambda event: None
+    ) -> RunRecord:
         prepared = prepare("synthetic", StoreSettings(store_size=36, limit=request.limits))
         spec = run_spec(request, prepared, "cpu")
         spec = replace(spec, recipe=replace(spec.recipe, precision=precision))
@@ -95,7 +107,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     torch.use_deterministic_algorithms(deterministic)
 
 
-@pytest.mark.parametrize(("precision", "matmul", "allowed"), [("fp32", "highest", False), ("tf32", "high", True)])
+@pytest.mark.parametrize(
+    ("precision", "matmul", "allowed"), [("fp32", "highest", False), ("tf32", "high", True)]
+)
 def test_a_run_has_its_precision_from_start_to_end_and_records_it(
     run: Callable[..., RunRecord], precision: Precision, matmul: str, allowed: bool
 ) -> None:
@@ -109,10 +123,13 @@ def test_a_run_has_its_precision_from_start_to_end_and_records_it(
     assert bench_key(record.env, record.spec)["precision"] == precision
 
 
-def test_a_bf16_run_is_evaluated_in_bf16_and_leaves_the_next_run_as_it_was(run: Callable[..., RunRecord]) -> None:
+def test_a_bf16_run_is_evaluated_in_bf16_and_leaves_the_next_run_as_it_was(
+    run: Callable[..., RunRecord],
+) -> None:
     first, half, again = run("fp32"), run("bf16"), run("fp32")
     found = [
-        [event.losses for event in record.events() if isinstance(event, StepsDone)] for record in (first, half, again)
+        [event.losses for event in record.events() if isinstance(event, StepsDone)]
+        for record in (first, half, again)
     ]
     assert found[0] == found[2] != found[1]
     assert first.summary.results == again.summary.results != half.summary.results
@@ -134,5 +151,9 @@ def test_weights_are_evaluated_in_the_recipes_precision(
     for precision in ("fp32", "tf32", "bf16"):
         changed = replace(spec, recipe=replace(spec.recipe, precision=precision))
         evaluate_weights(changed, prepared, tmp_path / "weights.safetensors", Placement())
-    wanted = [(("highest", False, False), False), (("high", True, True), False), (("highest", False, False), True)]
+    wanted = [
+        (("highest", False, False), False),
+        (("high", True, True), False),
+        (("highest", False, False), True),
+    ]
     assert list(dict.fromkeys(seen)) == wanted

@@ -76,7 +76,12 @@ def test_identities_are_unique():
 
 def test_article_has_67_claims_in_order_and_their_verdicts():
     assert [claim.number for claim in article()] == list(range(1, 68))
-    assert Counter(claim.verdict for claim in article()) == {"false": 35, "true": 15, "partly": 15, "unclear": 2}
+    assert Counter(claim.verdict for claim in article()) == {
+        "false": 35,
+        "true": 15,
+        "partly": 15,
+        "unclear": 2,
+    }
 
 
 def test_paper_claims_are_numbered_in_order():
@@ -118,7 +123,9 @@ def test_a_difference_never_crosses_data_sets_splits_or_protocols():
     known = measurements()
     for item in known.values():
         for base in (known[name] for name in item.baselines):
-            assert (item.data, item.split, item.protocol) == (base.data, base.split, base.protocol), item.id
+            assert (item.data, item.split, item.protocol) == (base.data, base.split, base.protocol), (
+                item.id
+            )
 
 
 def test_no_table_mixes_protocols():
@@ -143,7 +150,9 @@ def test_memory_and_second_hand_are_not_called_verified():
 
 
 def test_errors_lie_between_0_and_100_percent_and_top5_below_top1():
-    absolute = {target.id: target for target in targets() if target.versus is None and target.unit == "percent"}
+    absolute = {
+        target.id: target for target in targets() if target.versus is None and target.unit == "percent"
+    }
     assert all(0 < target.published < 100 for target in absolute.values())
     for name, target in absolute.items():
         other = absolute.get(name.replace("top1_error", "top5_error"))
@@ -164,7 +173,10 @@ def test_targets_of_a_variant_are_its_own():
 def test_claim_of_1x1_kernels_first_names_only_rows_that_have_them_first():
     """Claim 47; the row article starts with a kernel for each map."""
     convs = [
-        layer for name in article()[46].tested_by for layer in CATALOG[name].spec.layers if isinstance(layer, Conv)
+        layer
+        for name in article()[46].tested_by
+        for layer in CATALOG[name].spec.layers
+        if isinstance(layer, Conv)
     ]
     assert all(conv.separable == "pointwise_first" for conv in convs)
 

@@ -35,7 +35,9 @@ def test_a_row_is_judged_by_measurements_of_itself_against_another_row(row: Vari
 
 def test_no_published_error_is_typed_in_the_catalogue() -> None:
     """Every number with a digit after the point that differs from 0 counts: 40.7, 1.4, 42.034, but not 2.0."""
-    published = {abs(target.published) for target in targets() if target.measure in ("top1_error", "top5_error")}
+    published = {
+        abs(target.published) for target in targets() if target.measure in ("top1_error", "top5_error")
+    }
     distinct = {number for number in published if number > 1 and number != round(number)}
     for file in Path(variants.catalog.__file__).parent.glob("*.py"):
         typed = {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)}
@@ -55,7 +57,9 @@ def test_a_difference_of_two_measurements_is_computed_with_the_digits_of_both() 
     assert found.base == (40.664, 18.21)
 
 
-@pytest.mark.parametrize(("name", "points"), [("one_weird_trick", (0.9, 1.2)), ("caffe_alexnet", (0.3, 0.1))])
+@pytest.mark.parametrize(
+    ("name", "points"), [("one_weird_trick", (0.9, 1.2)), ("caffe_alexnet", (0.3, 0.1))]
+)
 def test_a_difference_to_the_estimated_centre_error_of_run_145_has_the_digits_of_the_estimate(
     name: str, points: tuple[float, float]
 ) -> None:
@@ -75,7 +79,9 @@ def test_a_difference_to_the_estimated_centre_error_of_run_145_has_the_digits_of
         ("cnn_f", ("Chatfield et al.", "caffe")),
     ],
 )
-def test_a_difference_of_network_and_recipe_names_the_recipe_of_each_side(name: str, sides: tuple[str, str]) -> None:
+def test_a_difference_of_network_and_recipe_names_the_recipe_of_each_side(
+    name: str, sides: tuple[str, str]
+) -> None:
     found = difference(name)
     assert (found.recipe, found.versus_recipe) == sides
     assert not found.one_recipe
@@ -83,7 +89,9 @@ def test_a_difference_of_network_and_recipe_names_the_recipe_of_each_side(name: 
     assert f"different recipes: {sides[0]} for {name}, {sides[1]} for {found.versus}" in text
 
 
-@pytest.mark.parametrize("name", ["no_lrn", "caffenet", "zfnet", "no_fc7", "code_2012_half", "ungrouped"])
+@pytest.mark.parametrize(
+    "name", ["no_lrn", "caffenet", "zfnet", "no_fc7", "code_2012_half", "ungrouped"]
+)
 def test_a_difference_of_networks_alone_has_one_recipe(name: str) -> None:
     assert difference(name).one_recipe
 
@@ -91,7 +99,9 @@ def test_a_difference_of_networks_alone_has_one_recipe(name: str) -> None:
 def test_the_same_change_to_another_network_says_which_network_and_is_no_error_of_the_row() -> None:
     row = CATALOG["ungrouped"]
     assert (compared_with(row), errors(row)) == ("grouped_2gpu", ())
-    assert "measured on another network: CaffeNet at 128 px" in " ".join(about_difference(difference("ungrouped")))
+    assert "measured on another network: CaffeNet at 128 px" in " ".join(
+        about_difference(difference("ungrouped"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ import pytest
 
 from variants.catalog import CATALOG
 from variants.recipes import RECIPES, apply
-from variants.recipes.recipe import EverySteps, ExpSteps, FixedDrops, LateChange, Linear, Plateau, RecipeRow
+from variants.recipes.recipe import (
+    EverySteps,
+    ExpSteps,
+    FixedDrops,
+    LateChange,
+    Linear,
+    Plateau,
+    RecipeRow,
+)
 from variants.values import SpecError
 
 
@@ -19,7 +27,16 @@ def test_recipe_says_what_came_out_what_it_cost_and_where_that_is_written(row: R
 
 
 def test_every_recipe_the_catalogue_promises_is_there() -> None:
-    assert {"paper", "code_2012", "caffe", "torchvision", "owt_2014", "article", "cifar_2012", "mini"} <= set(RECIPES)
+    assert {
+        "paper",
+        "code_2012",
+        "caffe",
+        "torchvision",
+        "owt_2014",
+        "article",
+        "cifar_2012",
+        "mini",
+    } <= set(RECIPES)
 
 
 def test_paper_is_section_5() -> None:
@@ -30,7 +47,11 @@ def test_paper_is_section_5() -> None:
     assert (paper.schedule.drops, paper.schedule.factor) == (3, 0.1)
     assert paper.groups == ()
     assert paper.lr_inside_velocity
-    assert (paper.augmentation.colour_std, paper.augmentation.images_per_draw, paper.augmentation.divide_by) == (
+    assert (
+        paper.augmentation.colour_std,
+        paper.augmentation.images_per_draw,
+        paper.augmentation.divide_by,
+    ) == (
         0.1,
         1,
         1.0,
@@ -48,7 +69,11 @@ def test_code_2012_is_the_log_of_run_145() -> None:
     (biases,) = code.groups
     assert (biases.parameter, biases.lr_factor, biases.weight_decay_factor) == ("bias", 2.0, 0.0)
     assert biases.schedule == FixedDrops(at_epochs=())
-    assert (code.augmentation.images_per_draw, code.augmentation.divide_by, code.augmentation.colour_scale) == (
+    assert (
+        code.augmentation.images_per_draw,
+        code.augmentation.divide_by,
+        code.augmentation.colour_scale,
+    ) == (
         32,
         1.1,
         "std",
@@ -74,7 +99,9 @@ def test_every_rows_changes_fit_its_native_recipe_and_mini(name: str, recipe: st
     row = CATALOG[name]
     native = recipe == "native" or "mini" not in row.geometries
     base = RECIPES[row.recipe if native else "mini"].recipe
-    already = native and row.recipe == "article"  # has the box weight that its rows bring to any other recipe
+    already = (
+        native and row.recipe == "article"
+    )  # has the box weight that its rows bring to any other recipe
     assert (apply(base, row.recipe_changes) == base) == (not row.recipe_changes or already)
 
 
@@ -94,7 +121,9 @@ def test_apply_changes_nested_fields_and_leaves_the_original() -> None:
     ],
 )
 def test_apply_refuses_an_unknown_field_and_says_what_there_is(path: str, said: str) -> None:
-    with pytest.raises(SpecError, match=rf"recipe change {path}: no field '.*'; .*{said.replace('?', '[?]')}"):
+    with pytest.raises(
+        SpecError, match=rf"recipe change {path}: no field '.*'; .*{said.replace('?', '[?]')}"
+    ):
         apply(RECIPES["mini"].recipe, ((path, 1.0),))
 
 
@@ -123,7 +152,10 @@ def cifar_groups(name: str) -> dict[str | None, list[object]]:
 
 def test_the_last_drops_on_cifar_are_of_the_weights_rate_alone() -> None:
     for name in ("cifar_13pct", "cifar_11pct", "cifar_13pct_lrn", "cifar_13pct_lrn9"):
-        assert cifar_groups(name)["bias"] == [FixedDrops(at_epochs=()), FixedDrops(at_epochs=(500.0, 510.0))]
+        assert cifar_groups(name)["bias"] == [
+            FixedDrops(at_epochs=()),
+            FixedDrops(at_epochs=(500.0, 510.0)),
+        ]
     assert cifar_groups("cifar_18pct")["bias"][0] is None  # its file drops all rates
 
 

@@ -15,7 +15,9 @@ from variants.catalog import CATALOG
 from variants.recipes import RECIPES
 
 
-def request(variant: str = "grouped_2gpu", recipe: str = "mini", data: str = "synthetic", seed: int = 0) -> RunRequest:
+def request(
+    variant: str = "grouped_2gpu", recipe: str = "mini", data: str = "synthetic", seed: int = 0
+) -> RunRequest:
     return RunRequest(variant, recipe, data, seed)
 
 
@@ -27,9 +29,18 @@ def synthetic() -> Prepared:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (request(variant="no_lnr"), "no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list"),
-        (request(recipe="papr"), "no recipe 'papr'. Did you mean 'paper'? See: python -m harness list --recipes"),
-        (request(data="cifar"), "no data set 'cifar'. Did you mean 'cifar10'? See: python -m harness data list"),
+        (
+            request(variant="no_lnr"),
+            "no variant 'no_lnr'. Did you mean 'no_lrn'? See: python -m harness list",
+        ),
+        (
+            request(recipe="papr"),
+            "no recipe 'papr'. Did you mean 'paper'? See: python -m harness list --recipes",
+        ),
+        (
+            request(data="cifar"),
+            "no data set 'cifar'. Did you mean 'cifar10'? See: python -m harness data list",
+        ),
         (request(variant="zzz"), "no variant 'zzz'. See: python -m harness list"),
         (
             request(variant="cifar_11pct"),
@@ -37,7 +48,9 @@ def synthetic() -> Prepared:
         ),
     ],
 )
-def test_wrong_names_are_refused_in_a_sentence_that_says_what_to_do(wrong: RunRequest, sentence: str) -> None:
+def test_wrong_names_are_refused_in_a_sentence_that_says_what_to_do(
+    wrong: RunRequest, sentence: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         check_request(wrong)
     assert str(refused.value) == sentence
@@ -56,13 +69,17 @@ def test_the_net_has_as_many_scores_as_the_data_has_classes(synthetic: Prepared)
 
 
 def test_a_rows_own_changes_reach_the_recipe(synthetic: Prepared) -> None:
-    plain, changed = (run_spec(request(row), synthetic, "cpu") for row in ("grouped_2gpu", "no_weight_decay"))
+    plain, changed = (
+        run_spec(request(row), synthetic, "cpu") for row in ("grouped_2gpu", "no_weight_decay")
+    )
     assert plain.recipe == RECIPES["mini"].recipe
     assert changed.recipe == replace(plain.recipe, weight_decay=0.0)
 
 
 def test_a_box_loss_without_boxes_is_refused_before_any_data_is_touched() -> None:
-    with pytest.raises(UsageError, match=r"^article trains a box head .* synthetic has no boxes; use --data imagenet_"):
+    with pytest.raises(
+        UsageError, match=r"^article trains a box head .* synthetic has no boxes; use --data imagenet_"
+    ):
         check_request(request("article", "article"))
 
 
@@ -80,7 +97,9 @@ def test_specs_are_ordered_by_seed_so_that_pairs_fill_up_evenly(synthetic: Prepa
     assert len({spec.digest for spec in found}) == 4
 
 
-def test_a_new_recipe_trains_the_geometry_that_it_says(synthetic: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_recipe_trains_the_geometry_that_it_says(
+    synthetic: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mini = RECIPES["mini"]
     row = replace(mini, recipe=replace(mini.recipe, name="mini_long", epochs=5.0))
     monkeypatch.setitem(RECIPES, "mini_long", row)

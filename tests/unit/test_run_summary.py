@@ -26,7 +26,12 @@ from variants.recipes.recipe import Evaluation
 DATA = DataSpec(name="synthetic", listing="0", classes=10, train_images=1, val_images=1, store_size=10)
 SPEC = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=recipe(), data=DATA, seed=0)
 NOTHING: dict[str, Any] = {
-    "summary": {"gpu_utilisation": None, "gpu_energy_j": None, "cpu_utilisation": 1.0, "peak_rss_mib": 100.0},
+    "summary": {
+        "gpu_utilisation": None,
+        "gpu_energy_j": None,
+        "cpu_utilisation": 1.0,
+        "peak_rss_mib": 100.0,
+    },
     "missing": {"gpu_utilisation": "no GPU was watched", "gpu_energy_j": "no GPU was watched"},
     "details": {},
 }
@@ -77,7 +82,15 @@ def test_a_run_on_the_cpu_asks_no_gpu(cuda: CudaMemory) -> None:
 
 
 FINAL = Evaluated(
-    step=0, epoch=1.0, protocol="centre", final=True, top1_error=0.5, top5_error=0.0, loss=0.6, images=1, elapsed_s=0.1
+    step=0,
+    epoch=1.0,
+    protocol="centre",
+    final=True,
+    top1_error=0.5,
+    top5_error=0.0,
+    loss=0.6,
+    images=1,
+    elapsed_s=0.1,
 )
 
 
@@ -91,7 +104,10 @@ def window(number: int, elapsed_s: float) -> StepsDone:
 
 def built(windows: int, peak: float | None = None) -> Summary:
     events: list[Event] = [window(k, 2.0 if k else 8.0) for k in range(windows)]
-    events += [TrainingDone(steps=20 * windows, images=160 * windows, elapsed_s=14.0, wait_s=2.0), FINAL]
+    events += [
+        TrainingDone(steps=20 * windows, images=160 * windows, elapsed_s=14.0, wait_s=2.0),
+        FINAL,
+    ]
     past = [Stamped(t_s=10.0 + 2.0 * k, event=event) for k, event in enumerate(events)]
     return Summary(
         run_id="run", spec_digest=SPEC.digest, status="ok", status_reason=None, started_utc="2026-01-31T12:00:00Z",
@@ -115,14 +131,25 @@ def test_every_null_of_a_summary_has_its_reason() -> None:
     summary = built(1)
     assert summary.images_per_second is None
     assert summary.peak_gpu_mib is None
-    assert set(summary.missing) == {"images_per_second", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j"}
+    assert set(summary.missing) == {
+        "images_per_second",
+        "peak_gpu_mib",
+        "gpu_utilisation",
+        "gpu_energy_j",
+    }
     assert built(4, peak=300.0).peak_gpu_mib == 300.0
     assert "peak_gpu_mib" not in built(4, peak=300.0).missing
 
 
 def test_training_counts_from_the_last_start_and_rounded_times_make_no_overlap() -> None:
     resumed = RunResumed(step=20, epoch=0.1, run_id="run", paused_s=9.0)
-    timed = ((8.0, window(0, 8.0)), (8.1, resumed), (12.5, window(1, 4.0)), (14.5, window(2, 2.0004)), (15.0, FINAL))
+    timed = (
+        (8.0, window(0, 8.0)),
+        (8.1, resumed),
+        (12.5, window(1, 4.0)),
+        (14.5, window(2, 2.0004)),
+        (15.0, FINAL),
+    )
     past = [Stamped(t_s=t_s, event=event) for t_s, event in timed]
     assert training_intervals(past) == [(8.5, 12.5), (12.5, 14.5)]
     assert training_intervals(past[:1]) == [(0.0, 8.0)]

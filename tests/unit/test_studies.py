@@ -87,9 +87,13 @@ def spec(seed: int) -> RunSpec:
     return RunSpec(
         variant="tiny",
         geometry="mini",
-        net=AlexNetSpec(input_size=8, layers=(Conv(name="conv1", out=2, kernel=3), Dense(name="fc8", out=2))),
+        net=AlexNetSpec(
+            input_size=8, layers=(Conv(name="conv1", out=2, kernel=3), Dense(name="fc8", out=2))
+        ),
         recipe=Recipe(name="mini", schedule=FixedDrops(at_epochs=()), store_size=8),
-        data=DataSpec(name="synthetic", listing="0", classes=2, train_images=8, val_images=9, store_size=8),
+        data=DataSpec(
+            name="synthetic", listing="0", classes=2, train_images=8, val_images=9, store_size=8
+        ),
         seed=seed,
     )
 
@@ -104,7 +108,14 @@ class Sealed:
 
 def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) -> None:
     nulls: dict[str, Any] = dict.fromkeys(
-        ("images_per_second", "peak_rss_mib", "peak_gpu_mib", "gpu_utilisation", "gpu_energy_j", "cpu_utilisation")
+        (
+            "images_per_second",
+            "peak_rss_mib",
+            "peak_gpu_mib",
+            "gpu_utilisation",
+            "gpu_energy_j",
+            "cpu_utilisation",
+        )
     )
     with store.open(run, replace(describe(store.root, Placement()), machine_id=machine)) as writer:
         if reason:
@@ -123,7 +134,9 @@ def seal(store: Store, run: RunSpec, machine: str, reason: str | None = None) ->
         )  # fmt: skip
 
 
-def test_a_study_counts_the_records_that_this_machine_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_counts_the_records_that_this_machine_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     here, store = machine_id(tmp_path / "cache"), Store(tmp_path / "results")
     seal(store, spec(0), here)
@@ -135,7 +148,12 @@ def test_a_study_counts_the_records_that_this_machine_sealed(tmp_path: Path, mon
     assert [(record.spec.seed, record.summary.status) for record in found] == [(0, "ok"), (1, "failed")]
     assert records_of([spec(1), spec(2)], found) == [found[1]]
     of_a_long_study = counted("figure1", store).records
-    assert [record.spec.seed for record in of_a_long_study] == [0, 1, 2, 4]  # of any machine, and from the clone
+    assert [record.spec.seed for record in of_a_long_study] == [
+        0,
+        1,
+        2,
+        4,
+    ]  # of any machine, and from the clone
 
 
 def test_a_run_that_ended_ok_is_not_planned_again_and_a_failed_one_is() -> None:

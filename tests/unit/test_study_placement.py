@@ -24,7 +24,9 @@ def test_jobs_are_for_each_gpu_and_neighbours_come_first() -> None:
 
 
 def test_a_numbered_gpu_is_the_only_one() -> None:
-    assert study_placement("cuda:1", None, "auto", GPUS, run_mib=1000)[1] == [{"CUDA_VISIBLE_DEVICES": "GPU-b"}]
+    assert study_placement("cuda:1", None, "auto", GPUS, run_mib=1000)[1] == [
+        {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+    ]
     with pytest.raises(UsageError, match=r"there is no device 'cuda:3'; cuda:0 to cuda:2 are visible"):
         study_placement("cuda:3", None, "auto", GPUS, run_mib=1000)
 

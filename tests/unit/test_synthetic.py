@@ -26,7 +26,9 @@ def prepared() -> Prepared:
 
 
 def loader(prepared: Prepared, seed: int = 1, crop: CropRule = CROP) -> Loader:
-    return open_loader(prepared, "train", LoaderSettings(batch_size=64, crop=crop, seed=seed, shuffle=True, workers=1))
+    return open_loader(
+        prepared, "train", LoaderSettings(batch_size=64, crop=crop, seed=seed, shuffle=True, workers=1)
+    )
 
 
 def batches(loader: Loader, epoch: int = 0) -> list[Batch]:
@@ -63,7 +65,9 @@ def test_splits_differ() -> None:
 def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> None:
     """Chance is 90 % error; one convolution and global pooling get below 50 % in two seconds, with room to spare."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 16, 5, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(64, 10))
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 5, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(64, 10)
+    )
     optimiser = torch.optim.Adam(net.parameters(), 0.01)
     for epoch in range(12):
         for batch in batches(loader(prepared), epoch):
@@ -72,7 +76,9 @@ def test_a_small_network_learns_it_within_sixty_steps(prepared: Prepared) -> Non
             loss.backward()
             optimiser.step()
     val = open_loader(
-        prepared, "val", LoaderSettings(batch_size=70, crop=CropRule(size=16), seed=0, shuffle=False, workers=1)
+        prepared,
+        "val",
+        LoaderSettings(batch_size=70, crop=CropRule(size=16), seed=0, shuffle=False, workers=1),
     )
     (batch,) = batches(val)
     wrong = net(batch.images.float() / 128 - 1).argmax(1) != batch.labels

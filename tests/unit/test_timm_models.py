@@ -113,7 +113,9 @@ def test_features_only_gives_the_maps_that_feature_info_describes(name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameter_groups_run_from_the_image_to_the_scores(name: str) -> None:
     net = create(name)
-    numbers = [group_parameters(net, net.group_matcher(coarse), reverse=True) for coarse in (False, True)]
+    numbers = [
+        group_parameters(net, net.group_matcher(coarse), reverse=True) for coarse in (False, True)
+    ]
     for of in numbers:
         order = [of[parameter] for parameter, _ in net.named_parameters()]
         assert order == sorted(order)
@@ -121,13 +123,17 @@ def test_parameter_groups_run_from_the_image_to_the_scores(name: str) -> None:
     assert len(set(numbers[1].values())) <= len(set(numbers[0].values()))
 
 
-@pytest.mark.parametrize("name", [SMALL, "alexnet_article", "alexnet_one_weird_trick", "alexnet_no_fc6_fc7"])
+@pytest.mark.parametrize(
+    "name", [SMALL, "alexnet_article", "alexnet_one_weird_trick", "alexnet_no_fc6_fc7"]
+)
 def test_a_pruned_net_ends_with_the_map_that_was_kept(name: str) -> None:
     for index in range(len(create(name).feature_info)):
         net = create(name, box=True)
         wanted = net.forward_intermediates(images(net), indices=[index], intermediates_only=True)
         assert net.prune_intermediate_layers([index]) == [index]
-        pruned = net.forward_intermediates(images(net), indices=[index], intermediates_only=True, stop_early=True)
+        pruned = net.forward_intermediates(
+            images(net), indices=[index], intermediates_only=True, stop_early=True
+        )
         assert [m.shape for m in pruned] == [m.shape for m in wanted]
         assert net(images(net)).shape == wanted[0].shape
         assert net.num_features == wanted[0].shape[1]
@@ -136,12 +142,16 @@ def test_a_pruned_net_ends_with_the_map_that_was_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [SMALL, "alexnet_article"])
-def test_a_fresh_classifier_takes_device_type_and_mode_from_the_net_and_leaves_frozen_layers_frozen(name: str) -> None:
+def test_a_fresh_classifier_takes_device_type_and_mode_from_the_net_and_leaves_frozen_layers_frozen(
+    name: str,
+) -> None:
     net = create(name).to(torch.float64).requires_grad_(False).train()
     net.reset_classifier(0, "")
     assert not any(parameter.requires_grad for parameter in net.parameters())
     net.reset_classifier(2)
-    assert {(parameter.device, parameter.dtype) for parameter in net.parameters()} == {(META, torch.float64)}
+    assert {(parameter.device, parameter.dtype) for parameter in net.parameters()} == {
+        (META, torch.float64)
+    }
     assert all(module.training for module in net.modules())
 
 
@@ -149,13 +159,20 @@ def test_a_fresh_classifier_starts_as_the_row_says() -> None:
     net = timm.create_model("alexnet_owt_2014", device="cpu", num_classes=0)
     net.reset_classifier(3)
     assert net.get_classifier().bias.tolist() == [-7.0] * 3
-    assert 0.0095 < float(net.get_classifier().weight.detach().std()) < 0.0105  # 12,288 draws of N(0, .01): +-0.6 %
+    assert (
+        0.0095 < float(net.get_classifier().weight.detach().std()) < 0.0105
+    )  # 12,288 draws of N(0, .01): +-0.6 %
 
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_classes_channels_size_device_and_type_can_be_chosen(size: int) -> None:
     net = timm.create_model(
-        SMALL, num_classes=7, in_chans=1, dtype=torch.bfloat16, device="cpu", img_size=(32, 32) if size else None
+        SMALL,
+        num_classes=7,
+        in_chans=1,
+        dtype=torch.bfloat16,
+        device="cpu",
+        img_size=(32, 32) if size else None,
     )
     side = 32 if size else 24
     made = net(torch.zeros(2, 1, side, side, dtype=torch.bfloat16))
@@ -212,7 +229,10 @@ def test_a_net_that_says_its_size_is_free_takes_another(name: str) -> None:
     net = create(name)
     if get_pretrained_cfg(name).fixed_input_size:
         bigger = create(name, img_size=net.spec.input_size + 32)
-        assert bigger(torch.zeros(1, 3, *[net.spec.input_size + 32] * 2, device=META)).shape == (1, net.num_classes)
+        assert bigger(torch.zeros(1, 3, *[net.spec.input_size + 32] * 2, device=META)).shape == (
+            1,
+            net.num_classes,
+        )
     else:
         assert net(torch.zeros(1, 3, 160, 160, device=META)).shape == (1, net.num_classes)
 

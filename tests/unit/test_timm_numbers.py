@@ -23,7 +23,9 @@ from variants.timm_support.adapter import TimmAlexNet
 from variants.weights import WeightsError, load_weights, save_weights
 
 SMALL = "alexnet_cifar_13pct"
-SCRIPTING = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning")
+SCRIPTING = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning"
+)
 
 
 def _distinct() -> dict[str, AlexNetSpec]:
@@ -46,7 +48,9 @@ def pair(name: str) -> tuple[AlexNet, TimmAlexNet]:
 
 
 def batch(spec: AlexNetSpec) -> torch.Tensor:
-    drawn = torch.randn(2, 3, spec.input_size, spec.input_size, generator=torch.Generator().manual_seed(1))
+    drawn = torch.randn(
+        2, 3, spec.input_size, spec.input_size, generator=torch.Generator().manual_seed(1)
+    )
     return drawn * 50
 
 
@@ -56,9 +60,16 @@ def trained(net: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     net.train().zero_grad()
     scores = net(x)
     F.cross_entropy(scores, torch.arange(len(x))).backward()
-    grads = {name: parameter.grad for name, parameter in net.named_parameters() if not name.startswith("box.")}
+    grads = {
+        name: parameter.grad
+        for name, parameter in net.named_parameters()
+        if not name.startswith("box.")
+    }
     assert all(grad is not None for grad in grads.values()), "a parameter without a gradient"
-    return {"scores": scores.detach(), **{name: grad.clone() for name, grad in grads.items() if grad is not None}}
+    return {
+        "scores": scores.detach(),
+        **{name: grad.clone() for name, grad in grads.items() if grad is not None},
+    }
 
 
 def assert_equal_bits(made: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
@@ -84,7 +95,9 @@ def test_recomputing_maps_changes_no_bit(name: str) -> None:
     assert_equal_bits(trained(net, x), wanted)
     if not running:  # two steps move the averages, which eval mode reads
         again = net.eval().forward_intermediates(x)
-        assert all(torch.equal(a, b) for a, b in zip([again[0], *again[1]], [maps[0], *maps[1]], strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip([again[0], *again[1]], [maps[0], *maps[1]], strict=True)
+        )
 
 
 @SCRIPTING
@@ -128,7 +141,9 @@ def test_intermediate_maps_are_those_on_the_way_to_the_scores(name: str) -> None
     assert torch.equal(net.forward_head(last), net(x))
     (first,) = net.forward_intermediates(x, indices=[0], stop_early=True, intermediates_only=True)
     assert torch.equal(first, maps[0])
-    assert [torch.equal(m, n) for m, n in zip(net.forward_intermediates(x, 2)[1], maps[-2:], strict=True)] == [True] * 2
+    assert [
+        torch.equal(m, n) for m, n in zip(net.forward_intermediates(x, 2)[1], maps[-2:], strict=True)
+    ] == [True] * 2
 
 
 def test_the_box_head_is_left_out_unless_asked_for() -> None:
@@ -137,7 +152,9 @@ def test_the_box_head_is_left_out_unless_asked_for() -> None:
     torch.manual_seed(0)
     boxed = TimmAlexNet(NETS["article"], box=True).eval()
     x = batch(boxed.spec)
-    for made, wanted in zip(boxed.forward_with_box(x), spec_built.eval().forward_with_box(x), strict=True):
+    for made, wanted in zip(
+        boxed.forward_with_box(x), spec_built.eval().forward_with_box(x), strict=True
+    ):
         assert torch.equal(made, wanted)
 
 
@@ -146,9 +163,13 @@ def test_weights_go_from_a_spec_built_net_to_timm_and_back(tmp_path: Path) -> No
     spec_built, back = build(CATALOG["cifar_13pct"].spec), build(CATALOG["cifar_13pct"].spec)
     for suffix in ("safetensors", "pth"):
         path = tmp_path / f"weights.{suffix}"
-        save_weights(spec_built, path) if suffix == "safetensors" else torch.save(spec_built.state_dict(), path)
+        save_weights(spec_built, path) if suffix == "safetensors" else torch.save(
+            spec_built.state_dict(), path
+        )
         loaded = timm.create_model(SMALL, checkpoint_path=str(path))
-        pretrained = timm.create_model(SMALL, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        pretrained = timm.create_model(
+            SMALL, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+        )
         for net in (loaded, pretrained):
             assert_equal_bits(net.state_dict(), spec_built.state_dict())
     save_weights(loaded, tmp_path / "timm.safetensors")
@@ -232,4 +253,6 @@ def test_cifar_nets_are_fed_the_centre_of_32_pixels_less_cifars_mean() -> None:
     picture = np.full((32, 32, 3), 128, dtype=np.uint8)
     made = pixels(SMALL, Image.fromarray(picture))
     assert made.shape == (3, 24, 24)
-    torch.testing.assert_close(made[:, 0, 0], 128 - torch.tensor([0.4914, 0.4822, 0.4465]) * 255, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        made[:, 0, 0], 128 - torch.tensor([0.4914, 0.4822, 0.4465]) * 255, rtol=1e-5, atol=1e-4
+    )

@@ -8,11 +8,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from variants.layers import LRN, AdaptivePool, BatchNorm, Conv, Dense, Inception, Layer, Local, SpatialLRN
+from variants.layers import (
+    LRN,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Inception,
+    Layer,
+    Local,
+    SpatialLRN,
+)
 from variants.modules.alexnet import build, layer_module
 from variants.spec import AlexNetSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning"
+)
 
 LAYERS: dict[str, Layer] = {
     "conv past the edge": Conv(name="n", out=8, kernel=3, stride=2, rule="ceil", groups=2),
@@ -35,7 +47,9 @@ LAYERS: dict[str, Layer] = {
 def module_of(layer: Layer) -> nn.Module:
     """The layer's module over 8 maps of 6x6, with weights."""
     torch.manual_seed(0)
-    spec = AlexNetSpec(input_size=6, input_channels=8, layers=(replace(layer), Dense(name="last", out=2)))
+    spec = AlexNetSpec(
+        input_size=6, input_channels=8, layers=(replace(layer), Dense(name="last", out=2))
+    )
     return build(spec).get_submodule("n") if spec.rows[0].parameters else layer_module(spec.rows[0], "")
 
 
@@ -52,7 +66,9 @@ def run(module: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_traced_layer_has_the_bits_of_eager_mode_in_both_passes(name: str, dtype: torch.dtype) -> None:
+def test_a_traced_layer_has_the_bits_of_eager_mode_in_both_passes(
+    name: str, dtype: torch.dtype
+) -> None:
     module = module_of(LAYERS[name])
     traced = torch.fx.symbolic_trace(nn.Sequential(module))
     for wanted, made in zip(run(module, dtype), run(traced, dtype), strict=True):
@@ -67,7 +83,9 @@ def test_a_scripted_layer_has_the_output_of_eager_mode_and_its_gradient_to_round
     """Gradients of response norms come from autograd there: float32 has 1.2e-7, and some 20 terms are added."""
     module = module_of(LAYERS[name])
     wanted, wanted_grad = run(module, torch.float32)
-    scripted = torch.jit.script(torch.fx.symbolic_trace(nn.Sequential(module)) if traced_before else module)
+    scripted = torch.jit.script(
+        torch.fx.symbolic_trace(nn.Sequential(module)) if traced_before else module
+    )
     made, grad = run(scripted, torch.float32)
     assert torch.equal(made, wanted)
     torch.testing.assert_close(grad, wanted_grad, rtol=1e-5, atol=1e-6 * float(wanted_grad.abs().max()))

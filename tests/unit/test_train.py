@@ -17,7 +17,16 @@ from harness.events import Evaluated, Event, LrChanged, StepsDone, TrainingDone,
 from harness.loss import box_loss, classification_loss
 from harness.train import WINDOW_STEPS, TrainState, shortest, train
 from variants.modules.alexnet import AlexNet
-from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, LateChange, Linear, Loss, Plateau, Recipe
+from variants.recipes.recipe import (
+    Augmentation,
+    Evaluation,
+    FixedDrops,
+    LateChange,
+    Linear,
+    Loss,
+    Plateau,
+    Recipe,
+)
 from variants.spec import AlexNetSpec
 
 IMAGES, BATCH = 20, 8  # 3 batches an epoch, the last of 4
@@ -46,14 +55,18 @@ class Training:
 
     def events(self) -> Generator[Event, None, None]:
         state = TrainState.start(self.model, self.recipe)
-        return train(state, self.loader, {"val": self.val_loader}, self.pixels, self.recipe, CPU, Ticks())
+        return train(
+            state, self.loader, {"val": self.val_loader}, self.pixels, self.recipe, CPU, Ticks()
+        )
 
 
 def training(rules: Recipe, spec: AlexNetSpec = NET, loader: FakeLoader | None = None) -> Training:
     torch.manual_seed(0)
     batches = in_batches(IMAGES, BATCH)
     val_loader = FakeLoader(IMAGES, batches, side=STORED)
-    return Training(net(spec), loader or FakeLoader(IMAGES, batches), val_loader, pixels(rules, IMAGES), rules)
+    return Training(
+        net(spec), loader or FakeLoader(IMAGES, batches), val_loader, pixels(rules, IMAGES), rules
+    )
 
 
 def events(rules: Recipe, spec: AlexNetSpec = NET) -> list[Event]:
@@ -69,7 +82,9 @@ def validating(every: float) -> Evaluation:
 
 
 def test_events_come_in_order() -> None:
-    found = events(recipe(epochs=2.0, evaluation=validating(1.0), schedule=FixedDrops(at_epochs=(1.0,))))
+    found = events(
+        recipe(epochs=2.0, evaluation=validating(1.0), schedule=FixedDrops(at_epochs=(1.0,)))
+    )
     assert [type(event) for event in found] == [
         TrainingStarted, StepsDone, Evaluated, LrChanged, StepsDone, TrainingDone,
     ]  # fmt: skip
@@ -130,7 +145,9 @@ def test_a_learning_rate_that_falls_all_the_time_is_reported_by_the_windows_only
 
 def test_a_plateau_drops_the_learning_rate_after_the_validation_that_shows_it() -> None:
     """The lr is too low to change a single answer, so the validation error stays the same."""
-    rules = recipe(epochs=4.0, lr=1e-12, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0))
+    rules = recipe(
+        epochs=4.0, lr=1e-12, schedule=Plateau(patience=2, drops=1), evaluation=validating(1.0)
+    )
     found = events(rules)
     validations = [event for event in found if isinstance(event, Evaluated)]
     assert [event.step for event in validations] == [3, 6, 9]
@@ -143,15 +160,23 @@ def test_a_validation_reports_what_an_evaluation_of_the_weights_of_that_step_giv
     (event,) = [event for event in made.events() if isinstance(event, Evaluated)]
     again = training(recipe(epochs=1.0, lr=0.01))
     list(again.events())
-    results = evaluate(again.model, again.val_loader, again.pixels, ["centre"], CPU, "fp32")["centre"].result()
+    results = evaluate(again.model, again.val_loader, again.pixels, ["centre"], CPU, "fp32")[
+        "centre"
+    ].result()
     assert (event.step, event.epoch, event.protocol, event.final) == (3, 1.0, "centre", False)
-    assert (event.top1_error, event.top5_error, event.loss) == (results.top1_error, results.top5_error, results.loss)
+    assert (event.top1_error, event.top5_error, event.loss) == (
+        results.top1_error,
+        results.top5_error,
+        results.loss,
+    )
     assert event.images == IMAGES
 
 
 def test_validating_more_often_changes_no_loss() -> None:
     """An evaluation leaves the network in evaluation mode, in which dropout is off."""
-    seldom, often = (losses(events(recipe(epochs=4.0, evaluation=validating(every)))) for every in (0.0, 0.34))
+    seldom, often = (
+        losses(events(recipe(epochs=4.0, evaluation=validating(every)))) for every in (0.0, 0.34)
+    )
     assert len(seldom) == 12
     assert seldom == often
 
@@ -166,7 +191,9 @@ def test_the_same_seed_gives_the_same_losses_and_dropout_another_seed_others() -
 
 def test_a_frozen_layer_stays_the_same_from_its_epoch_on() -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", lr=0.0),)
-    made = training(recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33)))  # a validation after every step
+    made = training(
+        recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33))
+    )  # a validation after every step
     kernels = made.model.get_parameter("conv1.weight")
     states = [kernels.detach().clone() for event in made.events() if isinstance(event, StepsDone)]
     assert len(states) == 6
@@ -187,7 +214,10 @@ def test_late_colour_noise_is_switched_off() -> None:
 
 def test_the_box_head_adds_its_weighted_loss() -> None:
     boxes = torch.rand(IMAGES, 4, generator=torch.Generator().manual_seed(2))
-    rules = recipe(loss=Loss(box_weight=3.0), augmentation=Augmentation(crop="centre", mirror=False, colour_std=0.0))
+    rules = recipe(
+        loss=Loss(box_weight=3.0),
+        augmentation=Augmentation(crop="centre", mirror=False, colour_std=0.0),
+    )
     made = training(rules, BOXED, FakeLoader(IMAGES, in_batches(IMAGES, BATCH), boxes=boxes))
     with made.loader.epoch(0) as batches:
         batch = next(batches)
@@ -251,7 +281,9 @@ def test_a_step_that_fails_leaves_the_loader_before_the_error_arrives() -> None:
 def test_bf16_trains_in_bfloat16_and_computes_its_loss_in_float32() -> None:
     made = training(recipe(precision="bf16", epochs=1.0))
     seen: list[torch.dtype] = []
-    made.model.get_submodule("conv1").register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    made.model.get_submodule("conv1").register_forward_hook(
+        lambda module, given, out: seen.append(out.dtype)
+    )
     found = losses(list(made.events()))
     assert set(seen) == {torch.bfloat16}
     assert found != losses(events(recipe(epochs=1.0)))
@@ -278,7 +310,9 @@ def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
     made = training(rules)
     before = [weight.detach().clone() for weight in made.model.parameters()]
     list(made.events())
-    moved = torch.cat([(w - old).flatten() for w, old in zip(made.model.parameters(), before, strict=True)])
+    moved = torch.cat(
+        [(w - old).flatten() for w, old in zip(made.model.parameters(), before, strict=True)]
+    )
     # torch divides by norm + 1e-6; weights of about 1 round at 6e-8
     assert moved.norm().item() == pytest.approx(0.01 * 0.5, rel=1e-4)
 

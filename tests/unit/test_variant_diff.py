@@ -75,7 +75,9 @@ def test_an_output_rule_that_gives_the_same_map_is_no_difference() -> None:
     assert network(PAPER, PAPER.but(pool1={"rule": "floor"})) == []
     assert network(PAPER, replace(PAPER, input_size=227)) == [
         Difference(part="network", place="input", what="size", a="224x224", b="227x227"),
-        Difference(part="network", place="conv1", what="output rule", a="ceil, 3 beyond the edge", b="exact"),
+        Difference(
+            part="network", place="conv1", what="output rule", a="ceil, 3 beyond the edge", b="exact"
+        ),
     ]
 
 
@@ -116,7 +118,9 @@ def test_a_recipes_name_is_no_difference_and_evaluation_is_protocol() -> None:
 
 
 def test_a_window_that_fits_under_one_rule_only_is_a_difference() -> None:
-    tiny = AlexNetSpec(input_size=2, layers=(Pool(name="pool1", size=3, rule="ceil"), Dense(name="fc8", out=10)))
+    tiny = AlexNetSpec(
+        input_size=2, layers=(Pool(name="pool1", size=3, rule="ceil"), Dense(name="fc8", out=10))
+    )
     padded = tiny.but(pool1={"size": 2, "rule": "floor"})
     assert said(network(tiny, padded)) == {
         ("pool1", "window", "3x3", "2x2"),

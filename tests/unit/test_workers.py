@@ -132,7 +132,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("moment", ["Started", "Happened"])
-def test_a_terminals_ctrl_c_is_the_parents_alone_even_while_workers_start(tmp_path: Path, moment: str) -> None:
+def test_a_terminals_ctrl_c_is_the_parents_alone_even_while_workers_start(
+    tmp_path: Path, moment: str
+) -> None:
     """A terminal sends SIGINT to the whole foreground group. A worker must neither print nor die of it."""
     script = tmp_path / "script.py"
     script.write_text(CTRL_C)
@@ -168,13 +170,17 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
     monkeypatch.setattr("harness.workers.signal.signal", at_once)
     try:
         work_until_closed(theirs, worker_tasks.tell_twice)
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # a second one must not raise while Python shuts down
+        assert (
+            signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        )  # a second one must not raise while Python shuts down
     finally:
         real(signal.SIGTERM, before)
         ours.close()
 
 
-def test_each_worker_has_its_own_variables_and_this_process_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_has_its_own_variables_and_this_process_keeps_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     two = [{"CUDA_VISIBLE_DEVICES": name} for name in ("GPU-a", "GPU-b")]
     found = list(run_all(["die", "ok", "ok", "ok"], worker_tasks.device_as_error, two))

@@ -1,7 +1,7 @@
 """The catalogue: every AlexNet by name, one file for each family of rows. Read paper.py first.
 
-A row has a name, a network that differs from a base, the claim that it tests, and its source. "The article" is a web
-article about AlexNet; `python -m harness article` lists its 67 claims.
+A row has a name, a network that differs from a base, the claim that it tests, and its source. "The
+article" is a web article about AlexNet; `python -m harness article` lists its 67 claims.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ CATALOG: dict[str, Variant] = {row.name: row for _, rows in FAMILIES.values() fo
 
 
 def own(row: Variant) -> Variant:
-    """A row of another package, such as `package.module:NAME`. Raises SpecError if the project has its name."""
+    """A row of another package, such as `package.module:NAME`.
+
+    Raises SpecError if the project has its name.
+    """
     known = CATALOG.get(row.name)
     if known is not None and known.family != "own":
         raise SpecError(f"variant '{row.name}': there is a row of this name; choose another name")
@@ -48,7 +51,9 @@ def get(name: str) -> Variant:
 
 
 def names(pattern: str | None = None) -> list[str]:
-    """Names of all rows, or of those that match a shell pattern such as `code_*`, in the catalogue's order."""
+    """Names of all rows, or of those that match a shell pattern such as `code_*`, in the catalogue's
+    order.
+    """
     return [name for name in CATALOG if pattern is None or fnmatchcase(name, pattern)]
 
 

@@ -1,6 +1,8 @@
-"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist in the geometry "cifar" only.
+"""The CIFAR-10 nets of 2012, from cuda-convnet's example files. They exist in the geometry "cifar"
+only.
 
-They were made for 32-pixel images, so they have neither a full nor a mini geometry. K1 is cuda-convnet 1.
+They were made for 32-pixel images, so they have neither a full nor a mini geometry. K1 is cuda-convnet
+1.
 """
 
 from __future__ import annotations
@@ -83,20 +85,30 @@ _READ_AS_18 = (
 _READ_AS_13 = (
     "figure 1's four-layer net, interpreted as the 13 % net,",
     "P sec. 3.1, fig. 1 and sec. 3.3; K1 example-layers/layers-conv-local-13pct.cfg",
-    "figure 1 gives neither layers nor widths; the paper counts four layers in the 13 % net, without the classifier",
+    "figure 1 gives neither layers nor widths; the paper counts four layers in the 13 % net, without "
+    "the classifier",
 )
 _NET_13_LRN9 = NET_13.after("pool1", _norm("norm1")).after("relu2", _norm("norm2"))
 _WHOLE_13 = replace(NET_13, input_size=32)  # no regularisation, so whole images
-_LR = "the paper tuned each net's learning rate for fast training; .001 is a starting point for such a search"
+_LR = (
+    "the paper tuned each net's learning rate for fast training; .001 is a starting point for such a "
+    "search"
+)
 
 
 def _figure_1(
-    name: str, net: AlexNetSpec, function: Literal["relu", "tanh"], reading: tuple[str, str, str], note: str
+    name: str,
+    net: AlexNetSpec,
+    function: Literal["relu", "tanh"],
+    reading: tuple[str, str, str],
+    note: str,
 ) -> Variant:
     """One net of figure 1's pair, without regularisation."""
     meaning, source, guess = reading
     mine, fraction, other = (
-        ("ReLUs", "a sixth of", "tanh needs") if function == "relu" else ("tanh", "six times", "ReLUs need")
+        ("ReLUs", "a sixth of", "tanh needs")
+        if function == "relu"
+        else ("tanh", "six times", "ReLUs need")
     )
     return Variant(
         name=name,
@@ -114,7 +126,13 @@ def _figure_1(
 
 CIFAR_ROWS = (
     _figure_1("cifar_4layer_relu", NET_18, "relu", _READ_AS_18, _LR),
-    _figure_1("cifar_4layer_tanh", NET_18, "tanh", _READ_AS_18, "tanh follows pool1; the order makes no difference"),
+    _figure_1(
+        "cifar_4layer_tanh",
+        NET_18,
+        "tanh",
+        _READ_AS_18,
+        "tanh follows pool1; the order makes no difference",
+    ),
     _figure_1("cifar_4layer_local_relu", _WHOLE_13, "relu", _READ_AS_13, _LR),
     _figure_1("cifar_4layer_local_tanh", _WHOLE_13, "tanh", _READ_AS_13, _LR),
     Variant(
@@ -130,10 +148,13 @@ CIFAR_ROWS = (
             *_WHOLE,
             ("epochs", 140.0),
             ("schedule.at_epochs", (120.0, 130.0)),
-            ("groups", (FAST_BIASES, ParamGroup(layer="dense", weight_decay_factor=250.0))),  # .004 and 1
+            # .004 and 1
+            ("groups", (FAST_BIASES, ParamGroup(layer="dense", weight_decay_factor=250.0))),
         ),
         published=("cuda_convnet.18pct",),
-        readings=("the file gives no last epoch: training ends 10 epochs after the second drop at 130",),
+        readings=(
+            "the file gives no last epoch: training ends 10 epochs after the second drop at 130",
+        ),
     ),
     Variant(
         name="cifar_13pct",
@@ -146,7 +167,8 @@ CIFAR_ROWS = (
         recipe="cifar_2012",
         published=("paper.cifar_no_lrn",),
         readings=(
-            "S calls the same net the 12 % net (layer-params-conv-local-12pct.cfg); there the weights' learning rate "
+            "S calls the same net the 12 % net (layer-params-conv-local-12pct.cfg); there the "
+            "weights' learning rate "
             "ended at 1e-5",
             "the paper doesn't give the number of views: K1 has ten since a2a6af8, S and K2 have nine",
         ),
@@ -156,39 +178,50 @@ CIFAR_ROWS = (
         family="cifar",
         meaning="cifar_13pct with two response norms of 5 maps before the pools",
         source="K1 @ 3878e8f example-layers/layers-conv-local-11pct.cfg",
-        expects="lower error than cifar_13pct: the paper reports 11 % with and 13 % without response normalisation",
+        expects="lower error than cifar_13pct: the paper reports 11 % with and 13 % without response "
+        "normalisation",
         spec=NET_13.after("relu1", _norm("norm1", size=5)).after("relu2", _norm("norm2", size=5)),
         geometries=("cifar",),
         recipe="cifar_2012",
         published=("paper.cifar_lrn",),
-        readings=("norms of the first revision of the 11 % file, whose only difference from the 13 % net they are",),
+        readings=(
+            "norms of the first revision of the 11 % file, whose only difference from the 13 % net "
+            "they are",
+        ),
     ),
     Variant(
         name="cifar_13pct_lrn9",
         family="cifar",
         meaning="cifar_13pct with the released net's response norms of 9 maps",
         source="K1 example-layers/layers-conv-local-11pct.cfg (its norms)",
-        expects="lower error than cifar_13pct; any further gain of cifar_11pct comes from local3 and weight decay",
+        expects="lower error than cifar_13pct; any further gain of cifar_11pct comes from local3 and "
+        "weight decay",
         spec=_NET_13_LRN9,
         geometries=("cifar",),
         recipe="cifar_2012",
         readings=(
-            "the released norms on the 13 % net: no file of 2012 has this net; it isolates the effect of the norms",
+            "the released norms on the 13 % net: no file of 2012 has this net; it isolates the "
+            "effect of the norms",
         ),
     ),
     Variant(
         name="cifar_11pct",
         family="cifar",
-        meaning="cifar_13pct with two response norms, local3 of 64 maps and stronger weight decay of fc10",
+        meaning="cifar_13pct with two response norms, local3 of 64 maps and stronger weight decay of "
+        "fc10",
         source="K1 example-layers/layers-conv-local-11pct.cfg",
         expects="11 % error; the paper attributes the whole gain of two points to the norms",
         spec=_NET_13_LRN9.but(local3={"out": 64}),
         geometries=("cifar",),
         recipe="cifar_2012",
-        recipe_changes=(("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),),  # .01
+        # .01
+        recipe_changes=(
+            ("groups", (*CIFAR_GROUPS, ParamGroup(layer="dense", weight_decay_factor=2.5))),
+        ),
         published=("cuda_convnet.11pct",),
         readings=(
-            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net only in two norms, 5 maps wide and "
+            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net only in two "
+            "norms, 5 maps wide and "
             "before the pools (cifar_13pct_lrn); this row is the released net, with norms 9 maps wide",
         ),
     ),

@@ -12,28 +12,36 @@ from variants.layers import LRN, Pool, SpatialLRN
 from variants.recipes.recipe import LateChange
 
 CODE = (
-    with_init(each(PAPER, named(PAPER, LRN), divide_by_size=True), ("conv3", "conv4", "conv5"), std=0.03)
+    with_init(
+        each(PAPER, named(PAPER, LRN), divide_by_size=True), ("conv3", "conv4", "conv5"), std=0.03
+    )
     .move("relu1", after="pool1")
     .move("relu5", after="pool5")
     .after("norm2", SpatialLRN(name="rnorm2", size=5, alpha=1e-3, beta=0.75, k=1.0))
 )
 
-DROPS_BY_HAND = "this run's log drops the learning rate a few epochs earlier or later; this row uses run 145's epochs"
+DROPS_BY_HAND = (
+    "this run's log drops the learning rate a few epochs earlier or later; this row uses run 145's "
+    "epochs"
+)
 
 
 CODE_ROWS = (
     Variant(
         name="code_2012",
         family="code_2012",
-        meaning="run 145, the paper's numbers: norm before ReLU in layer 1, third norm, std .03 in conv3-5",
+        meaning="run 145, the paper's numbers: norm before ReLU in layer 1, third norm, std .03 in "
+        "conv3-5",
         source="S layers-145.cfg, layer-params-145.cfg",
         expects="the errors of one net in the paper's table 2, which are those of this run",
         spec=CODE,
         recipe="code_2012",
         published=("run_145",),
         readings=(
-            "ReLU follows pool1 and pool5, as in the file; its order matters with norm1, but not with max pooling",
-            "norms divide alpha by the window size (layer.py:1183): 2e-5 per term across maps, 4e-5 per term within "
+            "ReLU follows pool1 and pool5, as in the file; its order matters with norm1, but not "
+            "with max pooling",
+            "norms divide alpha by the window size (layer.py:1183): 2e-5 per term across maps, 4e-5 "
+            "per term within "
             "a map",
         ),
     ),
@@ -43,7 +51,9 @@ CODE_ROWS = (
         meaning="run 145-half: one column, conv5 and dense layers at full width",
         source="S layers-145-half.cfg",
         expects="higher error than run 145: the paper's gain from two GPUs",
-        spec=ungroup(CODE).but(conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}),
+        spec=ungroup(CODE).but(
+            conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}
+        ),
         recipe="code_2012",
         published=("run_145-half",),
         readings=(DROPS_BY_HAND,),
@@ -63,7 +73,8 @@ CODE_ROWS = (
         ),
         published=("run_147",),
         readings=(
-            "the log never lowers conv1's learning rate, and freezes conv1 at epoch 79; it doesn't mention colour "
+            "the log never lowers conv1's learning rate, and freezes conv1 at epoch 79; it doesn't "
+            "mention colour "
             "noise, "
             "which therefore stays on to the end",
             "the biases' learning rate ended at .002, not .02; it dropped at an unknown epoch after 23",
@@ -83,11 +94,15 @@ CODE_ROWS = (
     Variant(
         name="code_2012_no_crosstalk",
         family="code_2012",
-        meaning="run 150: the columns are connected in fc8 only; conv2 has 320 kernels, fc6 2 x 4096 units",
+        meaning="run 150: the columns are connected in fc8 only; conv2 has 320 kernels, fc6 2 x 4096 "
+        "units",
         source="S layers-150.cfg",
         expects="higher error, since the columns don't exchange features; not in the paper",
         spec=CODE.but(
-            conv2={"out": 320}, conv3={"groups": 2}, fc6={"out": 8192, "groups": 2}, fc7={"out": 4096, "groups": 2}
+            conv2={"out": 320},
+            conv3={"groups": 2},
+            fc6={"out": 8192, "groups": 2},
+            fc7={"out": 4096, "groups": 2},
         ),
         recipe="code_2012",
         published=("run_150",),
@@ -96,9 +111,11 @@ CODE_ROWS = (
     Variant(
         name="code_2012_norm1_only",
         family="code_2012",
-        meaning="run 167: response norm in layer 1 only, and the learning rate falls in four equal stages",
+        meaning="run 167: response norm in layer 1 only, and the learning rate falls in four equal "
+        "stages",
         source="S layer-params-167.cfg",
-        expects="the same error as run 145, so only the first of the three norms matters; not in the paper",
+        expects="the same error as run 145, so only the first of the three norms matters; not in the "
+        "paper",
         spec=CODE.without("norm2", "rnorm2"),
         recipe="code_2012_dexp",
         published=("run_167",),

@@ -1,4 +1,6 @@
-"""Nets made from AlexNet by others: Caffe's two, torchvision's, cuda-convnet2's, batch-normalised, CNN-F, ZFNet."""
+"""Nets made from AlexNet by others: Caffe's two, torchvision's, cuda-convnet2's, batch-normalised,
+CNN-F, ZFNet.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,21 @@ BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")  # layers whose biases start 
 _FROM_227 = replace(PAPER, input_size=227).but(conv1={"rule": "floor"})
 
 CAFFE_ALEXNET = with_init(
-    with_init(each(_FROM_227, named(PAPER, LRN), k=1.0, divide_by_size=True, groups=1), ("fc6", "fc7"), std=0.005),
+    with_init(
+        each(_FROM_227, named(PAPER, LRN), k=1.0, divide_by_size=True, groups=1),
+        ("fc6", "fc7"),
+        std=0.005,
+    ),
     BIASED,
     bias=0.1,
 )
 
 ONE_WEIRD_TRICK = (
-    each(each(ungroup(PAPER), named(PAPER, Pool), rule="floor"), named(PAPER, WITH_WEIGHTS), init=Init(scheme="torch"))
+    each(
+        each(ungroup(PAPER), named(PAPER, Pool), rule="floor"),
+        named(PAPER, WITH_WEIGHTS),
+        init=Init(scheme="torch"),
+    )
     .without("norm1", "norm2")
     .but(conv1={"out": 64, "padding": 2, "rule": "floor"}, conv2={"out": 192}, conv4={"out": 256})
     .after("pool5", AdaptivePool(name="avgpool", size=6))
@@ -41,7 +51,10 @@ def _batch_normalised() -> AlexNetSpec:
 
 ZFNET = (
     with_init(ungroup(PAPER), BIASED, bias=0.0)
-    .but(conv1={"kernel": 7, "stride": 2, "padding": 1, "rule": "floor"}, conv2={"stride": 2, "padding": 0})
+    .but(
+        conv1={"kernel": 7, "stride": 2, "padding": 1, "rule": "floor"},
+        conv2={"stride": 2, "padding": 0},
+    )
     .move("norm1", after="pool1")
     .move("norm2", after="pool2")
 )
@@ -51,13 +64,17 @@ DERIVATIVE_ROWS = (
     Variant(
         name="caffe_alexnet",
         family="derivative",
-        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, response norm with k = 1 across both columns",
+        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, response norm with k = 1 across "
+        "both columns",
         source="CF models/bvlc_alexnet/train_val.prototxt",
         expects="about the error of run 145 on the centre crop",
         spec=CAFFE_ALEXNET,
         recipe="caffe",
         published=("caffe.alexnet",),
-        readings=("Caffe has groups in convolutions but not in norms, so its norms read the maps of both columns",),
+        readings=(
+            "Caffe has groups in convolutions but not in norms, so its norms read the maps of both "
+            "columns",
+        ),
     ),
     Variant(
         name="caffenet",
@@ -65,7 +82,9 @@ DERIVATIVE_ROWS = (
         meaning="Caffe's reference CaffeNet: caffe_alexnet with pools before norms and biases of 1",
         source="CF models/bvlc_reference_caffenet/train_val.prototxt",
         expects="the same error as caffe_alexnet, with smaller maps to normalise",
-        spec=with_init(CAFFE_ALEXNET, BIASED, bias=1.0).move("norm1", after="pool1").move("norm2", after="pool2"),
+        spec=with_init(CAFFE_ALEXNET, BIASED, bias=1.0)
+        .move("norm1", after="pool1")
+        .move("norm2", after="pool2"),
         recipe="caffe",
         published=("caffe.caffenet",),
     ),
@@ -79,13 +98,15 @@ DERIVATIVE_ROWS = (
         recipe="torchvision",
         published=("torchvision.alexnet",),
         readings=(
-            "torchvision's widths, layer order and initialisation; the net of arXiv 1404.5997 itself is owt_2014",
+            "torchvision's widths, layer order and initialisation; the net of arXiv 1404.5997 itself "
+            "is owt_2014",
         ),
     ),
     Variant(
         name="owt_2014",
         family="derivative",
-        meaning="cuda-convnet2's one-GPU net: 64-192-384-256-256, norm before ReLU in layer 1, fc8 biases of -7",
+        meaning="cuda-convnet2's one-GPU net: 64-192-384-256-256, norm before ReLU in layer 1, fc8 "
+        "biases of -7",
         source="K2 layers/layers-imagenet-1gpu.cfg; arXiv 1404.5997",
         expects="run 145's error without columns and with fewer kernels",
         spec=with_init(ungroup(CODE).without("rnorm2"), ("fc8",), bias=-7.0).but(
@@ -123,14 +144,17 @@ DERIVATIVE_ROWS = (
     Variant(
         name="zfnet",
         family="derivative",
-        meaning="Zeiler and Fergus' net: 7x7 conv1 with stride 2, conv2 with stride 2, no columns, pools before norms",
+        meaning="Zeiler and Fergus' net: 7x7 conv1 with stride 2, conv2 with stride 2, no columns, "
+        "pools before norms",
         source="ZF fig. 3, sec. 3; table 3 (our model)",
         expects="lower error: smaller kernels and strides in conv1 keep more detail of the image",
         spec=ZFNET,
         published=("zf.zfnet",),
         readings=(
-            "conv1 is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); the norms have the paper's constants",
-            "trained by the paper's recipe here; their recipe had ten fixed crops and rescaled kernels of large norm",
+            "conv1 is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); the norms have the "
+            "paper's constants",
+            "trained by the paper's recipe here; their recipe had ten fixed crops and rescaled "
+            "kernels of large norm",
         ),
     ),
 )

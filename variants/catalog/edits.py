@@ -1,4 +1,7 @@
-"""Helpers for the catalogue: functions that change several layers of a spec in the same way. No torch."""
+"""Helpers for the catalogue: functions that change several layers of a spec in the same way.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ def each(spec: AlexNetSpec, names: tuple[str, ...], **fields: Any) -> AlexNetSpe
 
 
 def with_init(spec: AlexNetSpec, names: tuple[str, ...], **fields: Any) -> AlexNetSpec:
-    """The same change of the initialisation on several layers: `with_init(PAPER, ("conv3",), std=0.03)`."""
+    """The same change of the initialisation on several layers: `with_init(PAPER, ("conv3",),
+    std=0.03)`.
+    """
     return spec.but(**{name: {"init": replace(_start(spec.layer(name)), **fields)} for name in names})
 
 
@@ -32,5 +37,7 @@ def _start(layer: Layer) -> Init:
 
 
 def ungroup(spec: AlexNetSpec) -> AlexNetSpec:
-    """The net without groups: every kernel reads every map, and response normalisation works across all maps."""
+    """The net without groups: every kernel reads every map, and response normalisation works across
+    all maps.
+    """
     return each(spec, named(spec, (Conv, Dense, LRN)), groups=1)

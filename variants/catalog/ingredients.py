@@ -61,7 +61,9 @@ INGREDIENT_ROWS = (
         "claims 10-12, 47-49",
         "at most a fifth of the multiply-accumulates, and higher error",
         _separable(),
-        readings=("no columns: groups and separable convolutions are two ways to remove the same connections",),
+        readings=(
+            "no columns: groups and separable convolutions are two ways to remove the same connections",
+        ),
     ),
     _one(
         "batch_norm",
@@ -70,18 +72,21 @@ INGREDIENT_ROWS = (
         "slightly lower error, and still lower if it follows the ReLU (CB batchnorm)",
         _batch_norm(),
         published=("caffenet128.batch_norm.before_affine",),
-        readings=("response norms stay; the convolutions' biases stay, although batch norm subtracts them",),
+        readings=(
+            "response norms stay; the convolutions' biases stay, although batch norm subtracts them",
+        ),
     ),
     _one(
         "inception_after_conv2_conv3",
         "an inception block after conv2 and after conv3, with as many maps as before",
         "claims 17, 42, 43, 58",
         "more computation; the blocks connect the columns",
-        PAPER.after("relu2", Inception(name="inception2", one=64, three=128, five=64, batch_norm=False)).after(
-            "relu3", Inception(name="inception3", one=96, three=192, five=96, batch_norm=False)
-        ),
+        PAPER.after(
+            "relu2", Inception(name="inception2", one=64, three=128, five=64, batch_norm=False)
+        ).after("relu3", Inception(name="inception3", one=96, three=192, five=96, batch_norm=False)),
         readings=(
-            "A7 widths as in article; ordinary convolutions with biases, since batch norm is another ingredient",
+            "A7 widths as in article; ordinary convolutions with biases, since batch norm is another "
+            "ingredient",
         ),
     ),
     _one(
@@ -97,7 +102,9 @@ INGREDIENT_ROWS = (
         "claim 8",
         "little effect from one residual connection in a net of eight layers",
         PAPER.but(conv4={"residual": True}),
-        readings=("A8 only conv4 has equal input and output shapes; the input is added before the ReLU",),
+        readings=(
+            "A8 only conv4 has equal input and output shapes; the input is added before the ReLU",
+        ),
     ),
     _one(
         "second_pool_overlaps_only",
@@ -120,24 +127,31 @@ INGREDIENT_ROWS = (
         "slightly higher error",
         PAPER.move("norm1", after="pool1"),
         published=("run_120",),
-        readings=("the second norm stays before pool2, as the claim allows; in caffenet both follow their pools",),
+        readings=(
+            "the second norm stays before pool2, as the claim allows; in caffenet both follow their "
+            "pools",
+        ),
     ),
     _one(
         "spatial_lrn",
         "response norms within each map (5x5 neighbours) instead of across maps",
         "claims 40, 56, 57",
-        "unknown; the 2012 code had one such norm besides the others, and removing it did not increase the error "
+        "unknown; the 2012 code had one such norm besides the others, and removing it did not "
+        "increase the error "
         "(code_2012_norm1_only)",
         PAPER.without("norm1", "norm2")
         .after("relu1", SpatialLRN(name="norm1"))
         .after("relu2", SpatialLRN(name="norm2")),
-        readings=("constants of the 2012 code's norm within maps: 1e-3 over 25 pixels, power .75, k = 1",),
+        readings=(
+            "constants of the 2012 code's norm within maps: 1e-3 over 25 pixels, power .75, k = 1",
+        ),
     ),
     _one(
         "he_init",
         "He initialisation of the weights in every layer",
         "claim 27",
-        "a first loss far above ln(classes): He initialisation keeps the scale of raw pixels up to the logits",
+        "a first loss far above ln(classes): He initialisation keeps the scale of raw pixels up to "
+        "the logits",
         with_init(PAPER, named(PAPER, WITH_WEIGHTS), scheme="he_normal"),
         readings=("biases keep the paper's initial values, although He et al. (2015) start them at 0",),
     ),
@@ -155,7 +169,10 @@ INGREDIENT_ROWS = (
         "claims 9, 55",
         "higher training loss; the effect on the error is unknown",
         changes=(("loss.smoothing", 0.1),),
-        readings=("A13 a tenth is spread over all classes; loss.reading selects two more literal interpretations",),
+        readings=(
+            "A13 a tenth is spread over all classes; loss.reading selects two more literal "
+            "interpretations",
+        ),
     ),
     _one(
         "nesterov",
@@ -177,7 +194,8 @@ INGREDIENT_ROWS = (
         "step_100k",
         "recipe: the learning rate is divided by 10 every 100,000 updates",
         "claim 35",
-        "at batch size 128 a drop every 10 epochs, nine in 90 epochs: the later epochs learn nearly nothing",
+        "at batch size 128 a drop every 10 epochs, nine in 90 epochs: the later epochs learn nearly "
+        "nothing",
         changes=(("schedule", EverySteps(steps=100_000)),),
         readings=("a short run ends before the first drop",),
     ),
@@ -192,6 +210,9 @@ INGREDIENT_ROWS = (
             ("augmentation.mirror", False),
             ("augmentation.colour_std", 0.0),
         ),
-        readings=("A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article gives neither",),
+        readings=(
+            "A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article "
+            "gives neither",
+        ),
     ),
 )

@@ -1,10 +1,10 @@
 """The paper's network, layer by layer, and the rows that test the paper's claims. Read this file first.
 
-`PAPER` is the network of Krizhevsky, Sutskever and Hinton (NIPS 2012), section 3.5. Every row below is `PAPER` with one
-edit, and so are most rows of the other files. A row says what it changes (`meaning`), which document says so
-(`source`), what result that document leads us to expect (`expects`), and which published measurements it is compared
-with (`published`; `python -m harness show NAME` prints their numbers). `readings` lists our choices where the sources
-leave something open.
+`PAPER` is the network of Krizhevsky, Sutskever and Hinton (NIPS 2012), section 3.5. Every row below is
+`PAPER` with one edit, and so are most rows of the other files. A row says what it changes (`meaning`),
+which document says so (`source`), what result that document leads us to expect (`expects`), and which
+published measurements it is compared with (`published`; `python -m harness show NAME` prints their
+numbers). `readings` lists our choices where the sources leave something open.
 
 P is the paper, S the 2012 source code, ZF Zeiler and Fergus; `row.CITATIONS` has the full names.
 """
@@ -22,12 +22,15 @@ def _relu(name: str) -> Activation:
 
 
 def _norm(name: str) -> LRN:
-    """Response normalisation across 5 neighbouring maps of one column (sec. 3.3). alpha is not divided by 5."""
+    """Response normalisation across 5 neighbouring maps of one column (sec. 3.3). alpha is not
+    divided by 5.
+    """
     return LRN(name=name, size=5, alpha=1e-4, beta=0.75, k=2.0, divide_by_size=False, groups=2)
 
 
-# All weights start as N(0, .01). Biases start at 0, or at 1 where `_BIAS_1` is set (sec. 5). Pools are 3x3 with stride
-# 2, so that their windows overlap (sec. 3.4). groups=2 separates the two columns, one on each GPU (sec. 3.2).
+# All weights start as N(0, .01). Biases start at 0, or at 1 where `_BIAS_1` is set (sec. 5). Pools are
+# 3x3 with stride 2, so that their windows overlap (sec. 3.4). groups=2 separates the two columns, one
+# on each GPU (sec. 3.2).
 _BIAS_1 = Init(bias=1.0)
 
 PAPER = AlexNetSpec(
@@ -43,7 +46,8 @@ PAPER = AlexNetSpec(
         _relu("relu2"),
         _norm("norm2"),
         Pool(name="pool2"),  # 256 x 13 x 13
-        Conv(name="conv3", out=384, kernel=3, padding=1),  # 384 x 13 x 13; the only convolution that reads both columns
+        # 384 x 13 x 13; the only convolution that reads both columns
+        Conv(name="conv3", out=384, kernel=3, padding=1),
         _relu("relu3"),
         Conv(name="conv4", out=384, kernel=3, padding=1, groups=2, init=_BIAS_1),  # 384 x 13 x 13
         _relu("relu4"),
@@ -66,23 +70,29 @@ PAPER_ROWS = (
         family="paper",
         meaning="the paper's net: two columns, response norm per column",
         source="P sec. 3.5, fig. 2",
-        expects="the base that other rows are compared with; it has 60,965,224 parameters, the paper's 60 million",
+        expects="the base that other rows are compared with; it has 60,965,224 parameters, the "
+        "paper's 60 million",
         spec=PAPER,
         published=("paper.t2.one_cnn",),
         readings=(
-            "224 pixels give 55 positions by the 2012 code's ceil rule (layer.py:1004); by the floor rule 227 pixels "
+            "224 pixels give 55 positions by the 2012 code's ceil rule (layer.py:1004); by the floor "
+            "rule 227 pixels "
             "would",
-            "response norm as printed: alpha = 1e-4 is not divided by the window size; the 2012 code divides it by 5",
+            "response norm as printed: alpha = 1e-4 is not divided by the window size; the 2012 code "
+            "divides it by 5",
             "response norms work within each column, since each GPU had only its own maps",
         ),
     ),
     Variant(
         name="single_gpu",
         family="paper",
-        meaning="the paper's one-GPU net: half of the kernels, but conv5 and the dense layers at full width",
+        meaning="the paper's one-GPU net: half of the kernels, but conv5 and the dense layers at "
+        "full width",
         source="P sec. 3.2, footnote 2; S layers-145-half.cfg",
         expects="higher error than two columns",
-        spec=ungroup(PAPER).but(conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}),
+        spec=ungroup(PAPER).but(
+            conv1={"out": 48}, conv2={"out": 128}, conv3={"out": 192}, conv4={"out": 192}
+        ),
         published=("paper.one_gpu",),
     ),
     Variant(
@@ -99,7 +109,8 @@ PAPER_ROWS = (
         family="paper",
         meaning="without response normalisation",
         source="P sec. 3.3; S layers-148.cfg",
-        expects="higher error; no effect if inputs are scaled to unit variance, since the term with alpha is then 2e-6",
+        expects="higher error; no effect if inputs are scaled to unit variance, since the term with "
+        "alpha is then 2e-6",
         spec=PAPER.without("norm1", "norm2"),
         published=("paper.lrn",),
     ),
@@ -112,7 +123,8 @@ PAPER_ROWS = (
         spec=each(PAPER, named(PAPER, Pool), size=2, rule="floor"),
         published=("paper.pool",),
         readings=(
-            "the floor rule keeps map sizes of 27, 13 and 6; run 147 used other paddings for that (code_2012_pool2)",
+            "the floor rule keeps map sizes of 27, 13 and 6; run 147 used other paddings for that "
+            "(code_2012_pool2)",
         ),
     ),
     Variant(
@@ -120,7 +132,8 @@ PAPER_ROWS = (
         family="paper",
         meaning="tanh instead of every ReLU",
         source="P sec. 3.1, fig. 1",
-        expects="training is several times slower; the paper shows a factor of 6 on a CIFAR-10 net (cifar_4layer_tanh)",
+        expects="training is several times slower; the paper shows a factor of 6 on a CIFAR-10 net "
+        "(cifar_4layer_tanh)",
         spec=each(PAPER, named(PAPER, Activation), function="tanh"),
         published=("caffenet128.activation.tanh",),
         readings=("biases of 1 stay, although their purpose was to give ReLUs positive inputs",),
@@ -142,7 +155,8 @@ PAPER_ROWS = (
         spec=PAPER.without("conv3", "relu3"),
         published=("paper.no_conv3",),
         readings=(
-            "conv4 keeps its groups, so fc6 is the first layer that reads both columns; with an ungrouped conv4 the "
+            "conv4 keeps its groups, so fc6 is the first layer that reads both columns; with an "
+            "ungrouped conv4 the "
             "row "
             "would equal no_conv4 except for a bias",
         ),
@@ -208,14 +222,16 @@ PAPER_ROWS = (
         family="paper",
         meaning="recipe: without weight decay",
         source="P sec. 5",
-        expects="higher training error, since weight decay is not merely a regulariser according to the paper",
+        expects="higher training error, since weight decay is not merely a regulariser according to "
+        "the paper",
         spec=PAPER,
         recipe_changes=(("weight_decay", 0.0),),
     ),
     Variant(
         name="zero_biases",
         family="paper",
-        meaning="all biases start at 0, also in conv2, conv4, conv5, fc6 and fc7, where the paper has 1",
+        meaning="all biases start at 0, also in conv2, conv4, conv5, fc6 and fc7, where the paper "
+        "has 1",
         source="P sec. 5",
         expects="slower early learning",
         spec=with_init(PAPER, ("conv2", "conv4", "conv5", "fc6", "fc7"), bias=0.0),

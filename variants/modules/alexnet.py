@@ -1,4 +1,7 @@
-"""AlexNet as a torch module, built layer by layer from a spec. Parameters have the spec's names (`conv1.weight`)."""
+"""AlexNet as a torch module, built layer by layer from a spec.
+
+Parameters have the spec's names (`conv1.weight`).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ ParameterType = Literal["weight", "bias"]
 class AlexNet(nn.Module):
     """The network of a spec without initial weights; `build` returns an initialised one.
 
-    Layers return (N, channels, height, width) as in the spec, and (N, units) from the first dense layer on.
+    Layers return (N, channels, height, width) as in the spec, and (N, units) from the first dense layer
+    on.
     """
 
     def __init__(self, spec: AlexNetSpec) -> None:
@@ -35,7 +39,10 @@ class AlexNet(nn.Module):
         return self._score(self._features(x))
 
     def forward_with_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the box head's (N, 4): x, y, width, height as fractions of the image. Needs `spec.box`."""
+        """As `forward`, with the box head's (N, 4): x, y, width, height as fractions of the image.
+
+        Needs `spec.box`.
+        """
         features = self._features(x)
         assert self.spec.box is not None
         return self._score(features), self.get_submodule(self.spec.box.name)(features)
@@ -43,12 +50,17 @@ class AlexNet(nn.Module):
     def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
         """(layer name, layer kind, "weight" or "bias") of a parameter such as `conv1.weight`.
 
-        The scale of a batch normalisation is its weight. Batch norm in an inception block has the kind `batch_norm`.
+        The scale of a batch normalisation is its weight. Batch norm in an inception block has the kind
+        `batch_norm`.
         """
         path, _, leaf = parameter.rpartition(".")
         name = path.partition(".")[0]
         inner = self.get_submodule(path)
-        kind = "batch_norm" if isinstance(inner, nn.modules.batchnorm._BatchNorm) else self.spec.layer_kinds[name]
+        kind = (
+            "batch_norm"
+            if isinstance(inner, nn.modules.batchnorm._BatchNorm)
+            else self.spec.layer_kinds[name]
+        )
         return name, kind, "bias" if leaf == "bias" else "weight"
 
     def _features(self, x: Tensor) -> Tensor:
@@ -62,12 +74,15 @@ class AlexNet(nn.Module):
 
 
 def build(
-    spec: AlexNetSpec, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    spec: AlexNetSpec,
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> AlexNet:
     """A network with initial weights on `device` (None is the CPU; "meta" allocates no memory).
 
-    Weights are drawn on the CPU in the layers' order, so equal generator states give equal bits on every device.
-    Without a generator, torch's global one is used.
+    Weights are drawn on the CPU in the layers' order, so equal generator states give equal bits on
+    every device. Without a generator, torch's global one is used.
     """
     with torch.device("meta"):
         net = AlexNet(spec)
@@ -116,4 +131,6 @@ def _pool(layer: layers.Pool) -> nn.Module:
     ceil = layer.rule == "ceil"
     if layer.function == "max":
         return nn.MaxPool2d(layer.size, layer.stride, layer.padding, ceil_mode=ceil)
-    return nn.AvgPool2d(layer.size, layer.stride, layer.padding, ceil_mode=ceil, count_include_pad=False)
+    return nn.AvgPool2d(
+        layer.size, layer.stride, layer.padding, ceil_mode=ceil, count_include_pad=False
+    )

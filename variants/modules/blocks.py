@@ -1,6 +1,8 @@
-"""Torch modules for the layers of variants/layers.py that torch lacks or implements by another rule than in 2012.
+"""Torch modules for the layers of variants/layers.py that torch lacks or implements by another rule
+than in 2012.
 
-A `shape` is (channels, height, width) of one input. Weights are not initialised here; alexnet.py does that.
+A `shape` is (channels, height, width) of one input. Weights are not initialised here; alexnet.py does
+that.
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ from variants.layers import Shape
 
 
 class Conv(nn.Conv2d):
-    """A convolution with the spec's output rule and, if the layer is residual, its identity connection."""
+    """A convolution with the spec's output rule and, if the layer is residual, its identity
+    connection.
+    """
 
     def __init__(self, layer: layers.Conv, shape: Shape) -> None:
         super().__init__(
-            shape[0], layer.out, layer.kernel, layer.stride, layer.padding, groups=layer.groups, bias=layer.use_bias
+            shape[0],
+            layer.out,
+            layer.kernel,
+            layer.stride,
+            layer.padding,
+            groups=layer.groups,
+            bias=layer.use_bias,
         )
         self.past_edge = past_edge(layer, shape)
         self.residual = layer.residual
@@ -30,7 +40,10 @@ class Conv(nn.Conv2d):
 
 
 class SeparableConv(nn.Module):
-    """One k x k kernel per map and a 1x1 convolution, in either order. Only the second one has a bias."""
+    """One k x k kernel per map and a 1x1 convolution, in either order.
+
+    Only the second one has a bias.
+    """
 
     def __init__(self, layer: layers.Conv, shape: Shape) -> None:
         super().__init__()
@@ -38,7 +51,9 @@ class SeparableConv(nn.Module):
         self.residual = layer.residual
         self.depthwise_first = layer.separable == "depthwise_first"
         maps, bias = (shape[0], False) if self.depthwise_first else (layer.out, layer.use_bias)
-        self.depthwise = nn.Conv2d(maps, maps, layer.kernel, layer.stride, layer.padding, groups=maps, bias=bias)
+        self.depthwise = nn.Conv2d(
+            maps, maps, layer.kernel, layer.stride, layer.padding, groups=maps, bias=bias
+        )
         self.pointwise = nn.Conv2d(shape[0], layer.out, 1, bias=layer.use_bias and self.depthwise_first)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +70,9 @@ def convolution(layer: layers.Conv, shape: Shape) -> Conv | SeparableConv:
 
 
 def past_edge(layer: layers.Conv, shape: Shape) -> tuple[int, int, int, int]:
-    """Zero padding of `layer` as (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and "ceil"."""
+    """Zero padding of `layer` as (left, right, top, bottom): (0, 3, 0, 3) for 224, 11x11/4 and
+    "ceil".
+    """
     _, height, width = shape
     _, rows, columns = layer.output(shape)
     reach = [(count - 1) * layer.stride + layer.kernel - 2 * layer.padding for count in (columns, rows)]
@@ -67,9 +84,11 @@ def _padded(x: Tensor, edges: tuple[int, int, int, int]) -> Tensor:
 
 
 class Local(nn.Module):
-    """A convolution with different kernels and biases at every position, as in `layers-conv-local-13pct.cfg` (2012).
+    """A convolution with different kernels and biases at every position, as in
+    `layers-conv-local-13pct.cfg` (2012).
 
-    weight: (positions, out, channels * kernel^2), with positions in row-major order. bias: (out, rows, columns).
+    weight: (positions, out, channels * kernel^2), with positions in row-major order. bias: (out, rows,
+    columns).
     """
 
     def __init__(self, layer: layers.Local, shape: Shape) -> None:
@@ -115,7 +134,9 @@ class GroupedDense(nn.Module):
 
 
 class Inception(nn.Module):
-    """Concatenated branches of convolution, batch norm or bias, ReLU and 3x3/1 max pooling (article's claim 43)."""
+    """Concatenated branches of convolution, batch norm or bias, ReLU and 3x3/1 max pooling
+    (article's claim 43).
+    """
 
     def __init__(self, layer: layers.Inception, shape: Shape) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Initialisation of weights by each layer's Init: the paper's N(0, 0.01) with constant biases, and later schemes."""
+"""Initialisation of weights by each layer's Init: the paper's N(0, 0.01) with constant biases, and
+later schemes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def initialise(net: AlexNet, generator: torch.Generator | None) -> None:
-    """Draw every weight from `generator`, layer by layer in order. Equal generator states give equal weights."""
+    """Draw every weight from `generator`, layer by layer in order.
+
+    Equal generator states give equal weights.
+    """
     for row in net.spec.rows:
         for module in net.get_submodule(row.layer.name).modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -1,15 +1,17 @@
-"""The local response normalisations of 2012, across maps and within each map, several times faster than torch's.
+"""The local response normalisations of 2012, across maps and within each map, several times faster than
+torch's.
 
-Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cut at the border. The backward pass is
-written by hand, so that only x is saved for it. Who computes them:
+Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cut at the border. The
+backward pass is written by hand, so that only x is saved for it. Who computes them:
 
     lrn_kernels.py   CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
     lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
     lrn_torch.py     everything else, in several operations of torch
 
-Each direction is one custom operation of torch, so torch.compile takes it as it is and the data type is x's, also under
-autocast. torch.export, torch.jit and the tracing of torch.jit get the same function in operations of torch instead:
-what they make runs without this package. `response_norm` and `spatial_response_norm` are one node each for torch.fx.
+Each direction is one custom operation of torch, so torch.compile takes it as it is and the data type is
+x's, also under autocast. torch.export, torch.jit and the tracing of torch.jit get the same function in
+operations of torch instead: what they make runs without this package. `response_norm` and
+`spatial_response_norm` are one node each for torch.fx.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]  # torch's documentation has them there
+
+# torch's documentation has them there
+from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 
 from variants import layers
 from variants.modules import lrn_kernels, lrn_torch
@@ -31,7 +35,9 @@ _exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling
 
 
 class ResponseNorm(nn.Module):
-    """Normalises (N, C, ...) across `size` adjacent maps, separately in each of `groups` columns; paper sec. 3.3."""
+    """Normalises (N, C, ...) across `size` adjacent maps, separately in each of `groups` columns;
+    paper sec. 3.3.
+    """
 
     def __init__(self, layer: layers.LRN) -> None:
         super().__init__()
@@ -65,7 +71,9 @@ class SpatialResponseNorm(nn.Module):
 
 @torch.fx.wrap
 def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
-    """x * (k + scale * s)^-beta for (N, C, ...), s the sum of x^2 over `size` adjacent maps within each group."""
+    """x * (k + scale * s)^-beta for (N, C, ...), s the sum of x^2 over `size` adjacent maps within
+    each group.
+    """
     if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
         if not _leaves_this_package():
             made: Tensor = _across_maps(x, size, groups, scale, beta, k)
@@ -75,7 +83,9 @@ def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, 
 
 @torch.fx.wrap
 def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
-    """x * (k + scale * s)^-beta for (N, C, H, W), s the sum of x^2 over size x size pixels of the same map."""
+    """x * (k + scale * s)^-beta for (N, C, H, W), s the sum of x^2 over size x size pixels of the
+    same map.
+    """
     if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
         if not _leaves_this_package():
             made: Tensor = _within_map(x, size, scale, beta, k)
@@ -84,7 +94,9 @@ def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: fl
 
 
 def _leaves_this_package() -> bool:
-    """Whether the net is being exported or traced, to run where this package's operations don't exist."""
+    """Whether the net is being exported or traced, to run where this package's operations don't
+    exist.
+    """
     return bool(_exporting() or is_tracing())  # type: ignore[no-untyped-call]
 
 
@@ -114,12 +126,16 @@ def _within_map(x: Tensor, size: int, scale: float, beta: float, k: float) -> Te
 
 
 @torch.library.custom_op("alexnet_harness::spatial_response_norm_backward", mutates_args=())
-def _within_map_backward(x: Tensor, grad: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
+def _within_map_backward(
+    x: Tensor, grad: Tensor, size: int, scale: float, beta: float, k: float
+) -> Tensor:
     return lrn_torch.backward(x, grad, partial(lrn_torch.within_map, size), scale, beta, k)
 
 
 def _connect(forward: Any, backward: Any) -> None:
-    """Tell torch what the two operations return (a tensor like x), and that the one is the other's derivative."""
+    """Tell torch what the two operations return (a tensor like x), and that the one is the other's
+    derivative.
+    """
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, *ctx.constants = inputs
@@ -144,14 +160,18 @@ def _gpu_kernels(x: Tensor, size: int, groups: int) -> Any:
 
 @cache
 def _loaded_for(device: torch.device) -> Any:
-    """lrn_triton once it has normalised a tensor on the device; None, with a warning, where it can't."""
+    """lrn_triton once it has normalised a tensor on the device; None, with a warning, where it
+    can't.
+    """
     try:
         kernels: Any = import_module("variants.modules.lrn_triton")
     except ImportError:  # no Triton, which is optional
         return None
     try:
         kernels.forward(torch.ones(1, 1, device=device), 1, 1, 1.0, 0.75, 1.0)
-    except Exception as error:  # such as a machine without a C compiler, which Triton needs to launch a kernel
+    except (
+        Exception
+    ) as error:  # such as a machine without a C compiler, which Triton needs to launch a kernel
         warnings.warn(f"response normalisation runs without Triton, slower: {error}", stacklevel=2)
         return None
     return kernels

@@ -1,9 +1,9 @@
 """CPU kernels for response normalisation across maps, compiled by numba; optional.
 
-torch needs about ten passes over a tensor that doesn't fit the cache; these kernels need one. With channels_last, the
-maps of a pixel are adjacent in memory, so a window over maps is a sum of shifted neighbours. Masks leave out neighbours
-that belong to another pixel or column. Fused multiply-add is not allowed, so the bits are the same on every processor
-and for every number of threads.
+torch needs about ten passes over a tensor that doesn't fit the cache; these kernels need one. With
+channels_last, the maps of a pixel are adjacent in memory, so a window over maps is a sum of shifted
+neighbours. Masks leave out neighbours that belong to another pixel or column. Fused multiply-add is not
+allowed, so the bits are the same on every processor and for every number of threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second
 
 @cache
 def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None:
-    """The compiled (forward, backward) for a window, or None where numba is not installed; kept in numba's cache."""
+    """The compiled (forward, backward) for a window, or None where numba is not installed; kept in
+    numba's cache.
+    """
     try:
         numba: Any = import_module("numba")  # slow to import, and optional
     except ImportError:
@@ -52,7 +54,9 @@ def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None
 
 
 def usable(x: Tensor, size: int, beta: float) -> bool:
-    """Whether the kernels support this input: float32 on the CPU, channels_last, the paper's exponent 0.75."""
+    """Whether the kernels support this input: float32 on the CPU, channels_last, the paper's
+    exponent 0.75.
+    """
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -75,7 +79,9 @@ def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor
 
 
 def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
-    """The gradient with respect to x, given the gradient `grad` with respect to the output of `forward`."""
+    """The gradient with respect to x, given the gradient `grad` with respect to the output of
+    `forward`.
+    """
     made = torch.empty_like(x)
     masks, both = _masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
@@ -87,20 +93,30 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
 
 @cache
 def _masks(maps: int, size: int, groups: int) -> Floats:
-    """(size - 1, B): 1 where the map at distance -size//2 .. size//2 (not 0) belongs to the same pixel and group."""
+    """(size - 1, B): 1 where the map at distance -size//2 .. size//2 (not 0) belongs to the same
+    pixel and group.
+    """
     at = np.arange(maps)
     reach = [distance for distance in range(-(size // 2), size // 2 + 1) if distance]
     pixels = max(1, BLOCK // maps)
     rows = []
     for distance in reach:
         other = at + distance
-        same = (other >= 0) & (other < maps) & (other.clip(0, maps - 1) * groups // maps == at * groups // maps)
+        same = (
+            (other >= 0)
+            & (other < maps)
+            & (other.clip(0, maps - 1) * groups // maps == at * groups // maps)
+        )
         rows.append(np.tile(same, pixels))
-    return np.array(rows, dtype=np.float32).reshape(len(reach), pixels * maps)  # no rows for a window of one map
+    # no rows for a window of one map
+    return np.array(rows, dtype=np.float32).reshape(len(reach), pixels * maps)
 
 
 def _in_parts(masks: Floats, work: Callable[..., None], *tensors: Tensor) -> None:
-    """Run `work` on the tensors' memory in as many threads as torch uses. Each part starts at a whole pixel."""
+    """Run `work` on the tensors' memory in as many threads as torch uses.
+
+    Each part starts at a whole pixel.
+    """
     flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
     threads, length, block = torch.get_num_threads(), len(flat[0]), masks.shape[1]
     if threads == 1 or length < LEAST_TO_SPLIT:
@@ -117,8 +133,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _written(half: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The two loops for a window of 2 * half + 1 maps; numba unrolls the window, since `half` is a compile-time
-    constant.
+    """The two loops for a window of 2 * half + 1 maps; numba unrolls the window, since `half` is a
+    compile-time constant.
     """
 
     def forward(x: Floats, masks: Floats, scale: np.float32, k: np.float32, out: Floats) -> None:
@@ -137,13 +153,25 @@ def _written(half: int) -> tuple[Callable[..., None], Callable[..., None]]:
                 made[i] = part[i] * (root * np.sqrt(root))
 
     def backward(
-        x: Floats, grad: Floats, masks: Floats, scale: np.float32, k: np.float32, factor: np.float32, out: Floats
+        x: Floats,
+        grad: Floats,
+        masks: Floats,
+        scale: np.float32,
+        k: np.float32,
+        factor: np.float32,
+        out: Floats,
     ) -> None:
-        """out = g * f + factor * x * window_sum(g * f * x / base), f = base^-0.75, factor = -2 * scale * 0.75."""
+        """out = g * f + factor * x * window_sum(g * f * x / base), f = base^-0.75, factor = -2 *
+        scale * 0.75.
+        """
         block = masks.shape[1]
         squares, shared = np.zeros(block + 2 * half, np.float32), np.zeros(block + 2 * half, np.float32)
         for start in range(0, len(x), block):
-            part, above, made = x[start : start + block], grad[start : start + block], out[start : start + block]
+            part, above, made = (
+                x[start : start + block],
+                grad[start : start + block],
+                out[start : start + block],
+            )
             for i in range(len(part)):
                 squares[i + half] = part[i] * part[i]
             for i in range(len(part)):

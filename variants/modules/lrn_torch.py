@@ -1,7 +1,8 @@
-"""Response normalisation by torch's operations, forward and backward, for every device, layout and data type.
+"""Response normalisation by torch's operations, forward and backward, for every device, layout and data
+type.
 
-Both passes process the batch in pieces that fit the cache. `plain` has the same function in operations that autograd,
-torch.jit and torch.export can follow.
+Both passes process the batch in pieces that fit the cache. `plain` has the same function in operations
+that autograd, torch.jit and torch.export can follow.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The fastest size from 256 KiB to 16 MiB on a CPU with 512 KiB of L2 cache per core: 3 times as fast as one piece for
-# 96 maps of 55x55 at batch size 32.
+# The fastest size from 256 KiB to 16 MiB on a CPU with 512 KiB of L2 cache per core: 3 times as fast as
+# one piece for 96 maps of 55x55 at batch size 32.
 PIECE_BYTES = 2**21
 WIDEST_BAND = (
-    48  # maps; up to this number, with channels_last, a product with a banded matrix is faster than shifted additions
+    # maps; up to this number, with channels_last, a product with a banded matrix is faster than shifted
+    # additions
+    48
 )
 WindowSum: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -32,11 +35,14 @@ def forward(x: Tensor, window_sum: WindowSum, scale: float, beta: float, k: floa
     return made
 
 
-def backward(x: Tensor, grad: Tensor, window_sum: WindowSum, scale: float, beta: float, k: float) -> Tensor:
-    """The gradient with respect to x, given the gradient `grad` with respect to the output of `forward`.
+def backward(
+    x: Tensor, grad: Tensor, window_sum: WindowSum, scale: float, beta: float, k: float
+) -> Tensor:
+    """The gradient with respect to x, given the gradient `grad` with respect to the output of
+    `forward`.
 
-    With f = base^-beta it is g * f - 2 * scale * beta * x * window_sum(g * f * x / base), because the window is
-    symmetric.
+    With f = base^-beta it is g * f - 2 * scale * beta * x * window_sum(g * f * x / base), because the
+    window is symmetric.
     """
     made = torch.empty_like(x)
     for piece, above, out in _pieces(x, grad, made):
@@ -49,7 +55,9 @@ def backward(x: Tensor, grad: Tensor, window_sum: WindowSum, scale: float, beta:
 
 
 def across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
-    """The sum over each map of (N, C, ...) and its neighbours in its group, by the faster method for x's layout."""
+    """The sum over each map of (N, C, ...) and its neighbours in its group, by the faster method for
+    x's layout.
+    """
     if _channels_last(x) and x.shape[1] <= WIDEST_BAND and x.device.type == "cpu":
         at = torch.arange(x.shape[1], device=x.device)
         group = at * groups // x.shape[1]
@@ -59,7 +67,9 @@ def across_maps(x: Tensor, size: int, groups: int) -> WindowSum:
 
 
 def within_map(size: int, x: Tensor) -> Tensor:
-    """The sum over the size x size pixels around each pixel of (N, C, H, W), with zeros beyond the border."""
+    """The sum over the size x size pixels around each pixel of (N, C, H, W), with zeros beyond the
+    border.
+    """
     return F.avg_pool2d(x, size, stride=1, padding=size // 2, divisor_override=1)
 
 
@@ -82,7 +92,9 @@ def _plainly(x: Tensor, summed: Tensor, scale: float, beta: float, k: float) -> 
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The batch in pieces of about PIECE_BYTES of the first tensor; in one piece if it isn't on the CPU."""
+    """The batch in pieces of about PIECE_BYTES of the first tensor; in one piece if it isn't on the
+    CPU.
+    """
     first = tensors[0]
     image_bytes = first.element_size() * first.shape[1:].numel()
     images = max(1, PIECE_BYTES // image_bytes) if first.device.type == "cpu" else max(1, len(first))
@@ -90,7 +102,8 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x  # torch.jit does not support `in` for tuples
+    # torch.jit does not support `in` for tuples
+    return x.float() if x.dtype in [torch.bfloat16, torch.float16] else x
 
 
 def _negative_power(base: Tensor, beta: float) -> Tensor:
@@ -106,7 +119,8 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _by_band(band: Tensor, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):  # autocast would compute this float32 product in bfloat16
+    # autocast would compute this float32 product in bfloat16
+    with torch.autocast("cpu", enabled=False):
         return (x.movedim(1, -1) @ band).movedim(-1, 1)
 
 

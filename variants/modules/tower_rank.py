@@ -1,7 +1,9 @@
-"""One tower of two in a process of its own; torch.distributed carries the crosslinks (gloo, or NCCL on GPUs).
+"""One tower of two in a process of its own; torch.distributed carries the crosslinks (gloo, or NCCL on
+GPUs).
 
-Both processes read the whole batch. Each holds one column's kernels, and the first one the classifier. The scores and
-gradients are those of towers.py, to the bit: a gradient that comes back through a crosslink is a sum of two numbers.
+Both processes read the whole batch. Each holds one column's kernels, and the first one the classifier.
+The scores and gradients are those of towers.py, to the bit: a gradient that comes back through a
+crosslink is a sum of two numbers.
 """
 
 from __future__ import annotations
@@ -26,17 +28,20 @@ class Sent:
 
 
 class TowerRank(nn.Module):
-    """Tower number `rank` of `towers`, whose modules it takes over. sent: counts what goes to the other process.
+    """Tower number `rank` of `towers`, whose modules it takes over. sent: counts what goes to the other
+    process.
 
-    Rank 0 returns class scores (N, classes). Rank 1 returns an empty tensor (N, 0): call `backward` on its sum when
-    rank 0 calls it on its loss, since the gradients travel then.
+    Rank 0 returns class scores (N, classes). Rank 1 returns an empty tensor (N, 0): call `backward` on
+    its sum when rank 0 calls it on its loss, since the gradients travel then.
     """
 
     def __init__(self, towers: Towers, rank: int, sent: Sent | None = None) -> None:
         super().__init__()
         self.crosses, self.rank, self.sent = towers.crosses, rank, sent or Sent()
         self.tower = towers.get_submodule(f"tower{rank}")
-        self.heads = nn.Sequential(*towers.get_submodule("heads").children()) if rank == 0 else nn.Sequential()
+        self.heads = (
+            nn.Sequential(*towers.get_submodule("heads").children()) if rank == 0 else nn.Sequential()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         for at, (crosses, layer) in enumerate(zip(self.crosses, self.tower.children(), strict=True)):
@@ -50,7 +55,8 @@ class TowerRank(nn.Module):
 class Crosslink(torch.autograd.Function):
     """This tower's maps (N, C/2, ...) -> those of both (N, C, ...), by all-gather.
 
-    Its gradient is a reduce-scatter: each rank sends the part of the other's maps, and adds what it receives.
+    Its gradient is a reduce-scatter: each rank sends the part of the other's maps, and adds what it
+    receives.
     """
 
     @staticmethod
@@ -68,7 +74,10 @@ class Crosslink(torch.autograd.Function):
         mine, other = parts[ctx.rank], parts[1 - ctx.rank]
         received = torch.empty_like(mine)
         ctx.sent.backward += other.nbytes
-        exchange = [dist.P2POp(dist.isend, other, 1 - ctx.rank), dist.P2POp(dist.irecv, received, 1 - ctx.rank)]
+        exchange = [
+            dist.P2POp(dist.isend, other, 1 - ctx.rank),
+            dist.P2POp(dist.irecv, received, 1 - ctx.rank),
+        ]
         for work in dist.batch_isend_irecv(exchange):
             work.wait()
         return mine + received, None, None

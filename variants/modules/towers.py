@@ -1,7 +1,9 @@
-"""Model parallelism as in the paper: the two columns of a net on two devices, with alexnet.py's weights and outputs.
+"""Model parallelism as in the paper: the two columns of a net on two devices, with alexnet.py's weights
+and outputs.
 
-Each tower holds one column's kernels (columns.py). It reads the other column's maps only where the paper's GPUs did:
-before layers with groups=1 (conv3 and the dense layers; sec. 3.2 and 3.5). The classifier is on the first device.
+Each tower holds one column's kernels (columns.py). It reads the other column's maps only where the
+paper's GPUs did: before layers with groups=1 (conv3 and the dense layers; sec. 3.2 and 3.5). The
+classifier is on the first device.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ Devices = tuple[torch.device | str, torch.device | str]
 class Towers(nn.Module):
     """A spec's net as two towers without initial weights; `split` returns a usable one.
 
-    `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in one tensor.
-    Raises SpecError for a net whose layers can't be divided into two columns.
+    `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in
+    one tensor. Raises SpecError for a net whose layers can't be divided into two columns.
     """
 
     def __init__(self, spec: AlexNetSpec, devices: Devices) -> None:

@@ -22,6 +22,10 @@ def _put(item: Any, parts: list[str], path: str, new: Any) -> Any:
     name, *rest = parts
     if name not in known:
         near = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known) or 'no fields below it'}"
+        hint = (
+            f"did you mean '{near[0]}'?"
+            if near
+            else f"there are {', '.join(known) or 'no fields below it'}"
+        )
         raise SpecError(f"recipe change {path}: no field '{name}'; {hint}")
     return replace(item, **{name: _put(getattr(item, name), rest, path, new) if rest else new})

@@ -1,1 +1,3 @@
-"""timm's model interface: the adapter, its default_cfg, and how a net is divided into features and head."""
+"""timm's model interface: the adapter, its default_cfg, and how a net is divided into features and
+head.
+"""

@@ -1,12 +1,13 @@
 """`TimmAlexNet`: a spec's net with timm's model interface. The layers are those of modules/alexnet.py.
 
-timm divides a net into features and head. `forward_features` returns the last map (pool5's in the paper's net); the
-head consists of the dense layers and the dropout and adaptive pooling before them. `num_features` is the number of
-channels of that map, `head_hidden_size` the number of inputs of the classifier, as in timm's VGG.
+timm divides a net into features and head. `forward_features` returns the last map (pool5's in the
+paper's net); the head consists of the dense layers and the dropout and adaptive pooling before them.
+`num_features` is the number of channels of that map, `head_hidden_size` the number of inputs of the
+classifier, as in timm's VGG.
 """
 
-# No `from __future__ import annotations` here: torch.fx copies annotations into the code it generates, and torch.jit
-# does not understand them as strings.
+# No `from __future__ import annotations` here: torch.fx copies annotations into the code it generates,
+# and torch.jit does not understand them as strings.
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,27 +34,31 @@ from variants.timm_support.parts import (
     weights_fit_any_channels,
 )
 
-register_notrace_module(BatchNormModule)  # one node for timm's tracer, as torch's own batch normalisation is
+# one node for timm's tracer, as torch's own batch normalisation is
+register_notrace_module(BatchNormModule)
 
 UNPOOLED = ""  # timm's value for no pooling and no classifier: the output is the last map
 
 
 class TimmAlexNet(nn.Module):
-    """The net of `cfg`, a catalogue row's spec, as a timm model. Parameters have the names of the spec-built net.
+    """The net of `cfg`, a catalogue row's spec, as a timm model. Parameters have the names of the
+    spec-built net.
 
     num_classes: 0 leaves the classifier out; the output is then (N, head_hidden_size).
-    in_chans, img_size: channels and side of the input; img_size changes the size of dense layers over a flattened map.
-    global_pool: None is the row's pooling. "" (with num_classes=0) leaves the head out: the output is the last map.
-    "avg" is accepted if the row averages over the map. Any other value raises ValueError.
-    drop_rate: above 0 it replaces the row's dropout probability in every dropout layer. 0, which timm's scripts pass
-    by default, keeps the row's probability; use the row no_dropout for a net without dropout.
-    box: keep the row's box head, if it has one (see `forward_with_box`). By default it is left out, because a loss on
-    the classes alone gives it no gradient.
+    in_chans, img_size: channels and side of the input; img_size changes the size of dense layers over a
+    flattened map.
+    global_pool: None is the row's pooling. "" (with num_classes=0) leaves the head out: the output is
+    the last map. "avg" is accepted if the row averages over the map. Any other value raises ValueError.
+    drop_rate: above 0 it replaces the row's dropout probability in every dropout layer. 0, which timm's
+    scripts pass by default, keeps the row's probability; use the row no_dropout for a net without
+    dropout.
+    box: keep the row's box head, if it has one (see `forward_with_box`). By default it is left out,
+    because a loss on the classes alone gives it no gradient.
     device, dtype: of the weights. They are drawn on the CPU in float32, as `build` does.
     """
 
-    # torch.jit reuses the code of one net for another that has the same layers in another order, unless a constant
-    # differs.
+    # torch.jit reuses the code of one net for another that has the same layers in another order, unless
+    # a constant differs.
     __constants__ = ("order", "head_at", "classifier_at")
 
     def __init__(
@@ -79,7 +84,9 @@ class TimmAlexNet(nn.Module):
             self.add_module(name, layer)
         self.num_classes = self.spec.classes
         self.in_chans = self.spec.input_channels
-        self.drop_rate = next((layer.p for layer in self.spec.layers if isinstance(layer, Dropout)), 0.0)
+        self.drop_rate = next(
+            (layer.p for layer in self.spec.layers if isinstance(layer, Dropout)), 0.0
+        )
         self.grad_checkpointing = False
         self._describe()
         if cfg.box is not None and not box:
@@ -87,7 +94,8 @@ class TimmAlexNet(nn.Module):
         if global_pool is not None or classes == 0:
             self.reset_classifier(classes, global_pool)
         if not weights_fit_any_channels(self.spec.layers[0]):
-            self._traits = {"first_conv": None}  # timm must not adapt the first layer's weights to other channels
+            # timm must not adapt the first layer's weights to other channels
+            self._traits = {"first_conv": None}
 
     def _describe(self) -> None:
         """Set the attributes that follow from the spec's layers."""
@@ -103,7 +111,9 @@ class TimmAlexNet(nn.Module):
         self.head_hidden_size = _inputs(self.spec.rows[self.classifier_at].input)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_chans, size, size) -> class scores (N, num_classes), unnormalised; features where that is 0."""
+        """(N, in_chans, size, size) -> class scores (N, num_classes), unnormalised; features where
+        that is 0.
+        """
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,7 +128,9 @@ class TimmAlexNet(nn.Module):
         return x
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """From the last map to the scores, or with `pre_logits` to the classifier's inputs, (N, head_hidden_size)."""
+        """From the last map to the scores, or with `pre_logits` to the classifier's inputs, (N,
+        head_hidden_size).
+        """
         for at, layer in enumerate(self.children()):
             if at >= self.head_at and at < self.classifier_at:
                 x = layer(x)
@@ -148,8 +160,9 @@ class TimmAlexNet(nn.Module):
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """(the last map, the maps of `feature_info`), or only the latter.
 
-        indices: None for all maps, n for the last n, or a list; maps are returned in the net's order. stop_early:
-        compute no layer after the last requested map. norm: no effect, as there is no final normalisation.
+        indices: None for all maps, n for the last n, or a list; maps are returned in the net's order.
+        stop_early: compute no layer after the last requested map. norm: no effect, as there is no final
+        normalisation.
         """
         assert output_fmt == "NCHW", "the output format must be NCHW"
         take, last = feature_take_indices(len(self.taps), indices)
@@ -176,18 +189,25 @@ class TimmAlexNet(nn.Module):
         return self.get_submodule(self.spec.layers[-1].name)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by one with new initial weights; 0 removes it. global_pool: as in the constructor.
+        """Replace the classifier by one with new initial weights; 0 removes it. global_pool: as in the
+        constructor.
 
-        global_pool=None keeps the present value. A classifier after global_pool="" brings back the hidden dense layers,
-        with new initial weights.
+        global_pool=None keeps the present value. A classifier after global_pool="" brings back the
+        hidden dense layers, with new initial weights.
         """
         if global_pool == UNPOOLED and num_classes > 0:
-            raise ValueError('global_pool="" leaves no head for classes; use num_classes=0 with it, or leave it out')
+            raise ValueError(
+                'global_pool="" leaves no head for classes; use num_classes=0 with it, or leave it out'
+            )
         if global_pool not in (None, UNPOOLED, "avg" if averages(self.spec.layers) else None):
-            raise ValueError(f'global_pool="{global_pool}" is another net; leave it out for what this one does')
+            raise ValueError(
+                f'global_pool="{global_pool}" is another net; leave it out for what this one does'
+            )
         if num_classes > 0:
             self.spec = self.spec.with_classes(num_classes)
-        headless = global_pool == UNPOOLED or (self.unpooled and global_pool is None and num_classes == 0)
+        headless = global_pool == UNPOOLED or (
+            self.unpooled and global_pool is None and num_classes == 0
+        )
         names = [layer.name for layer in self.spec.layers[self.head_at :]]
         if headless:
             self._put(dict.fromkeys(names))
@@ -222,17 +242,19 @@ class TimmAlexNet(nn.Module):
         return list(take)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the convolutional part in the backward pass, layer by layer. Outputs stay bit-identical.
+        """Recompute the convolutional part in the backward pass, layer by layer. Outputs stay
+        bit-identical.
 
         As in every timm model, batch normalisation then updates its running averages twice per step.
         """
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[int, ...]]:
-        """A function from parameter name to group number, in the net's order: one group per layer with weights.
+        """A function from parameter name to group number, in the net's order: one group per layer with
+        weights.
 
-        Batch normalisation belongs to the group of the layer before it. coarse: one group for all convolutions with
-        the same map size, one for the hidden dense layers and one for the classifier.
+        Batch normalisation belongs to the group of the layer before it. coarse: one group for all
+        convolutions with the same map size, one for the hidden dense layers and one for the classifier.
         """
         groups = layer_groups(self.spec, coarse)
         return lambda name: (groups[name.partition(".")[0]],)
@@ -250,22 +272,30 @@ class TimmAlexNet(nn.Module):
         return x
 
     def _fresh(self, start: int) -> dict[str, nn.Module | None]:
-        """The layers from position `start` on with new initial weights, on this net's device, in its dtype and mode."""
+        """The layers from position `start` on with new initial weights, on this net's device, in its
+        dtype and mode.
+        """
         channels, side, _ = self.spec.rows[start - 1].output
         tail = AlexNetSpec(input_size=side, input_channels=channels, layers=self.spec.layers[start:])
         like = next(self.parameters())
-        return dict(build(tail, device=like.device).to(like.dtype).train(self.training).named_children())
+        return dict(
+            build(tail, device=like.device).to(like.dtype).train(self.training).named_children()
+        )
 
     def _put(self, layers: dict[str, nn.Module | None]) -> None:
         for name, layer in layers.items():
             setattr(self, name, nn.Identity().train(self.training) if layer is None else layer)
 
 
-def _with_input(spec: AlexNetSpec, in_chans: int | None, img_size: int | tuple[int, int] | None) -> AlexNetSpec:
+def _with_input(
+    spec: AlexNetSpec, in_chans: int | None, img_size: int | tuple[int, int] | None
+) -> AlexNetSpec:
     height, width = img_size if isinstance(img_size, tuple | list) else (img_size, img_size)
     if height != width:
         raise ValueError(f"img_size={img_size}: the nets take square images; give one side in pixels")
-    return replace(spec, input_size=height or spec.input_size, input_channels=in_chans or spec.input_channels)
+    return replace(
+        spec, input_size=height or spec.input_size, input_channels=in_chans or spec.input_channels
+    )
 
 
 def _with_dropout(spec: AlexNetSpec, rate: float) -> AlexNetSpec:

@@ -1,13 +1,17 @@
-"""timm's pretrained_cfg for each row: input size, normalisation, and the names of the first layer and classifier.
+"""timm's pretrained_cfg for each row: input size, normalisation, and the names of the first layer and
+classifier.
 
-A row has no pretrained weights, so it has no URL, tag or licence. The normalisation follows from the row's recipe:
+A row has no pretrained weights, so it has no URL, tag or licence. The normalisation follows from the
+row's recipe:
 
-* Most recipes use 0-255 minus the training set's mean image. timm divides by 255, subtracts one mean per channel and
-  divides by one standard deviation per channel. mean = channel means and std = 1/255 give 0-255 minus the channel
-  means. This has the right scale, but subtracts the mean colour instead of the mean image.
+* Most recipes use 0-255 minus the training set's mean image. timm divides by 255, subtracts one mean
+  per channel and divides by one standard deviation per channel. mean = channel means and std = 1/255
+  give 0-255 minus the channel means. This has the right scale, but subtracts the mean colour instead of
+  the mean image.
 * Recipes with raw pixels have mean = 0, std = 1/255; torchvision's recipe has its own constants.
 
-An image is resized bilinearly so that its short side is the recipe's store_size, and then centre-cropped.
+An image is resized bilinearly so that its short side is the recipe's store_size, and then
+centre-cropped.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ Channels = tuple[float, float, float]
 
 # As fractions of 255. timm and torchvision state both for ILSVRC-2012's training images.
 IMAGENET: tuple[Channels, Channels] = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-# CIFAR-10's 50,000 training images: github.com/kuangliu/pytorch-cifar main.py has this mean; a copy of the data that
-# was re-encoded as JPEG has .4913, .4821, .4465. No recipe divides by a deviation of CIFAR-10's.
+# CIFAR-10's 50,000 training images: github.com/kuangliu/pytorch-cifar main.py has this mean; a copy of
+# the data that was re-encoded as JPEG has .4913, .4821, .4465. No recipe divides by a deviation of
+# CIFAR-10's.
 CIFAR10: tuple[Channels, None] = ((0.4914, 0.4822, 0.4465), None)
 
 
@@ -55,7 +60,9 @@ def default_cfg(row: Variant) -> dict[str, Any]:
 
 
 def normalisation(pixels: Pixels, mean: Channels, std: Channels | None) -> tuple[Channels, Channels]:
-    """timm's (mean, std), as fractions of 255, for a recipe's input; the arguments are of the training set."""
+    """timm's (mean, std), as fractions of 255, for a recipe's input; the arguments are of the
+    training set.
+    """
     if isinstance(pixels.mean, tuple):
         mean = _share(pixels.mean)
     elif pixels.mean == "none":
@@ -77,11 +84,14 @@ def _share(grey_levels: Channels) -> Channels:
 def has_fixed_size(spec: AlexNetSpec) -> bool:
     """Whether the layers fit one input size only.
 
-    They fit other sizes if adaptive pooling precedes the dense layers, no layer is locally connected, and no
-    convolution has extra padding by the "ceil" rule.
+    They fit other sizes if adaptive pooling precedes the dense layers, no layer is locally connected,
+    and no convolution has extra padding by the "ceil" rule.
     """
     adaptive = any(isinstance(layer, AdaptivePool) for layer in spec.layers)
-    bound = any(isinstance(layer, Local) or (isinstance(layer, Conv) and layer.rule == "ceil") for layer in spec.layers)
+    bound = any(
+        isinstance(layer, Local) or (isinstance(layer, Conv) and layer.rule == "ceil")
+        for layer in spec.layers
+    )
     return bound or not adaptive
 
 

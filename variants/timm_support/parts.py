@@ -1,6 +1,8 @@
-"""How timm's interface divides a spec's net: features and head, feature_info, parameter groups. No torch.
+"""How timm's interface divides a spec's net: features and head, feature_info, parameter groups. No
+torch.
 
-The head consists of the dense layers and the dropout and adaptive pooling before them; the rest are features.
+The head consists of the dense layers and the dropout and adaptive pooling before them; the rest are
+features.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ WITH_MAPS = (Conv, Local, Inception)  # layers with weights before the dense one
 
 
 def head_start(layers: tuple[Layer, ...]) -> int:
-    """Position of the head's first layer: the first dense one, or the dropout and adaptive pooling just before it."""
+    """Position of the head's first layer: the first dense one, or the dropout and adaptive pooling
+    just before it.
+    """
     at = next(at for at, layer in enumerate(layers) if isinstance(layer, Dense))
     while at and isinstance(layers[at - 1], AdaptivePool | Dropout):
         at -= 1
@@ -44,7 +48,9 @@ def feature_info(spec: AlexNetSpec) -> list[dict[str, Any]]:
 
 
 def parts(spec: AlexNetSpec) -> list[range]:
-    """Positions of the layers before the head, in parts that begin with a layer with weights or after a listed map."""
+    """Positions of the layers before the head, in parts that begin with a layer with weights or
+    after a listed map.
+    """
     head = head_start(spec.layers)
     starts = [at for at, layer in enumerate(spec.layers[:head]) if isinstance(layer, WITH_MAPS)][1:]
     ends = sorted({0, *starts, *(info["at"] + 1 for info in feature_info(spec)), head})
@@ -52,7 +58,10 @@ def parts(spec: AlexNetSpec) -> list[range]:
 
 
 def layer_groups(spec: AlexNetSpec, coarse: bool) -> dict[str, int]:
-    """The number of each layer's group. A layer without weights is in the group of the layer before it."""
+    """The number of each layer's group.
+
+    A layer without weights is in the group of the layer before it.
+    """
     starts = [at for at, layer in enumerate(spec.layers) if isinstance(layer, (*WITH_MAPS, Dense))][1:]
     if coarse:
         dense = [at for at, layer in enumerate(spec.layers) if isinstance(layer, Dense)]

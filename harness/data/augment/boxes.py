@@ -16,7 +16,8 @@ Boxes = NDArray[np.float32]  # (N, 4)
 
 @dataclass(frozen=True)
 class AffineCrops:
-    """Crops that may be scaled and rotated, as fractions of the stored image's side; float64, (N,) each.
+    """Crops that may be scaled and rotated, as fractions of the stored image's side; float64, (N,)
+    each.
 
     x, y: the crop's centre. half: half its side. angle: of its rotation, in radians.
     """
@@ -34,7 +35,9 @@ def mirror_boxes(boxes: Boxes, flips: NDArray[np.bool_]) -> Boxes:
 
 
 def boxes_in_crops(boxes: Boxes, crops: AffineCrops) -> Boxes:
-    """The boxes as fractions of their crops: the axis-aligned hull of the rotated corners, clipped to the crop."""
+    """The boxes as fractions of their crops: the axis-aligned hull of the rotated corners, clipped
+    to the crop.
+    """
     left, top, width, height = (boxes[:, k].astype(np.float64) for k in range(4))
     xs = np.stack([left, left + width, left, left + width]) - crops.x
     ys = np.stack([top, top, top + height, top + height]) - crops.y
@@ -52,6 +55,8 @@ def box_in_centre_square(box: Box, width: int, height: int) -> Box:
     spans = []
     for start, extent, length in ((box[0], box[2], width), (box[1], box[3], height)):
         offset = (length - side) / 2
-        low, high = (min(max((end * length - offset) / side, 0.0), 1.0) for end in (start, start + extent))
+        low, high = (
+            min(max((end * length - offset) / side, 0.0), 1.0) for end in (start, start + extent)
+        )
         spans.append((low, high - low))
     return (spans[0][0], spans[1][0], spans[0][1], spans[1][1])

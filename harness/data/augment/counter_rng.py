@@ -1,9 +1,11 @@
-"""Counter-based random numbers: every draw of the loaders is a pure function of (seed, epoch, image, stream).
+"""Counter-based random numbers: every draw of the loaders is a pure function of (seed, epoch, image,
+stream).
 
-They come from a hash (two rounds of SplitMix64's finaliser, Steele et al. 2014) instead of a generator with state. So a
-draw doesn't depend on the order of calls or the number of workers: FFCV's threads, torchvision's processes and tests
-get the same bits. Integers are the same on every machine; normal numbers are bit-identical on one machine, and differ
-by at most 1e-15 between machines. Different kinds of draws use different streams, so that they are independent.
+They come from a hash (two rounds of SplitMix64's finaliser, Steele et al. 2014) instead of a generator
+with state. So a draw doesn't depend on the order of calls or the number of workers: FFCV's threads,
+torchvision's processes and tests get the same bits. Integers are the same on every machine; normal
+numbers are bit-identical on one machine, and differ by at most 1e-15 between machines. Different kinds
+of draws use different streams, so that they are independent.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bits: TypeAlias = NDArray[np.uint64]
 
-# Streams: one number per kind of draw. Kinds with several values per image use (stream, 0), (stream, 1), ...
+# Streams: one number per kind of draw. Kinds with several values per image use (stream, 0), (stream,
+# 1), ...
 ORDER, CROP_Y, CROP_X, FLIP, COLOUR, ROTATE, SCALE, SHIFT, DROPOUT = range(9)
 
 MASK = (1 << 64) - 1
@@ -42,16 +45,20 @@ def hash_keys(base: int, keys: ArrayLike) -> Bits:
 def epoch_order(seed: int, epoch: int, n: int) -> Ints:
     """The order of an epoch: a permutation of 0..n-1, int64.
 
-    Sorting hashes rather than numpy's permutation, whose stream may change between numpy versions (NEP 19).
+    Sorting hashes rather than numpy's permutation, whose stream may change between numpy versions (NEP
+    19).
     """
-    return np.argsort(hash_keys(stream_base(seed, epoch, ORDER), np.arange(n)), kind="stable").astype(np.int64)
+    return np.argsort(hash_keys(stream_base(seed, epoch, ORDER), np.arange(n)), kind="stable").astype(
+        np.int64
+    )
 
 
 def draw_keys(indices: ArrayLike, images_per_draw: int) -> Ints:
     """The key of each image of a batch: `images_per_draw` consecutive images use the first one's index.
 
-    Groups start anew in each batch, as in the 2012 code, whose batch size (128) is a multiple of the group size (32).
-    If it isn't, the last group of a batch is smaller. With images_per_draw=1 keys are the indices. Shape (N,), int64.
+    Groups start anew in each batch, as in the 2012 code, whose batch size (128) is a multiple of the
+    group size (32). If it isn't, the last group of a batch is smaller. With images_per_draw=1 keys are
+    the indices. Shape (N,), int64.
     """
     batch = np.asarray(indices, dtype=np.int64)
     places = np.arange(len(batch))
@@ -60,7 +67,9 @@ def draw_keys(indices: ArrayLike, images_per_draw: int) -> Ints:
 
 
 def draw_offsets(seed: int, epoch: int, keys: ArrayLike, spare: int) -> tuple[Ints, Ints]:
-    """Offsets (ys, xs) of a crop, int64, uniform in 0..spare (both ends), where spare = stored side - crop side."""
+    """Offsets (ys, xs) of a crop, int64, uniform in 0..spare (both ends), where spare = stored side
+    - crop side.
+    """
     ys = bounded(hash_keys(stream_base(seed, epoch, CROP_Y), keys), spare)
     xs = bounded(hash_keys(stream_base(seed, epoch, CROP_X), keys), spare)
     return ys, xs

@@ -24,7 +24,8 @@ def draw_crops(
     """The crops of one batch in its order; side: of the stored images, in pixels.
 
     If the margin of a centre crop is odd, the larger part is below and right.
-    keys: which draw each image uses, for a rank's slice of a batch; None: as follows from the batch's indices.
+    keys: which draw each image uses, for a rank's slice of a batch; None: as follows from the batch's
+    indices.
     """
     of_slice, keys = keys, draw_keys(indices, rule.images_per_draw) if keys is None else keys
     spare = side - (rule.size or side)
@@ -36,8 +37,12 @@ def draw_crops(
     return Crops(ys=ys, xs=xs, flips=flips, keys=of_slice)
 
 
-def crop_image(image: NDArray[np.uint8], y: int, x: int, flip: bool, size: int | None) -> NDArray[np.uint8]:
-    """The crop (3, S, S) of one stored image (R, R, 3), contiguous; it is cropped first and then mirrored."""
+def crop_image(
+    image: NDArray[np.uint8], y: int, x: int, flip: bool, size: int | None
+) -> NDArray[np.uint8]:
+    """The crop (3, S, S) of one stored image (R, R, 3), contiguous; it is cropped first and then
+    mirrored.
+    """
     size = size or image.shape[0]
     crop = image[y : y + size, x : x + size]
     if flip:

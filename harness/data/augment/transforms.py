@@ -1,9 +1,11 @@
-"""Image transforms on the device: from a loader's uint8 crops to the network's input, in training and evaluation.
+"""Image transforms on the device: from a loader's uint8 crops to the network's input, in training and
+evaluation.
 
-The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): crop and mirror, minus the mean,
-plus colour noise, divided by `divide_by`. Their mean is the central crop of the mean image, the same for every crop
-and never mirrored. The paper says only "subtracting the mean activity over the training set from each pixel" (sec. 2),
-which is compatible with it. `divide_by_std` comes last.
+The order is that of the 2012 code (convdata_jpeg.py and cuda-convnet2's convdata.py): crop and mirror,
+minus the mean, plus colour noise, divided by `divide_by`. Their mean is the central crop of the mean
+image, the same for every crop and never mirrored. The paper says only "subtracting the mean activity
+over the training set from each pixel" (sec. 2), which is compatible with it. `divide_by_std` comes
+last.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from harness.data.augment.boxes import AffineCrops, boxes_in_crops, mirror_boxes
-from harness.data.augment.counter_rng import ROTATE, SCALE, SHIFT, draw_keys, draw_normals, draw_uniforms
+from harness.data.augment.counter_rng import (
+    ROTATE,
+    SCALE,
+    SHIFT,
+    draw_keys,
+    draw_normals,
+    draw_uniforms,
+)
 from harness.data.base import Batch, CropRule, Prepared
 from harness.data.prefetch import to_device
 from harness.errors import UsageError
@@ -29,7 +38,9 @@ CENTRE_OF_TEN, MIRROR_OF_TEN = 4, 9  # indices of the views "centre" and "mirror
 
 
 def warps(recipe: Recipe) -> bool:
-    """Whether training images are rotated or scaled, which is done here, from the whole stored image."""
+    """Whether training images are rotated or scaled, which is done here, from the whole stored
+    image.
+    """
     return recipe.augmentation.rotate_degrees > 0.0 or recipe.augmentation.scale != (1.0, 1.0)
 
 
@@ -47,8 +58,9 @@ def train_crop(recipe: Recipe, input_size: int) -> CropRule:
 def crop_positions(side: int, size: int, protocol: ViewProtocol) -> list[tuple[int, int, bool]]:
     """The views of a stored image as (top, left, mirrored), in the order of torchvision's TenCrop.
 
-    That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored image, so that
-    view 5 is the mirrored upper right. If the margin is odd, the centre's larger margin is below and right, in both.
+    That is upper left, upper right, lower left, lower right, centre; then the same five of the mirrored
+    image, so that view 5 is the mirrored upper right. If the margin is odd, the centre's larger margin
+    is below and right, in both.
     nine_view: a 3 x 3 grid of positions, row by row, unmirrored (CIFARDataProvider of S and K2).
     """
     spare, middle = side - size, (side - size) // 2
@@ -62,9 +74,14 @@ def crop_positions(side: int, size: int, protocol: ViewProtocol) -> list[tuple[i
 
 
 class ImageTransform:
-    """The transforms of one recipe on one data set, with their tensors on `device`. All draws follow from `seed`."""
+    """The transforms of one recipe on one data set, with their tensors on `device`.
 
-    def __init__(self, prepared: Prepared, recipe: Recipe, input_size: int, seed: int, device: torch.device) -> None:
+    All draws follow from `seed`.
+    """
+
+    def __init__(
+        self, prepared: Prepared, recipe: Recipe, input_size: int, seed: int, device: torch.device
+    ) -> None:
         self.recipe, self.size, self.seed, self.device = recipe, input_size, seed, device
         self.side = prepared.spec.store_size
         self._centre = torch.from_numpy(_centre(prepared, recipe, input_size)).to(device)
@@ -72,8 +89,11 @@ class ImageTransform:
         self._axes = _colour_axes(prepared, recipe)
 
     def train(self, batch: Batch, epoch: int, *, colour: bool = True) -> torch.Tensor:
-        """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no colour noise."""
-        if len(batch.labels) == 0:  # a rank's slice of a batch that has fewer images than there are ranks
+        """The batch as the network trains on it, float32 (N, 3, S, S). `colour=False` draws no
+        colour noise.
+        """
+        # a rank's slice of a batch that has fewer images than there are ranks
+        if len(batch.labels) == 0:
             return torch.empty((0, 3, self.size, self.size), device=self.device)
         images = batch.images.to(self.device, non_blocking=True).float()
         if warps(self.recipe):
@@ -95,7 +115,8 @@ class ImageTransform:
         assert batch.boxes is not None, "the data set has no boxes"
         assert batch.crops is not None, "the loader leaves out its crops"
         boxes, crops = batch.boxes.numpy(), batch.crops
-        if warps(self.recipe):  # the loader mirrored the whole image, and the rotated crop is taken of that
+        # the loader mirrored the whole image, and the rotated crop is taken of that
+        if warps(self.recipe):
             moved = boxes_in_crops(mirror_boxes(boxes, crops.flips), self._affine_crops(batch, epoch))
         else:
             moved = mirror_boxes(boxes_in_crops(boxes, self._upright(crops.ys, crops.xs)), crops.flips)
@@ -104,13 +125,15 @@ class ImageTransform:
     def centre_boxes(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes of stored images as fractions of the centre view, float32 (N, 4)."""
         start = np.full(len(boxes), (self.side - self.size) // 2, dtype=np.int64)
-        return torch.from_numpy(boxes_in_crops(boxes.numpy(), self._upright(start, start))).to(self.device)
+        return torch.from_numpy(boxes_in_crops(boxes.numpy(), self._upright(start, start))).to(
+            self.device
+        )
 
     def views(self, stored: torch.Tensor, protocol: ViewProtocol) -> Iterator[torch.Tensor]:
         """The views of an evaluation protocol, one at a time: ten of 250 images at once take gigabytes.
 
-        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`. Images of the
-        input size have one crop only: all views of them are the whole image.
+        uint8 (N, 3, R, R) to 1, 1, 10 or 9 times float32 (N, 3, S, S), without noise and `divide_by`.
+        Images of the input size have one crop only: all views of them are the whole image.
         """
         stored = stored.to(self.device, non_blocking=True)
         for y, x, flip in crop_positions(stored.shape[-1], self.size, protocol):
@@ -134,10 +157,14 @@ class ImageTransform:
         return AffineCrops(x=x, y=y, half=np.full(len(xs), half / self.side), angle=np.zeros(len(xs)))
 
     def _affine_crops(self, batch: Batch, epoch: int) -> AffineCrops:
-        """Rotated and scaled crops: side uniform in scale x S; before its rotation a crop is inside of the image."""
+        """Rotated and scaled crops: side uniform in scale x S; before its rotation a crop is inside
+        of the image.
+        """
         augmentation = self.recipe.augmentation
         keys = self._keys(batch)
-        grow, turn = (draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE))
+        grow, turn = (
+            draw_uniforms(self.seed, epoch, keys, 1, stream)[:, 0] for stream in (SCALE, ROTATE)
+        )
         shift = draw_uniforms(self.seed, epoch, keys, 2, SHIFT) - 0.5
         low, high = augmentation.scale
         half = (low + (high - low) * grow) * self.size / self.side / 2
@@ -150,13 +177,19 @@ class ImageTransform:
         """Bilinear samples of each crop; what is outside of the image is reflected at its border."""
         cos, sin = 2.0 * crops.half * np.cos(crops.angle), 2.0 * crops.half * np.sin(crops.angle)
         rows = [[cos, -sin, 2.0 * crops.x - 1.0], [sin, cos, 2.0 * crops.y - 1.0]]
-        maps = to_device(torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)), self.device)
+        maps = to_device(
+            torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32)), self.device
+        )
         grid = F.affine_grid(maps, [len(stored), 3, self.size, self.size], align_corners=False)
-        return F.grid_sample(stored, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        return F.grid_sample(
+            stored, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
 
 
 def _std(prepared: Prepared, recipe: Recipe) -> NDArray[np.float32]:
-    """The final divisor, (3, 1, 1): the recipe's constants, the training set's standard deviations, or 1."""
+    """The final divisor, (3, 1, 1): the recipe's constants, the training set's standard deviations,
+    or 1.
+    """
     wanted = recipe.pixels.divide_by_std
     if isinstance(wanted, tuple):
         return np.array(wanted, dtype=np.float32).reshape(3, 1, 1)
@@ -167,7 +200,8 @@ def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32
     """The mean to subtract: (3, S, S), the mean image's central crop, or (3, 1, 1)."""
     if size > prepared.spec.store_size:
         raise UsageError(
-            f"the network takes {size}x{size} pixels but {prepared.spec.name} is stored at {prepared.spec.store_size}; "
+            f"the network takes {size}x{size} pixels but {prepared.spec.name} is stored at "
+            f"{prepared.spec.store_size}; "
             f"prepare it with --size {size} or more"
         )
     if recipe.pixels.mean == "none":
@@ -184,11 +218,14 @@ def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32
 def _colour_axes(prepared: Prepared, recipe: Recipe) -> NDArray[np.float64]:
     """The columns that normal draws are multiplied with: eigenvectors, scaled, on the 0-255 scale.
 
-    The paper's "eigenvalue" makes sense for pixels in 0-1 only: there ImageNet's first eigenvalue is about .2, and the
-    noise 5 grey levels; on 0-255 it would be 1,400. So an eigenvalue l counts as l / 255 grey levels. The 2012 code's
-    standard deviation, its root, has no such unit trouble (12 grey levels).
+    The paper's "eigenvalue" makes sense for pixels in 0-1 only: there ImageNet's first eigenvalue is
+    about .2, and the noise 5 grey levels; on 0-255 it would be 1,400. So an eigenvalue l counts as l /
+    255 grey levels. The 2012 code's standard deviation, its root, has no such unit trouble (12 grey
+    levels).
     """
     values = prepared.eigenvalues.astype(np.float64)
     lengths = np.sqrt(values) if recipe.augmentation.colour_scale == "std" else values / 255.0
-    axes: NDArray[np.float64] = prepared.eigenvectors.astype(np.float64) * lengths * recipe.augmentation.colour_std
+    axes: NDArray[np.float64] = (
+        prepared.eigenvectors.astype(np.float64) * lengths * recipe.augmentation.colour_std
+    )
     return axes

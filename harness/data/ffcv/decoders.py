@@ -1,4 +1,6 @@
-"""Our FFCV decoders: read and crop the images of a batch into new tensors, with draws by counter_rng.py."""
+"""Our FFCV decoders: read and crop the images of a batch into new tensors, with draws by
+counter_rng.py.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class Indices(Decoder):
 
 
 class CroppedImages(Decoder):
-    """Crops of the stored images, (N, 3, S, S), uint8, with where they are. A failure is returned, never raised.
+    """Crops of the stored images, (N, 3, S, S), uint8, with where they are. A failure is returned,
+    never raised.
 
     FFCV runs this in a thread that dies silently; the loader raises what is returned.
     """
@@ -61,14 +64,17 @@ class CroppedImages(Decoder):
         self._path, self._rule, self._seed = path, rule, seed
 
     def begin(self, epoch: int, pool: Executor, workers: int, keys: Ints | None) -> None:
-        """Before each epoch: its number, the threads that crop, and which draw each image of the split uses.
+        """Before each epoch: its number, the threads that crop, and which draw each image of the split
+        uses.
 
         keys: None if that follows from a batch's indices.
         """
         self._epoch, self._pool, self._workers, self._keys = epoch, pool, workers, keys
 
     def generate_code(self) -> Code:
-        def decode(indices: Ints, _memory: None, table: NDArray[Any], storage: Any) -> Cropped | Exception:
+        def decode(
+            indices: Ints, _memory: None, table: NDArray[Any], storage: Any
+        ) -> Cropped | Exception:
             try:
                 return self._decode(np.asarray(indices, dtype=np.int64), table, storage)
             except Exception as error:
@@ -83,7 +89,9 @@ class CroppedImages(Decoder):
         pinned = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         images = torch.empty((len(indices), 3, size, size), dtype=torch.uint8, pin_memory=pinned)
         keys = None if self._keys is None else self._keys[indices]
-        crops = draw_crops(self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices, keys=keys)
+        crops = draw_crops(
+            self._rule, side, seed=self._seed, epoch=self._epoch, indices=indices, keys=keys
+        )
         pages = _Pages(self._path, *storage)
         crop = pages.crop_jpeg if table["mode"][0] == IMAGE_MODES["jpg"] else pages.crop_raw
         starts = table["data_ptr"][indices].astype(np.int64)
@@ -97,8 +105,11 @@ class CroppedImages(Decoder):
 class _Pages:
     """The file's bytes, with the table of where each stored image is and how long it is."""
 
-    def __init__(self, path: Path, pages: NDArray[np.uint8], pointers: NDArray[np.uint64], sizes: Any) -> None:
-        if path.exists() and path.stat().st_size < len(pages):  # reading beyond the end would kill the process (SIGBUS)
+    def __init__(
+        self, path: Path, pages: NDArray[np.uint8], pointers: NDArray[np.uint64], sizes: Any
+    ) -> None:
+        # reading beyond the end would kill the process (SIGBUS)
+        if path.exists() and path.stat().st_size < len(pages):
             raise OSError("the file was cut short while it was read")
         self._path, self._pages, self._pointers, self._sizes = path, np.asarray(pages), pointers, sizes
 
@@ -112,7 +123,9 @@ class _Pages:
         It decodes the whole image, since partial decoding has 16-pixel blocks.
         """
         decoded = np.empty((len(starts), side, side, 3), dtype=np.uint8)
-        lengths = self._sizes[np.searchsorted(self._pointers, starts.astype(np.uint64))].astype(np.int64)
+        lengths = self._sizes[np.searchsorted(self._pointers, starts.astype(np.uint64))].astype(
+            np.int64
+        )
         for start, length, image in zip(starts, lengths, decoded, strict=True):
             if imdecode(self._pages[start : start + length], image, side, side, side, side):
                 raise ValueError(f"the JPEG image at byte {start} is broken")

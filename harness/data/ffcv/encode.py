@@ -1,6 +1,7 @@
 """Making the images of a .beton file, in this process or in several: bytes, label and box, in order.
 
-Workers import this, so it imports neither torch nor FFCV. They end with their parent, however that ends.
+Workers import this, so it imports neither torch nor FFCV. They end with their parent, however that
+ends.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class ItemFailed(Exception):
 def encoded(
     n: int, item: Item, side: int, quality: int | None, workers: int, name: Callable[[int], str]
 ) -> Iterator[Encoded]:
-    """item(0) .. item(n - 1), encoded, in order. quality: of JPEG, None for raw. Raises DataError naming the image."""
+    """item(0) .. item(n - 1), encoded, in order. quality: of JPEG, None for raw.
+
+    Raises DataError naming the image.
+    """
     try:
         for some in in_order(chunks(0, n, CHUNK), partial(_some, item, side, quality), workers):
             yield from some
@@ -69,16 +73,21 @@ def in_order(ranges: Iterable[range], make: Callable[[range], Made], workers: in
         yield from _by_processes(ranges, make, workers)
     except BrokenProcessPool as error:
         raise DataError(
-            "a process that prepares images ended before its work was done: it was killed, as systems short of memory "
+            "a process that prepares images ended before its work was done: it was killed, as "
+            "systems short of memory "
             "do (use fewer workers), or could not import this script (it then says why above)"
         ) from error
 
 
-def _by_processes(ranges: Iterable[range], make: Callable[[range], Made], workers: int) -> Iterator[Made]:
+def _by_processes(
+    ranges: Iterable[range], make: Callable[[range], Made], workers: int
+) -> Iterator[Made]:
     # Fresh processes: forking one that runs torch's threads may deadlock.
     context = multiprocessing.get_context("spawn")
     work = _work_file(make)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(os.getpid(), work))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start, initargs=(os.getpid(), work)
+    )
     try:
         waiting: deque[Future[Made]] = deque()
         for chunk in ranges:
@@ -96,8 +105,9 @@ def _by_processes(ranges: Iterable[range], make: Callable[[range], Made], worker
 def _work_file(work: Callable[[range], Any]) -> int:
     """The handle of a file in memory that holds `work`, for workers to read.
 
-    What a process is started with goes through a pipe, which its parent fills before it goes on. The names of a large
-    folder are more than a pipe holds, and a child that died at its start never reads them.
+    What a process is started with goes through a pipe, which its parent fills before it goes on. The
+    names of a large folder are more than a pipe holds, and a child that died at its start never reads
+    them.
     """
     handle = os.memfd_create("harness-work", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(handle), "wb") as file:
@@ -105,7 +115,8 @@ def _work_file(work: Callable[[range], Any]) -> int:
     return handle
 
 
-_WORK: list[Callable[[range], Any]] = []  # in a worker: what it was started with, sent once and not with every chunk
+# in a worker: what it was started with, sent once and not with every chunk
+_WORK: list[Callable[[range], Any]] = []
 
 
 def _start(parent: int, work: int) -> None:
@@ -115,7 +126,10 @@ def _start(parent: int, work: int) -> None:
 
 
 def _end_when_parent_ends() -> None:
-    """A parent that is killed can't stop its workers, which would wait for work for ever. They hold nothing to save."""
+    """A parent that is killed can't stop its workers, which would wait for work for ever.
+
+    They hold nothing to save.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -141,9 +155,14 @@ def _some(item: Item, side: int, quality: int | None, indices: range) -> list[En
 
 
 def encode(image: NDArray[np.uint8], side: int, quality: int | None) -> bytes:
-    """The bytes of one image in a .beton file. quality: of JPEG, None for raw. Raises ValueError for another size."""
+    """The bytes of one image in a .beton file. quality: of JPEG, None for raw.
+
+    Raises ValueError for another size.
+    """
     if image.shape != (side, side, 3) or image.dtype != np.uint8:
-        raise ValueError(f"an array {image.dtype} {image.shape} where uint8 {(side, side, 3)} is stored")
+        raise ValueError(
+            f"an array {image.dtype} {image.shape} where uint8 {(side, side, 3)} is stored"
+        )
     if quality is None:
         return image.tobytes()
     buffer = io.BytesIO()

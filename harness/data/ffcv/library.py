@@ -1,10 +1,11 @@
 """Imports FFCV and numba without their side effects. All other modules get both from here.
 
-FFCV 1.0.2 sets torch's number of threads to 1 when it is imported and in every loader; here the number stays unchanged.
-It compiles a numba dictionary (4 CPU seconds); with DISABLE_JIT that is a plain dict. Our pipelines use numpy and one
-compiled kernel (ops.py), so FFCV's just-in-time compiler and its messages on stderr are switched off. FFCV makes CUDA
-streams for stages on the GPU, which we don't use. numba keeps machine code beside the source file unless a variable
-says otherwise when it is imported; here that is the cache folder.
+FFCV 1.0.2 sets torch's number of threads to 1 when it is imported and in every loader; here the number
+stays unchanged. It compiles a numba dictionary (4 CPU seconds); with DISABLE_JIT that is a plain dict.
+Our pipelines use numpy and one compiled kernel (ops.py), so FFCV's just-in-time compiler and its
+messages on stderr are switched off. FFCV makes CUDA streams for stages on the GPU, which we don't use.
+numba keeps machine code beside the source file unless a variable says otherwise when it is imported;
+here that is the cache folder.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The default loader: FFCV's reader and pipeline thread, with our order, draws and crops.
 
-This imports ffcv; `harness.setup.ffcv.status()` says whether that works. Differences to FFCV 1.0.2: augmentations are
-seeded per image instead of per thread; each batch is a new tensor instead of a view of a ring buffer; if the pipeline
-fails, dies or hangs, an exception is raised instead of waiting forever; leaving an epoch early ends its thread; torch's
-threads and the process's stderr are not changed (library.py).
+This imports ffcv; `harness.setup.ffcv.status()` says whether that works. Differences to FFCV 1.0.2:
+augmentations are seeded per image instead of per thread; each batch is a new tensor instead of a view
+of a ring buffer; if the pipeline fails, dies or hangs, an exception is raised instead of waiting
+forever; leaving an epoch early ends its thread; torch's threads and the process's stderr are not
+changed (library.py).
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ BATCHES_AHEAD = 3
 
 
 class FfcvLoader:
-    """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned memory under CUDA.
+    """A Loader (see harness.data.base) over one .beton file. Batches are contiguous and in pinned
+    memory under CUDA.
 
-    images: how many the file holds. reason: why this loader was chosen. settings.workers: threads that crop.
-    boxes: whether the file holds them. timeout_s: how long to wait for a batch before starting again, and then before
-    giving up.
-    Raises DataError where the file is torn or foreign.
+    images: how many the file holds. reason: why this loader was chosen. settings.workers: threads that
+    crop.
+    boxes: whether the file holds them. timeout_s: how long to wait for a batch before starting again,
+    and then before giving up. Raises DataError where the file is torn or foreign.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class FfcvLoader:
         self.choice = LoaderChoice(name="ffcv", reason=reason)
         self.images, self.batches = images, settings.batches(images)
         self._path, self._settings, self._timeout_s, self._boxes = path, settings, timeout_s, boxes
-        # A rank's slice has the same size in each batch but the last one, where it may be smaller, or empty.
+        # A rank's slice has the same size in each batch but the last one, where it may be smaller, or
+        # empty.
         self._slice_size = slice_size(settings.batch_size, settings)
         self._last_size = slice_size(images - (self.batches - 1) * settings.batch_size, settings)
         self._order = _Order(settings, images)
@@ -75,7 +78,8 @@ class FfcvLoader:
             drop_last=False,
             batches_ahead=BATCHES_AHEAD,
         )
-        # FFCV's manager and its context refer to each other, and hold the mapped file and a dict entry per image
+        # FFCV's manager and its context refer to each other, and hold the mapped file and a dict entry
+        # per image
         weakref.finalize(self, vars(self._stock.memory_manager).pop, "context", None)
 
     def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]:
@@ -104,14 +108,18 @@ class FfcvLoader:
         pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="harness-crops")
         common_draws = settings.world_size > 1 and settings.crop.images_per_draw > 1
         self._crops.begin(
-            epoch, pool, settings.workers, keys_by_image(settings, self.images, epoch) if common_draws else None
+            epoch,
+            pool,
+            settings.workers,
+            keys_by_image(settings, self.images, epoch) if common_draws else None,
         )
         self._order.first = done * self._slice_size
         self._stock.next_epoch = epoch
         return _Reader(iter(self._stock), pool)
 
     def _batches(self, epoch: int, readers: list[_Reader], with_images: int) -> Iterator[Batch]:
-        """From the last of `readers`; one that stalls is followed by a new one, once without a batch between.
+        """From the last of `readers`; one that stalls is followed by a new one, once without a batch
+        between.
 
         with_images: the number of batches of which this rank has images.
         """
@@ -122,7 +130,8 @@ class FfcvLoader:
             except _StalledError:
                 if stalled_at == done:
                     raise RunFailed(
-                        f"no batch came from {self._path} for {self._timeout_s:g} s, twice; is its disk still there?"
+                        f"no batch came from {self._path} for {self._timeout_s:g} s, twice; is its "
+                        "disk still there?"
                     ) from None
                 stalled_at = done
                 readers[-1].thread.close()  # it may hang for ever; if it goes on, it ends
@@ -153,7 +162,10 @@ class FfcvLoader:
         return Batch(images, none, none, corners, crops, self._whole(self.batches))
 
     def _next(self, thread: Any) -> Sequence[Any]:
-        """What the pipeline made of the next batch. Raises RunFailed where it died, _StalledError where it is late."""
+        """What the pipeline made of the next batch.
+
+        Raises RunFailed where it died, _StalledError where it is late.
+        """
         poll_s, polls = min(POLL_S, self._timeout_s), 0
         while True:
             alive = thread.is_alive()  # before looking: what it left behind is still taken
@@ -198,12 +210,16 @@ class _Order(TraversalOrder):  # type: ignore[misc]
         return self
 
     def sample_order(self, epoch: int) -> NDArray[np.int64]:
-        order = np.concatenate([part.indices for part in epoch_slices(self._settings, self._images, epoch)])
+        order = np.concatenate(
+            [part.indices for part in epoch_slices(self._settings, self._images, epoch)]
+        )
         return order[self.first :]
 
 
 def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:
-    """The fields in the order in which batches carry them; numbers are in the file's table and need no decoding."""
+    """The fields in the order in which batches carry them; numbers are in the file's table and need
+    no decoding.
+    """
     numbers = ["label", *(BOX_FIELDS if boxes else ())]
     specs = {"image": PipelineSpec("image", decoder=crops)}
     specs |= {name: PipelineSpec(name, decoder=Columns()) for name in numbers}
@@ -211,7 +227,10 @@ def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:
 
 
 def _end(thread: Any, timeout_s: float) -> bool:
-    """End an epoch's thread wherever it is; whether it ended. FFCV's own close() leaves it blocked on a full queue."""
+    """End an epoch's thread wherever it is; whether it ended.
+
+    FFCV's own close() leaves it blocked on a full queue.
+    """
     thread.iter_ixes = iter(())
     thread.close()
     deadline = time.monotonic() + timeout_s

@@ -1,8 +1,9 @@
 """Writes a .beton file while its source is read for the first time, and goes on after a kill.
 
-<name>.beton.part has the images; <name>.beton.groups/ has one file for each GROUP of them, written after their bytes
-are synced. So a killed preparation has lost at most one group. Going on, each kept group's bytes are compared with its
-checksum. The file becomes a .beton once all images are known to be good: the tables and the header are written then.
+<name>.beton.part has the images; <name>.beton.groups/ has one file for each GROUP of them, written
+after their bytes are synced. So a killed preparation has lost at most one group. Going on, each kept
+group's bytes are compared with its checksum. The file becomes a .beton once all images are known to be
+good: the tables and the header are written then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from harness.data.ffcv.encode import chunks, in_order
 from harness.data.ffcv.write import Tables
 from harness.data.prepare.manifest import BadImage, StoreSettings, data_file, disk_errors, versions
-from harness.data.prepare.parts import DAMAGED, Examine, Examined, Group, data_of, groups_of, remove_parts
+from harness.data.prepare.parts import (
+    DAMAGED,
+    Examine,
+    Examined,
+    Group,
+    data_of,
+    groups_of,
+    remove_parts,
+)
 from harness.data.prepare.scan import Scanned
 from harness.data.prepare.statistics import Moments
 from harness.data.progress import Progress
@@ -45,14 +54,19 @@ class OnePass:
         self._contents = hashlib.sha256()
 
     def write(self, workers: int, what: str, progress: Progress) -> Scanned:
-        """Examine and store the images that are not stored yet. Bad ones are left out and named in the result."""
+        """Examine and store the images that are not stored yet.
+
+        Bad ones are left out and named in the result.
+        """
         try:
             with disk_errors(self.data), self._opened() as file:
                 self._go_on(file)
                 progress(what, self._done, len(self._split))
                 todo = chunks(self._done, len(self._split), CHUNK)
                 pending = list[Examined]()
-                for examined in in_order(todo, Examine(self._split, self._side, self._quality), workers):
+                for examined in in_order(
+                    todo, Examine(self._split, self._side, self._quality), workers
+                ):
                     pending.append(examined)
                     seen = sum(_images(one) for one in pending)
                     progress(what, self._done + seen, len(self._split))
@@ -67,7 +81,10 @@ class OnePass:
         return Scanned(self._bad, self._moments, contents)
 
     def finish(self) -> None:
-        """Make it a whole .beton file of the good images. The groups stay until the manifest names the file."""
+        """Make it a whole .beton file of the good images.
+
+        The groups stay until the manifest names the file.
+        """
         with disk_errors(self.path):
             with self.data.open("r+b") as file:
                 self._tables.save(file)
@@ -83,7 +100,8 @@ class OnePass:
             with data_file(head) as file:
                 file.write(self._head)
         elif not self.data.exists() and self.path.exists():
-            self.path.replace(self.data)  # it was finished, and its process killed before the manifest was written
+            # it was finished, and its process killed before the manifest was written
+            self.path.replace(self.data)
         self.data.touch()
         return self.data.open("r+b")
 

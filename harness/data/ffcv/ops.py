@@ -1,7 +1,9 @@
-"""The loader's compiled loop: crops, mirrors and transposes images in one pass from the file to the batch.
+"""The loader's compiled loop: crops, mirrors and transposes images in one pass from the file to the
+batch.
 
-It takes 13-15 us for 224x224 out of 256x256, mirrored or not (FFCV's copy, crop and flip are 3 passes). It releases
-Python's lock. Its machine code is kept in the cache folder (library.py): compiling takes 0.4 s once, loading 0.05 s.
+It takes 13-15 us for 224x224 out of 256x256, mirrored or not (FFCV's copy, crop and flip are 3 passes).
+It releases Python's lock. Its machine code is kept in the cache folder (library.py): compiling takes
+0.4 s once, loading 0.05 s.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ types = numba.types
 _PIXELS = types.Array(types.uint8, 1, "C", readonly=True)
 _NUMBERS = types.Array(types.int64, 1, "C", readonly=True)
 _FLAGS = types.Array(types.boolean, 1, "C", readonly=True)
-_SIGNATURE = types.void(_PIXELS, _NUMBERS, types.int64, _NUMBERS, _NUMBERS, _FLAGS, types.uint8[:, :, :, ::1])
+_SIGNATURE = types.void(
+    _PIXELS, _NUMBERS, types.int64, _NUMBERS, _NUMBERS, _FLAGS, types.uint8[:, :, :, ::1]
+)
 
 
 def _crop_planes(
@@ -28,11 +32,13 @@ def _crop_planes(
     flips: NDArray[np.bool_],
     out: NDArray[np.uint8],
 ) -> None:
-    """Crop image i, (side, side, 3) from byte starts[i] of `pixels` on, at ys[i], xs[i] into out[i], (3, S, S).
+    """Crop image i, (side, side, 3) from byte starts[i] of `pixels` on, at ys[i], xs[i] into out[i],
+    (3, S, S).
 
     Nothing is checked here: an offset beyond `pixels` reads whatever is there.
     """
-    # Unsigned throughout: with signed indices numba tests each for wrapping and LLVM no longer vectorises (3x slower).
+    # Unsigned throughout: with signed indices numba tests each for wrapping and LLVM no longer
+    # vectorises (3x slower).
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     size, pitch = np.uint64(out.shape[2]), three * np.uint64(side)
     for i in range(out.shape[0]):

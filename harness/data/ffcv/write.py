@@ -1,7 +1,9 @@
-"""Writes .beton files (FFCV's format, version 2), which every FFCV can read, and checks that a file is complete.
+"""Writes .beton files (FFCV's format, version 2), which every FFCV can read, and checks that a file is
+complete.
 
-Worker processes make the images; only this process writes them, in order. So the same images give the same bytes with
-any number of workers. A worker that dies is an error, while FFCV's writer would wait for it forever.
+Worker processes make the images; only this process writes them, in order. So the same images give the
+same bytes with any number of workers. A worker that dies is an error, while FFCV's writer would wait
+for it forever.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ def write_beton(
 ) -> None:
     """Write item(0) .. item(n - 1) to `path`, atomically.
 
-    item: gives (RGB image, uint8 (store_size, store_size, 3); label; box or None), picklable where workers > 1
-    (processes; 1 writes in this one). box: x, y, width, height as fractions of the image. name: what to call image i
-    in an error. settings.jpeg_quality: JPEG_QUALITY if left out.
+    item: gives (RGB image, uint8 (store_size, store_size, 3); label; box or None), picklable where
+    workers > 1 (processes; 1 writes in this one). box: x, y, width, height as fractions of the image.
+    name: what to call image i in an error. settings.jpeg_quality: JPEG_QUALITY if left out.
 
-    Raises DataError, and leaves neither file nor temporary file, where an item fails (a HarnessError of its own passes
-    through), a worker dies or the disk is full.
+    Raises DataError, and leaves neither file nor temporary file, where an item fails (a HarnessError of
+    its own passes through), a worker dies or the disk is full.
     """
     jpeg, side = settings.store_format == "jpeg", settings.store_size
     quality = (settings.jpeg_quality or JPEG_QUALITY) if jpeg else None
@@ -57,10 +59,11 @@ def write_beton(
 
 
 def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:
-    """What is wrong with the file, as the end of a sentence that starts with its name; None where it is whole.
+    """What is wrong with the file, as the end of a sentence that starts with its name; None where it is
+    whole.
 
-    Reads the header and the two tables, not the images: 40 ms for a million. Truncated, torn and foreign files and
-    ones of other contents are found; a flipped bit inside an image is not.
+    Reads the header and the two tables, not the images: 40 ms for a million. Truncated, torn and
+    foreign files and ones of other contents are found; a flipped bit inside an image is not.
     """
     described = _descriptors(_fields(boxes))
     try:
@@ -83,7 +86,9 @@ def check_beton(path: Path, images: int, *, boxes: bool = False) -> str | None:
 
 
 def _table_fault(path: Path) -> str | None:
-    """Whether the tables say of every image what they should: one size, one mode, a place inside the file."""
+    """Whether the tables say of every image what they should: one size, one mode, a place inside the
+    file.
+    """
     reader = Reader(str(path))
     table, places = reader.metadata["f0"], reader.alloc_table
     side = table["width"][:1].astype(np.uint64)
@@ -95,9 +100,11 @@ def _table_fault(path: Path) -> str | None:
 
 
 class Tables:
-    """What a .beton file says of its images: header, fields, a row an image before them, a place an image after.
+    """What a .beton file says of its images: header, fields, a row an image before them, a place an
+    image after.
 
-    n: the most images there may be; the first one's place follows from it. images: how many have a place.
+    n: the most images there may be; the first one's place follows from it. images: how many have a
+    place.
     end: where the last one ends, an offset in bytes.
     """
 
@@ -110,7 +117,9 @@ class Tables:
         self.end = HEADER.itemsize + self._described.nbytes + self._rows.nbytes
 
     def place(self, index: int, size: int) -> int:
-        """Where the next image goes, an offset in bytes: right behind the one before, but never across two pages."""
+        """Where the next image goes, an offset in bytes: right behind the one before, but never
+        across two pages.
+        """
         self.images = index + 1
         at = self._next(self.end, size, first=index == 0)
         self._places[index] = (index, at, size)
@@ -145,7 +154,9 @@ class Tables:
         file.write(self._places[: self.images].tobytes())
         file.seek(0)
         rows = self._rows[: self.images]
-        file.write(_header(end, self.images, len(self._described)) + self._described.tobytes() + rows.tobytes())
+        file.write(
+            _header(end, self.images, len(self._described)) + self._described.tobytes() + rows.tobytes()
+        )
 
 
 def _fields(boxes: bool) -> dict[str, Any]:

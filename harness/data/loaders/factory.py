@@ -1,4 +1,6 @@
-"""Which loader runs, and why: FFCV where it works, torch and PIL where it doesn't, memory for synthetic images."""
+"""Which loader runs, and why: FFCV where it works, torch and PIL where it doesn't, memory for
+synthetic images.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from harness.setup import ffcv
 
 
 def choose_loader(loader: LoaderName) -> LoaderChoice:
-    """The loader for image data on this machine. Raises UsageError where "ffcv" is asked for and doesn't work."""
+    """The loader for image data on this machine.
+
+    Raises UsageError where "ffcv" is asked for and doesn't work.
+    """
     if loader == "folder":
         return LoaderChoice(name="folder", reason="the folder loader was asked for")
     works, why = ffcv.status()
@@ -29,8 +34,11 @@ def choose_loader(loader: LoaderName) -> LoaderChoice:
     return LoaderChoice(name="folder", reason=why)
 
 
-def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, loader: LoaderName = "auto") -> Loader:
-    """The loader of one split; its `choice` says which it is and why. All of them give the same batches in raw mode.
+def open_loader(
+    prepared: Prepared, split: Split, settings: LoaderSettings, loader: LoaderName = "auto"
+) -> Loader:
+    """The loader of one split; its `choice` says which it is and why. All of them give the same batches
+    in raw mode.
 
     Raises UsageError where the crop is larger than the stored image.
     """
@@ -45,7 +53,10 @@ def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, load
     choice = _choose_for(prepared, loader)
     if choice.name == "ffcv":
         return _open_ffcv(prepared, prepared.folder, split, settings, choice.reason)
-    root, listing = prepared.folder / prepared.manifest.roots[split], Listing.load(prepared.folder / f"{split}.jsonl")
+    root, listing = (
+        prepared.folder / prepared.manifest.roots[split],
+        Listing.load(prepared.folder / f"{split}.jsonl"),
+    )
     _refuse_changed_files(prepared, split, root, listing)
     return FolderLoader(
         root,
@@ -57,7 +68,10 @@ def open_loader(prepared: Prepared, split: Split, settings: LoaderSettings, load
 
 
 def _refuse_changed_files(prepared: Prepared, split: Split, root: Path, listing: Listing) -> None:
-    """The folder loader reads the source's own files, which may have moved or changed since. Raises DataError."""
+    """The folder loader reads the source's own files, which may have moved or changed since.
+
+    Raises DataError.
+    """
     manifest, name = prepared.manifest, prepared.spec.name
     fix = f"run: python -m harness data prepare {name}"
     if not root.is_dir():
@@ -68,7 +82,9 @@ def _refuse_changed_files(prepared: Prepared, split: Split, root: Path, listing:
         raise DataError(f"the images in {root} changed since {name} was prepared; {fix} --path {path}")
 
 
-def _open_ffcv(prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings, reason: str) -> Loader:
+def _open_ffcv(
+    prepared: Prepared, folder: Path, split: Split, settings: LoaderSettings, reason: str
+) -> Loader:
     from harness.data.ffcv.loader import FfcvLoader  # imports ffcv, which not every machine has
 
     spec = prepared.spec
@@ -85,5 +101,7 @@ def _choose_for(prepared: Prepared, loader: LoaderName) -> LoaderChoice:
         return choice
     fix = f"python -m harness data prepare {name} --loader {choice.name}"
     if loader == "auto" and "folder" in ready:
-        return LoaderChoice(name="folder", reason=f"{name} was prepared for the folder loader only; fix it with: {fix}")
+        return LoaderChoice(
+            name="folder", reason=f"{name} was prepared for the folder loader only; fix it with: {fix}"
+        )
     raise UsageError(f"{name} was not prepared for the {choice.name} loader; run: {fix}")

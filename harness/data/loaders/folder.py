@@ -1,6 +1,8 @@
-"""The folder loader, which needs only torch and PIL: worker processes decode the image files in every epoch.
+"""The folder loader, which needs only torch and PIL: worker processes decode the image files in every
+epoch.
 
-It takes the same order, crops and mirrors as the FFCV loader, so raw batches of the two are equal bit for bit.
+It takes the same order, crops and mirrors as the FFCV loader, so raw batches of the two are equal bit
+for bit.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class BatchPlan:
 
 
 class Files(Dataset[Batch | str]):
-    """Makes the batch of a plan. An error is returned as a sentence, since some exceptions can't be pickled."""
+    """Makes the batch of a plan.
+
+    An error is returned as a sentence, since some exceptions can't be pickled.
+    """
 
     def __init__(self, root: Path, listing: Listing, side: int, size: int | None) -> None:
         self._root, self._listing, self._side, self._size = root, listing, side, size
@@ -54,7 +59,10 @@ class Files(Dataset[Batch | str]):
             try:
                 stored = resize_and_centre_crop(open_rgb(path), self._side)
             except DECODE_ERRORS as error:
-                return f"{path} was readable when the data was prepared and is not now ({error}); prepare it again"
+                return (
+                    f"{path} was readable when the data was prepared and is not now ({error}); "
+                    "prepare it again"
+                )
             images[place] = crop_image(stored, y, x, flip, self._size)
         boxes = self._listing.boxes
         return Batch(
@@ -70,7 +78,8 @@ class Files(Dataset[Batch | str]):
 class FolderLoader:
     """A Loader (see harness.data.base) over the files of one listing below `root`.
 
-    side: of the stored image that each file is resized to. settings.workers: processes; 0 loads in this one.
+    side: of the stored image that each file is resized to. settings.workers: processes; 0 loads in this
+    one.
     timeout_s: how long to wait for a batch before starting again, and then before giving up.
     """
 
@@ -104,11 +113,16 @@ class FolderLoader:
                         yield batch
             except _StalledError as stall:
                 if stalled_at == done:
-                    raise RunFailed(f"the folder loader stopped: {stall}, twice; is the disk still there?") from None
+                    raise RunFailed(
+                        f"the folder loader stopped: {stall}, twice; is the disk still there?"
+                    ) from None
                 stalled_at = done
 
     def _load(self, plans: list[BatchPlan]) -> Generator[Batch, None, None]:
-        """The batches of these plans, from workers of their own. Raises _StalledError where none comes any more."""
+        """The batches of these plans, from workers of their own.
+
+        Raises _StalledError where none comes any more.
+        """
         poll_s, polls = min(POLL_S, self._timeout_s), 0
         batches = iter(
             DataLoader(
@@ -117,7 +131,8 @@ class FolderLoader:
                 sampler=plans,
                 num_workers=self._settings.workers,
                 timeout=poll_s,
-                collate_fn=_as_it_is,  # type: ignore[arg-type]  # a list only where torch makes the batches
+                # a list only where torch makes the batches
+                collate_fn=_as_it_is,  # type: ignore[arg-type]
                 generator=torch.Generator(),  # its own: the global one belongs to dropout
             )
         )
@@ -126,7 +141,9 @@ class FolderLoader:
                 batch = next(batches, None)
             except RuntimeError as error:  # torch's word for a worker that died or is late
                 if not str(error).startswith("DataLoader timed out"):
-                    raise RunFailed(f"the folder loader stopped: {str(error).splitlines()[0]}") from error
+                    raise RunFailed(
+                        f"the folder loader stopped: {str(error).splitlines()[0]}"
+                    ) from error
                 polls += 1  # and not the time: while this process is stopped, the workers are, too
                 if polls * poll_s < self._timeout_s:
                     continue
@@ -142,7 +159,12 @@ class FolderLoader:
         settings, plans = self._settings, []
         for part in epoch_slices(settings, self.images, epoch):
             crops = draw_crops(
-                settings.crop, self._side, seed=settings.seed, epoch=epoch, indices=part.indices, keys=part.keys
+                settings.crop,
+                self._side,
+                seed=settings.seed,
+                epoch=epoch,
+                indices=part.indices,
+                keys=part.keys,
             )
             plans.append(BatchPlan(indices=part.indices, crops=crops, whole=part.whole))
         return plans

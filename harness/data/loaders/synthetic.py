@@ -1,7 +1,9 @@
-"""Synthetic images, coloured discs on noise, made from a seed. For tests and for timing without a data set.
+"""Synthetic images, coloured discs on noise, made from a seed. For tests and for timing without a data
+set.
 
-The class is the disc's hue; position, size and noise differ between images. All arithmetic is in integers, so the bytes
-are the same on every machine. A small network learns the classes within a hundred steps.
+The class is the disc's hue; position, size and noise differ between images. All arithmetic is in
+integers, so the bytes are the same on every machine. A small network learns the classes within a
+hundred steps.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ CHOICE = LoaderChoice(name="synthetic", reason="made in memory from a seed; ther
 
 
 class SyntheticImages:
-    """Image i of one split: class i modulo the number of classes. Any number of them, made when asked for."""
+    """Image i of one split: class i modulo the number of classes.
+
+    Any number of them, made when asked for.
+    """
 
     def __init__(self, split: Split, side: int, classes: int = CLASSES) -> None:
         self.side, self.classes = side, classes
@@ -44,7 +49,9 @@ class SyntheticImages:
     def item(self, index: int) -> NDArray[np.uint8]:
         """uint8, (R, R, 3)."""
         random = np.random.Generator(np.random.Philox(key=[self._key, index]))
-        noise = np.frombuffer(random.bytes(self.side * self.side * 3), dtype=np.uint8).reshape(self.side, self.side, 3)
+        noise = np.frombuffer(random.bytes(self.side * self.side * 3), dtype=np.uint8).reshape(
+            self.side, self.side, 3
+        )
         image = np.right_shift(noise, 1, dtype=np.uint8)
         y, x = random.integers(self.side // 3, self.side - self.side // 3, size=2)
         radius = random.integers(self.side // 5 + 1, self.side // 3 + 2)
@@ -76,9 +83,13 @@ class SyntheticLoader:
     def _batch(self, epoch: int, part: Slice) -> Batch:
         made, rule, indices = self._made, self._settings.crop, part.indices
         side = rule.size or made.side
-        crops = draw_crops(rule, made.side, seed=self._settings.seed, epoch=epoch, indices=indices, keys=part.keys)
+        crops = draw_crops(
+            rule, made.side, seed=self._settings.seed, epoch=epoch, indices=indices, keys=part.keys
+        )
         images = np.empty((len(indices), 3, side, side), dtype=np.uint8)
-        for place, (i, y, x, flip) in enumerate(zip(indices.tolist(), crops.ys, crops.xs, crops.flips, strict=True)):
+        for place, (i, y, x, flip) in enumerate(
+            zip(indices.tolist(), crops.ys, crops.xs, crops.flips, strict=True)
+        ):
             images[place] = crop_image(made.item(i), y, x, flip, rule.size)
         labels = np.array([made.label(i) for i in indices.tolist()], dtype=np.int64)
         return Batch(
@@ -91,12 +102,18 @@ class SyntheticLoader:
 
 
 def prepare_synthetic(settings: StoreSettings, progress: Progress = silent) -> Prepared:
-    """The data set as a value; nothing is written. settings.limit: the numbers of images, up or down."""
+    """The data set as a value; nothing is written. settings.limit: the numbers of images, up or
+    down.
+    """
     side, (train, val) = settings.store_size, settings.limit or (TRAIN_IMAGES, VAL_IMAGES)
     if min(train, val, side) < 1:
-        raise UsageError(f"synthetic: {train} training and {val} validation images of {side} pixels; use 1 or more")
+        raise UsageError(
+            f"synthetic: {train} training and {val} validation images of {side} pixels; use 1 or more"
+        )
     if settings.store_format != "raw":
-        raise UsageError("synthetic images are made in memory and stored in no format; leave --format out")
+        raise UsageError(
+            "synthetic images are made in memory and stored in no format; leave --format out"
+        )
     made, moments = SyntheticImages("train", side), Moments(side)
     for index in range(train):
         moments.add(made.item(index))
@@ -132,4 +149,6 @@ def prepare_synthetic(settings: StoreSettings, progress: Progress = silent) -> P
 def open_synthetic(prepared: Prepared, split: Split, settings: LoaderSettings) -> SyntheticLoader:
     """The loader of one split of `prepare_synthetic`'s data set."""
     spec = prepared.spec
-    return SyntheticLoader(SyntheticImages(split, spec.store_size, spec.classes), spec.images(split), settings)
+    return SyntheticLoader(
+        SyntheticImages(split, spec.store_size, spec.classes), spec.images(split), settings
+    )

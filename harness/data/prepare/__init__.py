@@ -1,1 +1,3 @@
-"""Preparation of a data set, done once: checks every image, computes statistics, writes the files for the loader."""
+"""Preparation of a data set, done once: checks every image, computes statistics, writes the files
+for the loader.
+"""

@@ -1,7 +1,8 @@
-"""Which bytes a source's files hold, and the quick check that they are still the ones that were prepared.
+"""Which bytes a source's files hold, and the quick check that they are still the ones that were
+prepared.
 
-The first pass hashes every file (see scan.py). Reopening can't read them all again: a stamp covers each file's size
-and time of change, and the bytes of some.
+The first pass hashes every file (see scan.py). Reopening can't read them all again: a stamp covers each
+file's size and time of change, and the bytes of some.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ SAMPLES, SAMPLE_BYTES = 32, 1 << 16  # files of which the stamp covers bytes, an
 
 
 def source_stamp(root: Path, names: list[str]) -> str:
-    """sha256 in hex over `root` and, of each file: name, size, time of change; of some files also their first bytes.
+    """sha256 in hex over `root` and, of each file: name, size, time of change; of some files also their
+    first bytes.
 
     3 s for a million files whose folders are in the cache of the file system.
     """

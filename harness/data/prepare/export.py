@@ -1,4 +1,6 @@
-"""The second pass over a data set: images as they are stored, and the PNG files for where there is no FFCV."""
+"""The second pass over a data set: images as they are stored, and the PNG files for where there is
+no FFCV.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,27 @@ from harness.errors import DataError
 
 
 class StoredImage:
-    """Image i as it is stored: pixels, label, and its box in the stored image. Can be sent to writer processes."""
+    """Image i as it is stored: pixels, label, and its box in the stored image.
+
+    Can be sent to writer processes.
+    """
 
     def __init__(self, split: ImageDataset, side: int) -> None:
         self.split, self.side = split, side
 
     def __call__(self, index: int) -> tuple[NDArray[np.uint8], int, NDArray[np.float32] | None]:
         image = self.split.item(index)
-        return resize_and_centre_crop(image, self.side), int(self.split.labels[index]), box_of(self.split, index, image)
+        return (
+            resize_and_centre_crop(image, self.side),
+            int(self.split.labels[index]),
+            box_of(self.split, index, image),
+        )
 
 
 def box_of(split: ImageDataset, index: int, image: Picture) -> NDArray[np.float32] | None:
-    """The box of image `index` as fractions of the stored image, (4,), or None for a split without boxes."""
+    """The box of image `index` as fractions of the stored image, (4,), or None for a split without
+    boxes.
+    """
     if split.boxes is None:
         return None
     size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
@@ -42,9 +53,15 @@ def _stored_box(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 
 def stored_listing(split: ImageDataset, what: str, progress: Progress) -> Listing:
-    """The split as the folder loader reads it: names below its folder, boxes as fractions of the stored image."""
+    """The split as the folder loader reads it: names below its folder, boxes as fractions of the
+    stored image.
+    """
     numbers = range(len(split))
-    names = [_png_name(split, index) for index in numbers] if split.root is None else names_below_root(split)
+    names = (
+        [_png_name(split, index) for index in numbers]
+        if split.root is None
+        else names_below_root(split)
+    )
     return Listing(names=names, labels=split.labels, boxes=_stored_boxes(split, what, progress))
 
 
@@ -64,7 +81,9 @@ def _stored_boxes(split: ImageDataset, what: str, progress: Progress) -> NDArray
 
 
 def write_pngs(root: Path, split: ImageDataset, side: int, what: str, progress: Progress) -> None:
-    """Stored images below `root` as PNG, which keeps every byte, in class folders; all of them or none."""
+    """Stored images below `root` as PNG, which keeps every byte, in class folders; all of them or
+    none.
+    """
     item = StoredImage(split, side)
     try:
         with disk_errors(root):

@@ -1,14 +1,16 @@
-"""A named source, prepared once: checked, counted, measured, and written into the cache as the loader needs it.
+"""A named source, prepared once: checked, counted, measured, and written into the cache as the loader
+needs it.
 
-The first pass reads all images: it hashes each file, so that the data set is known by its contents; it decodes it, so
-that a broken file is known; it adds up the statistics of the training set. For FFCV it also writes the .beton files, so
-that the source is read once, and goes on after a kill (ffcv/one_pass.py). A second pass is needed where the first one
-can't know what to write: for images that are no files, for the folder loader's PNG files, and if there is a preparation
-of the same listing already.
+The first pass reads all images: it hashes each file, so that the data set is known by its contents; it
+decodes it, so that a broken file is known; it adds up the statistics of the training set. For FFCV it
+also writes the .beton files, so that the source is read once, and goes on after a kill
+(ffcv/one_pass.py). A second pass is needed where the first one can't know what to write: for images
+that are no files, for the folder loader's PNG files, and if there is a preparation of the same listing
+already.
 
-Later calls find it done. A folder in the cache is named by the source's listing and the settings; a second one with
-the same listing and other contents gets a name of its own. Where the source was moved or touched, the first pass is
-made again, and its digest says which of the folders holds these images.
+Later calls find it done. A folder in the cache is named by the source's listing and the settings; a
+second one with the same listing and other contents gets a name of its own. Where the source was moved
+or touched, the first pass is made again, and its digest says which of the folders holds these images.
 """
 
 from __future__ import annotations
@@ -62,10 +64,13 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """The data set `name`, ready to load; done before, it costs a listing of the source and the times of its files.
+    """The data set `name`, ready to load; done before, it costs a listing of the source and the times
+    of its files.
 
-    path: where the source is, if it needs one; left out, the preparation made last with these settings is taken.
-    skip_bad_images: leave out what can't be read. That is remembered: later calls need not say it again.
+    path: where the source is, if it needs one; left out, the preparation made last with these settings
+    is taken.
+    skip_bad_images: leave out what can't be read. That is remembered: later calls need not say it
+    again.
     workers: None is one for each core that this process may use.
     Raises UsageError (a wrong name, loader or setting) and DataError (missing, broken, full disk).
     """
@@ -75,7 +80,9 @@ def prepare(
     base = (cache or cache_folder()) / "data"
     choice = choose_loader(loader)
     if settings.store_format == "jpeg" and choice.name == "folder":
-        raise UsageError(f"jpeg is a format of FFCV's files; the folder loader reads raw only ({choice.reason})")
+        raise UsageError(
+            f"jpeg is a format of FFCV's files; the folder loader reads raw only ({choice.reason})"
+        )
     if path is None and source.needs_path:
         return _prepared_before(name, base, settings, choice.name)
     assert source.open is not None, "a source has open or generate"
@@ -103,7 +110,9 @@ def open_prepared(folder: Path) -> Prepared:
     """The data set that was prepared in `folder`, without reading its source. Raises DataError."""
     manifest = load_manifest(folder)
     if manifest is None:
-        raise DataError(f"the prepared data in {folder} is gone or was changed; prepare the data set again")
+        raise DataError(
+            f"the prepared data in {folder} is gone or was changed; prepare the data set again"
+        )
     return _opened(folder, manifest)
 
 
@@ -115,15 +124,23 @@ def _opened(folder: Path, manifest: Manifest) -> Prepared:
 def _with_quality(settings: StoreSettings) -> StoreSettings:
     if settings.store_format == "raw":
         if settings.jpeg_quality is not None:
-            raise UsageError("a JPEG quality goes with --format jpeg only; leave it out, or store as jpeg")
+            raise UsageError(
+                "a JPEG quality goes with --format jpeg only; leave it out, or store as jpeg"
+            )
         return settings
-    return replace(settings, jpeg_quality=JPEG_QUALITY if settings.jpeg_quality is None else settings.jpeg_quality)
+    return replace(
+        settings, jpeg_quality=JPEG_QUALITY if settings.jpeg_quality is None else settings.jpeg_quality
+    )
 
 
-def _limited(splits: dict[Split, ImageDataset], limit: tuple[int, int] | None) -> dict[Split, ImageDataset]:
+def _limited(
+    splits: dict[Split, ImageDataset], limit: tuple[int, int] | None
+) -> dict[Split, ImageDataset]:
     if limit is None:
         return splits
-    return {name: balanced(split, count) for (name, split), count in zip(splits.items(), limit, strict=True)}
+    return {
+        name: balanced(split, count) for (name, split), count in zip(splits.items(), limit, strict=True)
+    }
 
 
 def _text(path: Path | None) -> str | None:
@@ -132,7 +149,9 @@ def _text(path: Path | None) -> str | None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise DataError(f"the name {printable(str(path))} is not valid UTF-8; rename the folder") from None
+        raise DataError(
+            f"the name {printable(str(path))} is not valid UTF-8; rename the folder"
+        ) from None
     return str(path.absolute())
 
 
@@ -142,7 +161,9 @@ def _key(splits: dict[Split, ImageDataset], settings: StoreSettings) -> str:
 
 def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str) -> Prepared:
     """The newest whole preparation of `name` with these settings."""
-    folders = sorted(base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    folders = sorted(
+        base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True
+    )
     for file in folders:
         try:
             manifest = load_manifest(file.parent)
@@ -151,13 +172,18 @@ def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str
         if manifest and manifest.settings == settings and loader in manifest.loaders:
             return _opened(file.parent, manifest)
     raise UsageError(
-        f"{name} is not prepared {_in_words(settings)} for the {loader} loader, and its folder is not known; "
+        f"{name} is not prepared {_in_words(settings)} for the {loader} loader, and its folder is "
+        "not known; "
         f"run: python -m harness data prepare {name} --path FOLDER {_options(settings)}"
     )
 
 
 def _in_words(settings: StoreSettings) -> str:
-    limit = "" if settings.limit is None else f" with limits of {settings.limit[0]} and {settings.limit[1]} images"
+    limit = (
+        ""
+        if settings.limit is None
+        else f" with limits of {settings.limit[0]} and {settings.limit[1]} images"
+    )
     jpeg = "" if settings.store_format == "raw" else f" as JPEG of quality {settings.jpeg_quality}"
     return f"at {settings.store_size} pixels{jpeg}{limit}"
 
@@ -184,7 +210,9 @@ def _candidates(folder: Path) -> dict[Path, Manifest]:
 
 def _is_of_these_files(job: Job, folder: Path, manifest: Manifest) -> bool:
     """Whether the source is the one that was prepared, in the same place and not changed since."""
-    kept = {name: without_bad_images(split, manifest.skipped[name]) for name, split in job.splits.items()}
+    kept = {
+        name: without_bad_images(split, manifest.skipped[name]) for name, split in job.splits.items()
+    }
     if manifest.stamps or not any(split.root for split in kept.values()):
         return manifest.stamps == source_stamps(kept)
     if manifest.source.path != job.source.path:  # formats 1 and 2 have no stamps

@@ -1,4 +1,5 @@
-"""What a prepared data set is, on disk: manifest.json, the listing of each split, and the care in writing both.
+"""What a prepared data set is, on disk: manifest.json, the listing of each split, and the care in
+writing both.
 
 Everything is written atomically. manifest.json comes last: where it is, the rest is whole.
 """
@@ -27,7 +28,8 @@ from harness.serialization import from_json, to_plain
 from harness.spec import DataSpec
 from variants.values import value
 
-FORMAT = 3  # of manifest.json; formats 1 and 2 are read, too. Since 3 it has a checksum, and later ones will.
+# of manifest.json; formats 1 and 2 are read, too. Since 3 it has a checksum, and later ones will.
+FORMAT = 3
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.npz"
 LOADER_FILES = {"ffcv": ("train.beton", "val.beton"), "folder": ("train.jsonl", "val.jsonl")}
@@ -50,7 +52,8 @@ class StoreSettings:
 
 @value
 class Origin:
-    """Where the images came from: a row of `data list`, the folder given with --path, and what they are in words.
+    """Where the images came from: a row of `data list`, the folder given with --path, and what they are
+    in words.
 
     contents: only where the name alone does not say it, such as "CIFAR-10, JPEG re-encoded".
     """
@@ -62,7 +65,9 @@ class Origin:
 
 @value
 class BadImage:
-    """A file that can't be read as an image: its number in the split, its name, and the decoder's words."""
+    """A file that can't be read as an image: its number in the split, its name, and the decoder's
+    words.
+    """
 
     index: int
     name: str
@@ -73,12 +78,15 @@ class BadImage:
 class Manifest:
     """What manifest.json says. Read strictly; `load_manifest` reads formats 1 and 2, too.
 
-    digest_of: what spec.listing covers: "listing" is ImageDataset.listing alone (names, labels and sizes of files, or
-    pixels), as in formats 1 and 2; with "listing and contents" it covers every byte of the files.
-    stamps: of the source's files that were read, by split, see contents.source_stamp; empty where it has no files.
-    classes: names by label. counts: images of each class by split. skipped: unreadable images that were left out
-    with --skip-bad-images. ignored: files left out by their suffix. roots: the folder loader's images by split,
-    relative to the manifest's folder or absolute. loaders: those this folder is ready for.
+    digest_of: what spec.listing covers: "listing" is ImageDataset.listing alone (names, labels and
+    sizes of files, or pixels), as in formats 1 and 2; with "listing and contents" it covers every byte
+    of the files.
+    stamps: of the source's files that were read, by split, see contents.source_stamp; empty where it
+    has no files.
+    classes: names by label. counts: images of each class by split. skipped: unreadable images that were
+    left out with --skip-bad-images. ignored: files left out by their suffix. roots: the folder loader's
+    images by split, relative to the manifest's folder or absolute. loaders: those this folder is ready
+    for.
     files: fingerprints by name, see `fingerprint`. versions: of everything that touches the bytes.
     """
 
@@ -106,7 +114,9 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split in order: file names below the split's folder, labels (N,), boxes (N, 4) or None."""
+    """The images of one split in order: file names below the split's folder, labels (N,), boxes (N,
+    4) or None.
+    """
 
     names: list[str]
     labels: NDArray[np.int64]
@@ -114,7 +124,11 @@ class Listing:
 
     def save(self, path: Path) -> None:
         """JSON lines [label, box, name]; ASCII only, so that any file name survives."""
-        boxes = [None] * len(self.names) if self.boxes is None else [[float(v) for v in box] for box in self.boxes]
+        boxes = (
+            [None] * len(self.names)
+            if self.boxes is None
+            else [[float(v) for v in box] for box in self.boxes]
+        )
         rows = zip(self.labels.tolist(), boxes, self.names, strict=True)
         with data_file(path) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
@@ -132,12 +146,17 @@ class Listing:
                 boxes=np.array([row[1] for row in rows], dtype=np.float32) if boxed else None,
             )
         except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
-            raise DataError(f"{path} is damaged; remove {path.parent} and prepare the data set again") from error
+            raise DataError(
+                f"{path} is damaged; remove {path.parent} and prepare the data set again"
+            ) from error
 
 
 @contextlib.contextmanager
 def data_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that is there whole or not at all. A full disk raises DataError and leaves nothing behind."""
+    """A file to write that is there whole or not at all.
+
+    A full disk raises DataError and leaves nothing behind.
+    """
     with disk_errors(path), atomic_file(path) as file:
         yield file
 
@@ -163,10 +182,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder` against other processes, waiting for it; freed when a process ends, however it ends.
+    """Hold the lock of `folder` against other processes, waiting for it; freed when a process ends,
+    however it ends.
 
-    Raises UsageError where the parent process holds it, since that wait would never end: writer processes import the
-    main module anew, and one without a guard prepares the data again.
+    Raises UsageError where the parent process holds it, since that wait would never end: writer
+    processes import the main module anew, and one without a guard prepares the data again.
     """
     lock = folder.with_name(folder.name + ".lock")
     with disk_errors(folder):
@@ -188,7 +208,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over a file's size, first and last MiB: enough to know our own file again, cheap for 200 GB."""
+    """sha256 over a file's size, first and last MiB: enough to know our own file again, cheap for
+    200 GB.
+    """
     mib = 1 << 20
     size = path.stat().st_size
     found = hashlib.sha256(str(size).encode())
@@ -202,13 +224,17 @@ def fingerprint(path: Path) -> str:
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, whole, with a checksum of all that it says."""
     plain = to_plain(manifest)
-    text = json.dumps(plain | {"checksum": _checksum(plain)}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    text = (
+        json.dumps(plain | {"checksum": _checksum(plain)}, indent=1, sort_keys=True, ensure_ascii=True)
+        + "\n"
+    )
     with data_file(folder / MANIFEST) as file:
         file.write(text.encode())
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a whole preparation, or None where it is missing, torn or foreign, or a file changed.
+    """The manifest of a whole preparation, or None where it is missing, torn or foreign, or a file
+    changed.
 
     Raises DataError where a later version of this program wrote it: that is not ours to write over.
     """
@@ -227,7 +253,9 @@ def _checksum(plain: dict[str, Any]) -> str:
 
 
 def _is_consistent(manifest: Manifest) -> bool:
-    """Whether it names the files that its loaders need, all in its folder, and has both splits and every class."""
+    """Whether it names the files that its loaders need, all in its folder, and has both splits and
+    every class.
+    """
     if not set(manifest.loaders) <= set(LOADER_FILES):
         return False
     needed = {STATISTICS, *(name for loader in manifest.loaders for name in LOADER_FILES[loader])}
@@ -242,7 +270,10 @@ def _is_consistent(manifest: Manifest) -> bool:
 
 
 def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of any known format as FORMAT's, without its checksum. Raises ValueError where that is wrong."""
+    """The JSON of any known format as FORMAT's, without its checksum.
+
+    Raises ValueError where that is wrong.
+    """
     if plain["format"] in (1, 2):
         plain = _from_format_1(plain) if plain["format"] == 1 else plain
         return plain | {"format": FORMAT, "digest_of": "listing", "stamps": {}}
@@ -259,7 +290,10 @@ def _to_present_format(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
-    """As format 2. Format 1 had skipped files in one list with a split in each row, no ignored files, raw names."""
+    """As format 2.
+
+    Format 1 had skipped files in one list with a split in each row, no ignored files, raw names.
+    """
     skipped: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
     for row in plain["skipped"]:
         bad = {"index": row["index"], "name": printable(row["name"]), "reason": row["reason"]}

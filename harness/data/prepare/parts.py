@@ -1,4 +1,5 @@
-"""What is known of images that are in a half-written .beton file: kept beside it, so that a killed preparation goes on.
+"""What is known of images that are in a half-written .beton file: kept beside it, so that a killed
+preparation goes on.
 
 Writer processes import this, so it imports neither torch nor FFCV.
 """
@@ -58,7 +59,8 @@ class Examine:
 class Group:
     """Images first .. stop - 1 of a split, whose data is in the file and synced.
 
-    sizes: bytes of each good image, (k,). boxes: (k, 4), or (0, 4). digests: of their files, behind each other.
+    sizes: bytes of each good image, (k,). boxes: (k, 4), or (0, 4). digests: of their files, behind
+    each other.
     moments: of all good images before `stop`. checksum: sha256 of the images' bytes.
     """
 

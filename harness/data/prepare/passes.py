@@ -1,4 +1,6 @@
-"""The two passes over the images of a preparation: what they hold, and what the loader reads of them."""
+"""The two passes over the images of a preparation: what they hold, and what the loader reads of
+them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One preparation: the splits of `source`. workers: threads of the first pass, processes of the second.
+    """One preparation: the splits of `source`. workers: threads of the first pass, processes of the
+    second.
 
     folder: where it goes, unless other images of the same listing are there already.
     few: fewer files than this are stored by one process.
@@ -54,25 +57,37 @@ class Job:
 
 
 def remove_parts_of(folder: Path, manifest: Manifest) -> None:
-    """Remove what a preparation goes on from, once the manifest names its files; or what a kill just then left."""
+    """Remove what a preparation goes on from, once the manifest names its files; or what a kill just
+    then left.
+    """
     for name in LOADER_FILES["ffcv"] if "ffcv" in manifest.loaders else ():
         remove_parts(folder / name)
 
 
 def source_stamps(kept: dict[Split, ImageDataset]) -> dict[Split, str]:
     """The stamp of each split whose images are files."""
-    return {name: source_stamp(split.root, names_below_root(split)) for name, split in kept.items() if split.root}
+    return {
+        name: source_stamp(split.root, names_below_root(split))
+        for name, split in kept.items()
+        if split.root
+    }
 
 
-def first_pass(job: Job, candidates: dict[Path, Manifest], skip: bool, loader: str) -> tuple[Path, Manifest]:
-    """The first pass. Where one of `candidates` holds these images, that is taken up; else statistics are written.
+def first_pass(
+    job: Job, candidates: dict[Path, Manifest], skip: bool, loader: str
+) -> tuple[Path, Manifest]:
+    """The first pass. Where one of `candidates` holds these images, that is taken up; else statistics
+    are written.
 
-    The manifest says "not ready for the folder loader" in both cases: that one reads the source's own files.
+    The manifest says "not ready for the folder loader" in both cases: that one reads the source's own
+    files.
     """
     if loader == "ffcv" and not candidates and all(split.root for split in job.splits.values()):
         return _written_in_one_pass(job, skip)
     found = {
-        name: scan_images(split, job.settings.store_size, f"checking {name} images", job.workers, job.progress)
+        name: scan_images(
+            split, job.settings.store_size, f"checking {name} images", job.workers, job.progress
+        )
         for name, split in job.splits.items()
     }
     kept = _kept(job, found, skip)
@@ -107,7 +122,9 @@ def _written_in_one_pass(job: Job, skip: bool) -> tuple[Path, Manifest]:
     }
     try:
         kept = _kept(job, found, skip)
-    except DataError:  # a data set is not half prepared: fixed images are another listing, in another folder
+    except (
+        DataError
+    ):  # a data set is not half prepared: fixed images are another listing, in another folder
         for made in passes.values():
             remove_parts(made.path)
         raise
@@ -116,7 +133,9 @@ def _written_in_one_pass(job: Job, skip: bool) -> tuple[Path, Manifest]:
     for made in passes.values():
         made.finish()
     manifest = replace(_new_manifest(job, kept, found), loaders=("ffcv",))
-    return job.folder, _saved(job.folder, manifest, [STATISTICS, *(made.path.name for made in passes.values())])
+    return job.folder, _saved(
+        job.folder, manifest, [STATISTICS, *(made.path.name for made in passes.values())]
+    )
 
 
 def _one_pass(job: Job, name: Split, split: ImageDataset) -> OnePass:
@@ -208,12 +227,16 @@ def _write_beton(job: Job, name: Split, split: ImageDataset) -> str:
 
 
 def _writers(split: ImageDataset, job: Job) -> int:
-    """Images in memory are stored faster than sent to other processes, and few files faster than one starts."""
+    """Images in memory are stored faster than sent to other processes, and few files faster than one
+    starts.
+    """
     return 1 if split.root is None or len(split) < job.few else job.workers
 
 
 def _files_for_folder_loader(job: Job, name: Split, split: ImageDataset) -> str:
-    """The listing, and PNG files where there are none yet; the folder they are in, relative to the manifest's."""
+    """The listing, and PNG files where there are none yet; the folder they are in, relative to the
+    manifest's.
+    """
     side = job.settings.store_size
     if split.root is None:
         write_pngs(job.folder / name, split, side, f"writing {name} images", job.progress)
@@ -223,7 +246,9 @@ def _files_for_folder_loader(job: Job, name: Split, split: ImageDataset) -> str:
 
 def _saved(folder: Path, manifest: Manifest, files: list[str]) -> Manifest:
     """The manifest with the fingerprints of new files, written."""
-    manifest = replace(manifest, files=manifest.files | {name: fingerprint(folder / name) for name in files})
+    manifest = replace(
+        manifest, files=manifest.files | {name: fingerprint(folder / name) for name in files}
+    )
     save_manifest(folder, manifest)
     remove_parts_of(folder, manifest)
     return manifest

@@ -1,4 +1,6 @@
-"""The first pass over a data set: each image is read once, hashed and decoded; broken ones are named."""
+"""The first pass over a data set: each image is read once, hashed and decoded; broken ones are
+named.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Scanned:
-    """What the first pass found: broken images, and of the rest sums over pixels and a digest of the files.
+    """What the first pass found: broken images, and of the rest sums over pixels and a digest of the
+    files.
 
     contents: sha256 in hex over the sha256 of each file, in order; "" where the images are no files.
     """
@@ -65,7 +68,9 @@ def without_bad_images(split: ImageDataset, bad: Sequence[BadImage]) -> ImageDat
     if not bad:
         return split
     if len(bad) == len(split):
-        raise DataError(f"none of the {len(split)} files can be read as an image; the first is {bad[0].name}")
+        raise DataError(
+            f"none of the {len(split)} files can be read as an image; the first is {bad[0].name}"
+        )
     return Subset(split, np.setdiff1d(np.arange(len(split)), [image.index for image in bad]))
 
 
@@ -73,7 +78,8 @@ def refuse_bad_images(bad: Sequence[BadImage], images: int) -> None:
     """Raise DataError that names the first and counts all, if there is any."""
     if bad:
         raise DataError(
-            f"{len(bad)} of {images} files can't be read as images, the first is {bad[0].name} ({bad[0].reason}); "
+            f"{len(bad)} of {images} files can't be read as images, the first is {bad[0].name} "
+            f"({bad[0].reason}); "
             "fix or remove them, or leave them out with --skip-bad-images"
         )
 
@@ -86,7 +92,9 @@ Take: TypeAlias = Callable[[int, Picture, NDArray[np.uint8]], None]
 
 
 def examine(split: ImageDataset, side: int, indices: range, take: Take = lambda *_: None) -> Part:
-    """Read, hash and decode some images once. take: gets each good one's number, the image, and it as stored."""
+    """Read, hash and decode some images once. take: gets each good one's number, the image, and it
+    as stored.
+    """
     bad, moments, digests = list[BadImage](), Moments(side), list[bytes]()
     for index in indices:
         try:

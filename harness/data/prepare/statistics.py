@@ -28,11 +28,15 @@ class Statistics:
     @staticmethod
     def load(path: Path) -> Statistics:
         with np.load(path, allow_pickle=False) as arrays:
-            return Statistics(**{name: arrays[name] for name in ("mean", "std", "eigenvalues", "eigenvectors")})
+            return Statistics(
+                **{name: arrays[name] for name in ("mean", "std", "eigenvalues", "eigenvectors")}
+            )
 
 
 class Moments:
-    """Running sums over stored images of one side. int64 holds 2^63 / 255^2 / 256^2 = 2 billion images of 256x256."""
+    """Running sums over stored images of one side. int64 holds 2^63 / 255^2 / 256^2 = 2 billion
+    images of 256x256.
+    """
 
     def __init__(self, side: int) -> None:
         self.count = 0
@@ -40,7 +44,10 @@ class Moments:
         self._products = np.zeros((3, 3), dtype=np.int64)
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """`image`: (R, R, 3). The products of one image stay below 2^53, so float64 gives them exactly."""
+        """`image`: (R, R, 3).
+
+        The products of one image stay below 2^53, so float64 gives them exactly.
+        """
         pixels = image.reshape(-1, 3).astype(np.float64)
         self.count += 1
         self._sum += image
@@ -52,7 +59,9 @@ class Moments:
         return {"count": np.array(self.count), "sum": self._sum, "products": self._products}
 
     @classmethod
-    def of(cls, count: NDArray[np.int64], sums: NDArray[np.int64], products: NDArray[np.int64]) -> Moments:
+    def of(
+        cls, count: NDArray[np.int64], sums: NDArray[np.int64], products: NDArray[np.int64]
+    ) -> Moments:
         """Sums that were kept in a file."""
         made = cls(sums.shape[0])
         made.count, made._sum, made._products = int(count), sums, products
@@ -64,14 +73,18 @@ class Moments:
         self._products += other._products
 
     def statistics(self) -> Statistics:
-        """Population (co)variance over all pixels. Eigenvalues fall; the largest entry of each vector is positive."""
+        """Population (co)variance over all pixels.
+
+        Eigenvalues fall; the largest entry of each vector is positive.
+        """
         mean = self._sum / self.count
         channel = mean.mean(axis=(0, 1))
         pixels = self.count * mean.shape[0] * mean.shape[1]
         covariance = self._products / pixels - np.outer(channel, channel)
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = values[::-1], vectors[:, ::-1]
-        values = np.where(values > 1e-9 * values[0], values, 0.0)  # for grey images these are rounding errors
+        # for grey images these are rounding errors
+        values = np.where(values > 1e-9 * values[0], values, 0.0)
         signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(3)])
         return Statistics(
             mean=mean.transpose(2, 0, 1).astype(np.float32),

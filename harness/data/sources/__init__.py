@@ -1,4 +1,7 @@
-"""The data sets by name, one row each. To add one: a file in this folder with its `open` function, and a row here."""
+"""The data sets by name, one row each.
+
+To add one: a file in this folder with its `open` function, and a row here.
+"""
 
 from __future__ import annotations
 
@@ -63,26 +66,30 @@ def _given(path: Path | None) -> Path:
 _ROWS = (
     DataSource(
         name="fashion_mnist",
-        description="70,000 garments in 10 classes, grey 28x28 shown as three channels; downloaded automatically",
+        description="70,000 garments in 10 classes, grey 28x28 shown as three channels; downloaded "
+        "automatically",
         classes=10,
         open=_fashion_mnist,
     ),
     DataSource(
         name="cifar10",
-        description="60,000 photos in 10 classes, 32x32; downloaded, or --path to its batches or class folders",
+        description="60,000 photos in 10 classes, 32x32; downloaded, or --path to its batches or "
+        "class folders",
         classes=10,
         open=_cifar10,
     ),
     DataSource(
         name="imagenet",
-        description="ILSVRC-2012: --path to train/ and val/ with one folder a class, or to Kaggle's folder as unpacked",
+        description="ILSVRC-2012: --path to train/ and val/ with one folder a class, or to Kaggle's "
+        "folder as unpacked",
         classes=1000,
         needs_path=True,
         open=_folder,
     ),
     DataSource(
         name="imagenet_boxes",
-        description="the images of ILSVRC-2012 with CLS-LOC boxes, the first of each image: --path to ILSVRC/",
+        description="the images of ILSVRC-2012 with CLS-LOC boxes, the first of each image: --path "
+        "to ILSVRC/",
         classes=1000,
         needs_path=True,
         boxes=True,
@@ -97,14 +104,16 @@ _ROWS = (
     ),
     DataSource(
         name="boxes",
-        description="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks with a box head",
+        description="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks "
+        "with a box head",
         classes=10,
         boxes=True,
         open=_boxes,
     ),
     DataSource(
         name="synthetic",
-        description="coloured discs on noise, made in memory from a seed; no files, for tests and timing",
+        description="coloured discs on noise, made in memory from a seed; no files, for tests and "
+        "timing",
         classes=10,
         generate=_synthetic,
     ),
@@ -113,7 +122,10 @@ _ROWS = (
 
 @cache
 def sources() -> dict[str, DataSource]:
-    """The data sets by name: the project's, then those that installed packages add. Raises SpecError."""
+    """The data sets by name: the project's, then those that installed packages add.
+
+    Raises SpecError.
+    """
     found = {source.name: source for source in _ROWS}
     add_new(found, ((source.name, source) for source in added("data_sources", DataSource)), "data set")
     return found

@@ -1,4 +1,6 @@
-"""Reads ILSVRC's annotations, XML files as those of Pascal VOC, with care: they may come from anywhere."""
+"""Reads ILSVRC's annotations, XML files as those of Pascal VOC, with care: they may come from
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ LARGEST = 1 << 20  # bytes; real annotations have a few thousand
 def read_annotation(file: Path) -> ET.Element:
     """The document in `file`. Raises DataError for what is none.
 
-    A document type is refused, since entities defined there could unpack to gigabytes; so is a file above 1 MiB.
+    A document type is refused, since entities defined there could unpack to gigabytes; so is a file
+    above 1 MiB.
     """
     try:
         if file.stat().st_size > LARGEST:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 
 class ArraySplit:
-    """images: uint8, (N, H, W) shown as three equal channels, or (N, H, W, 3). See sources.base.ImageDataset."""
+    """images: uint8, (N, H, W) shown as three equal channels, or (N, H, W, 3).
+
+    See sources.base.ImageDataset.
+    """
 
     root: Path | None = None
     boxes: NDArray[np.float32] | None = None

@@ -1,6 +1,7 @@
 """What a source of images is: two splits of images with labels, before anything is stored.
 
-A split gives images by number, in an order that is the same on every machine, and can be sent to writer processes.
+A split gives images by number, in an order that is the same on every machine, and can be sent to writer
+processes.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class ImageDataset(Protocol):
     """One split of a source, as a map-style data set.
 
     root: the folder its files are in by `name`, or None where the images are no files of their own.
-    labels: int64, (N,). boxes: float32, (N, 4), fractions of each image, or None. listing: sha256 in hex over what
-    can be known without reading files: their names, labels and sizes. Without files: over the pixels themselves.
-    ignored: files left out because of their suffix. contents: what the images are, where the source's name alone does
-    not say it.
+    labels: int64, (N,). boxes: float32, (N, 4), fractions of each image, or None. listing: sha256 in
+    hex over what can be known without reading files: their names, labels and sizes. Without files: over
+    the pixels themselves.
+    ignored: files left out because of their suffix. contents: what the images are, where the source's
+    name alone does not say it.
     """
 
     classes: tuple[str, ...]
@@ -66,7 +68,8 @@ class DataSource:
     """One row: a data set by name, with either `open` or `generate`.
 
     open(path, cache, progress): the two splits; it downloads into `cache` where it has to.
-    generate(settings, progress): the whole data set, for images that are made in memory and never stored.
+    generate(settings, progress): the whole data set, for images that are made in memory and never
+    stored.
     """
 
     name: str
@@ -111,7 +114,9 @@ def balanced(split: ImageDataset, count: int) -> Subset:
     Class sizes differ by one at most, as long as no class runs out.
     """
     if not 0 < count <= len(split):
-        raise UsageError(f"a limit of {count} images, but there are {len(split)}; use 1 to {len(split)}")
+        raise UsageError(
+            f"a limit of {count} images, but there are {len(split)}; use 1 to {len(split)}"
+        )
     shuffled = np.random.Generator(np.random.Philox(key=2012)).permutation(len(split))
     labels = split.labels[shuffled]
     turn = np.empty(len(split), dtype=np.int64)

@@ -1,4 +1,6 @@
-"""CIFAR-10 (Krizhevsky 2009): torchvision's download, its "python batches" already on disk, or one folder a class."""
+"""CIFAR-10 (Krizhevsky 2009): torchvision's download, its "python batches" already on disk, or one
+folder a class.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ BATCHES = "cifar-10-batches-py"
 
 
 def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
-    """path: a folder with train/ and test/ (or val/), or with the batches; None downloads 170 MB once."""
+    """path: a folder with train/ and test/ (or val/), or with the batches; None downloads 170 MB
+    once.
+    """
     if path is None:
         progress("fetching CIFAR-10, 170 MB", 0, None)
         return _batches(cache / "downloads", download=True)
@@ -33,7 +37,10 @@ def open_cifar10(path: Path | None, cache: Path, progress: Progress) -> Splits:
 
 
 def _class_folder_contents(names: list[str]) -> str:
-    """The contents of class folders. JPEG changes the pixels, so errors on such images are not errors on CIFAR-10."""
+    """The contents of class folders.
+
+    JPEG changes the pixels, so errors on such images are not errors on CIFAR-10.
+    """
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
         return CIFAR_10_JPEG
     return "CIFAR-10 in class folders"
@@ -48,12 +55,14 @@ def _batches(root: Path, download: bool) -> Splits:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"CIFAR-10 can't be read from {root} ({reason}); download it elsewhere and add --path FOLDER, "
+            f"CIFAR-10 can't be read from {root} ({reason}); download it elsewhere and add --path "
+            "FOLDER, "
             f"with {BATCHES}/ or with train/ and test/ in it"
         ) from error
     return (_split("train", parts[0]), _split("test", parts[1]))
 
 
 def _split(what: str, part: object) -> ArraySplit:
-    labels = np.array(part.targets, dtype=np.int64)  # type: ignore[attr-defined]  # torchvision has no types
+    # torchvision has no types
+    labels = np.array(part.targets, dtype=np.int64)  # type: ignore[attr-defined]
     return ArraySplit(f"CIFAR-10 {what}", part.data, labels, tuple(part.classes), CIFAR_10_ORIGINAL)  # type: ignore[attr-defined]

@@ -1,7 +1,9 @@
-"""Your own images, and ImageNet: train/ and val/ with one folder a class, read as torchvision's ImageFolder reads them.
+"""Your own images, and ImageNet: train/ and val/ with one folder a class, read as torchvision's
+ImageFolder reads them.
 
-Classes are the sorted names of train's folders, images are sorted by path. Files whose suffix is none of IMAGE_SUFFIXES
-are ignored and counted. A val/ without class folders is read where labels are found beside it (see val_labels.py).
+Classes are the sorted names of train's folders, images are sorted by path. Files whose suffix is none
+of IMAGE_SUFFIXES are ignored and counted. A val/ without class folders is read where labels are found
+beside it (see val_labels.py).
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from harness.errors import DataError
 class ImageFiles:
     """Images in files below `root`; see sources.base.ImageDataset. sizes: of the files, in bytes.
 
-    names: CLASS/FILE, which the listing is made of. paths: where the files are below `root`, where that differs.
+    names: CLASS/FILE, which the listing is made of. paths: where the files are below `root`, where that
+    differs.
     """
 
     contents = ""
@@ -53,7 +56,13 @@ class ImageFiles:
         paths: list[str] | None = None,
     ) -> None:
         self.root: Path | None = root
-        self.classes, self.names, self.labels, self.boxes, self.ignored = classes, names, labels, boxes, ignored
+        self.classes, self.names, self.labels, self.boxes, self.ignored = (
+            classes,
+            names,
+            labels,
+            boxes,
+            ignored,
+        )
         self.sizes, self.paths = list(sizes), names if paths is None else paths
         rows = (f"{n}\0{k}\0{s}\n" for n, k, s in zip(names, labels.tolist(), self.sizes, strict=True))
         listed = hashlib.sha256("".join(rows).encode(errors="surrogateescape"))
@@ -100,7 +109,9 @@ def open_class_folders(
 
 
 def _flat_split(folder: Path, classes: tuple[str, ...], progress: Progress) -> ImageFiles:
-    """Read as if the files were sorted into class folders, so that the listing is the same as of sorted ones."""
+    """Read as if the files were sorted into class folders, so that the listing is the same as of
+    sorted ones.
+    """
     place = find_labels(folder)
     if place is None:
         raise DataError(f"{folder} holds images that are not in class folders; {how_to_sort(folder)}")
@@ -109,7 +120,9 @@ def _flat_split(folder: Path, classes: tuple[str, ...], progress: Progress) -> I
     labels = labels_for([path for path, _ in images], place)
     known = {name: label for label, name in enumerate(classes)}
     if strange := sorted(set(labels.values()) - set(known)):
-        raise DataError(f"{place} names a class '{strange[0]}' that train/ lacks; the two need the same classes")
+        raise DataError(
+            f"{place} names a class '{strange[0]}' that train/ lacks; the two need the same classes"
+        )
     rows = sorted((labels[path], Path(path).name, path, size) for path, size in images)
     return ImageFiles(
         folder,
@@ -123,11 +136,14 @@ def _flat_split(folder: Path, classes: tuple[str, ...], progress: Progress) -> I
 
 
 def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> ImageFiles:
-    """`classes`: those of the training set, which the validation set may not exceed; None for the training set."""
+    """`classes`: those of the training set, which the validation set may not exceed; None for the
+    training set.
+    """
     found = _class_folders(root)
     if classes is not None and (strange := [name for name in found if name not in classes]):
         raise DataError(
-            f"{root} has a class '{strange[0]}' that train/ lacks ({len(strange)} of {len(found)} classes are so); "
+            f"{root} has a class '{strange[0]}' that train/ lacks ({len(strange)} of {len(found)} "
+            "classes are so); "
             "the two need the same class folders"
         )
     known = {name: label for label, name in enumerate(classes or found)}
@@ -136,15 +152,21 @@ def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> I
     for name in found:
         files, others = _files(root / name)
         if classes is None and not files:
-            raise DataError(f"{root / name} holds no images{_seen(others)}; fill it, or remove the folder")
+            raise DataError(
+                f"{root / name} holds no images{_seen(others)}; fill it, or remove the folder"
+            )
         names += [f"{name}/{file}" for file, _ in files]
         sizes += [size for _, size in files]
         labels += [known[name]] * len(files)
         ignored += others
         progress(f"listing {root.name} images", len(names), None)
     if not names:
-        raise DataError(f"{root} holds no images{_seen(ignored)}; it needs one folder a class with images in it")
-    return ImageFiles(root, tuple(known), names, np.array(labels, dtype=np.int64), sizes, ignored=ignored)
+        raise DataError(
+            f"{root} holds no images{_seen(ignored)}; it needs one folder a class with images in it"
+        )
+    return ImageFiles(
+        root, tuple(known), names, np.array(labels, dtype=np.int64), sizes, ignored=ignored
+    )
 
 
 def _seen(others: int) -> str:
@@ -156,13 +178,20 @@ def _class_folders(root: Path) -> list[str]:
     found = sorted(entry.name for entry in entries if entry.is_dir())
     if not found:
         refuse_archives(root, [entry.name for entry in entries])
-        what = "images, but not in class folders" if any(is_image(entry.name) for entry in entries) else "no images"
+        what = (
+            "images, but not in class folders"
+            if any(is_image(entry.name) for entry in entries)
+            else "no images"
+        )
         raise DataError(f"{root} holds {what}; it needs one folder a class with images in it")
     return found
 
 
 def _files(folder: Path) -> tuple[list[tuple[str, int]], int]:
-    """Images below `folder` with their sizes, in ImageFolder's order; how many files are none. Hidden ones left out."""
+    """Images below `folder` with their sizes, in ImageFolder's order; how many files are none.
+
+    Hidden ones left out.
+    """
     found, others = list[tuple[str, int]](), 0
     for place, _, files in sorted(os.walk(folder, followlinks=True, onerror=unreadable)):
         below = os.path.relpath(place, folder)

@@ -1,6 +1,7 @@
 """Images with a known box: a garment of Fashion-MNIST, scaled, somewhere on a larger canvas of noise.
 
-It lets a network with a box head train on any machine. Sizes and places are a function of (split, image) alone.
+It lets a network with a box head train on any machine. Sizes and places are a function of (split,
+image) alone.
 """
 
 from __future__ import annotations
@@ -48,9 +49,13 @@ class ComposedSplit:
     def item(self, index: int) -> NDArray[np.uint8]:
         """uint8, (56, 56, 3): the brighter of noise and garment."""
         side, left, top = int(self.sides[index]), int(self.lefts[index]), int(self.tops[index])
-        noise = np.random.Generator(np.random.Philox(key=[SEED + self.number, index])).bytes(CANVAS * CANVAS * 3)
+        noise = np.random.Generator(np.random.Philox(key=[SEED + self.number, index])).bytes(
+            CANVAS * CANVAS * 3
+        )
         canvas = (np.frombuffer(noise, dtype=np.uint8) % NOISE).reshape(CANVAS, CANVAS, 3)
-        garment = Image.fromarray(self.plain.item(index)).resize((side, side), Image.Resampling.BILINEAR)
+        garment = Image.fromarray(self.plain.item(index)).resize(
+            (side, side), Image.Resampling.BILINEAR
+        )
         tile = canvas[top : top + side, left : left + side]
         np.maximum(tile, np.asarray(garment), out=tile)
         return canvas
@@ -68,7 +73,9 @@ class ComposedSplit:
         ink = self.plain.images > INK
         hulls = [_hull(np.any(ink, axis=axis)) for axis in (1, 2)]  # across, down
         scale = self.sides / ink.shape[1]
-        corner = np.column_stack([hulls[0][:, 0] * scale + self.lefts, hulls[1][:, 0] * scale + self.tops])
+        corner = np.column_stack(
+            [hulls[0][:, 0] * scale + self.lefts, hulls[1][:, 0] * scale + self.tops]
+        )
         extent = np.column_stack([hulls[0][:, 1] * scale, hulls[1][:, 1] * scale])
         return (np.hstack([corner, extent]) / CANVAS).astype(np.float32)
 
@@ -79,7 +86,9 @@ def open_composed(train: ArraySplit, val: ArraySplit) -> tuple[ComposedSplit, Co
 
 
 def _hull(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First marked place and number of places up to the last, (N, 2), of each row of `marks`; all of it if none is."""
+    """First marked place and number of places up to the last, (N, 2), of each row of `marks`; all of
+    it if none is.
+    """
     marks = marks | ~marks.any(axis=1, keepdims=True)
     first = marks.argmax(axis=1)
     last = marks.shape[1] - marks[:, ::-1].argmax(axis=1)

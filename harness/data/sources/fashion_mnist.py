@@ -1,7 +1,8 @@
-"""Fashion-MNIST, which is downloaded automatically: from Debian's package without root, or by torchvision.
+"""Fashion-MNIST, which is downloaded automatically: from Debian's package without root, or by
+torchvision.
 
-70,000 grey images of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT licence).
-Debian has compressed the files again, so the checksums are those of the unpacked bytes.
+70,000 grey images of garments, 28x28, 10 classes (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; MIT
+licence). Debian has compressed the files again, so the checksums are those of the unpacked bytes.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ CLASSES = (
 )
 
 
-def open_fashion_mnist(path: Path | None, cache: Path, progress: Progress) -> tuple[ArraySplit, ArraySplit]:
-    """path: a folder with the four files, .gz or not; without it they are found on the system, or fetched once."""
+def open_fashion_mnist(
+    path: Path | None, cache: Path, progress: Progress
+) -> tuple[ArraySplit, ArraySplit]:
+    """path: a folder with the four files, .gz or not; without it they are found on the system, or
+    fetched once.
+    """
     files = _read(path) if path else _found_or_fetched(cache / "downloads" / "fashion-mnist", progress)
     return (_split("train", files, "train"), _split("val", files, "t10k"))
 
@@ -77,22 +82,32 @@ def _fetched(home: Path, progress: Progress) -> dict[str, bytes]:
             except HarnessError as error:
                 reasons.append(str(error))
     raise DataError(
-        f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package {PACKAGE}, or put its four "
+        f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package "
+        f"{PACKAGE}, or put its four "
         "files into a folder and add --path FOLDER"
     )
 
 
 def _read(folder: Path) -> dict[str, bytes]:
-    """The four files unpacked, by name. Raises DataError where one is missing or not what it should be."""
+    """The four files unpacked, by name.
+
+    Raises DataError where one is missing or not what it should be.
+    """
     files = {}
     for name, known in SUMS.items():
         try:
             packed = folder / f"{name}.gz"
-            data = gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / name).read_bytes()
+            data = (
+                gzip.decompress(packed.read_bytes())
+                if packed.exists()
+                else (folder / name).read_bytes()
+            )
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{folder} has no readable {name}.gz ({error})") from error
         if hashlib.sha256(data).hexdigest() != known:
-            raise DataError(f"{folder / name} is not Fashion-MNIST's: its checksum differs; remove it and try again")
+            raise DataError(
+                f"{folder / name} is not Fashion-MNIST's: its checksum differs; remove it and try again"
+            )
         files[name] = data
     return files
 
@@ -116,7 +131,9 @@ def _from_torchvision(scratch: Path, progress: Progress) -> dict[str, bytes]:
 
 def _split(what: str, files: dict[str, bytes], prefix: str) -> ArraySplit:
     labels = _idx(files[f"{prefix}-labels-idx1-ubyte"], 1).astype(np.int64)
-    return ArraySplit(f"Fashion-MNIST {what}", _idx(files[f"{prefix}-images-idx3-ubyte"], 3), labels, CLASSES)
+    return ArraySplit(
+        f"Fashion-MNIST {what}", _idx(files[f"{prefix}-images-idx3-ubyte"], 3), labels, CLASSES
+    )
 
 
 def _idx(data: bytes, dimensions: int) -> NDArray[np.uint8]:

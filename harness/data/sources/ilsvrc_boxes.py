@@ -1,7 +1,9 @@
-"""The images of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside Annotations/CLS-LOC/{train,val}.
+"""The images of ILSVRC-2012 that have CLS-LOC boxes: Data/CLS-LOC/{train,val} beside
+Annotations/CLS-LOC/{train,val}.
 
-About 544,000 training and all 50,000 validation images have them. A network here predicts one box, so we use the
-first annotated object of the image's class; the challenge accepts a prediction that matches any of them.
+About 544,000 training and all 50,000 validation images have them. A network here predicts one box, so
+we use the first annotated object of the image's class; the challenge accepts a prediction that matches
+any of them.
 """
 
 from __future__ import annotations
@@ -18,11 +20,16 @@ from harness.errors import DataError
 
 
 def open_located(path: Path, progress: Progress) -> tuple[ImageFiles, ImageFiles]:
-    """path: the ILSVRC folder. Validation images may be in class folders or not, and their XML files, too."""
+    """path: the ILSVRC folder.
+
+    Validation images may be in class folders or not, and their XML files, too.
+    """
     root = path.expanduser().absolute()
     notes = root / "Annotations" / "CLS-LOC"
     if not notes.is_dir():
-        raise DataError(f"{root} has no Annotations/CLS-LOC; give the ILSVRC folder that has it, and Data/CLS-LOC")
+        raise DataError(
+            f"{root} has no Annotations/CLS-LOC; give the ILSVRC folder that has it, and Data/CLS-LOC"
+        )
     train, val = open_class_folders(root / "Data" / "CLS-LOC", progress)
     return _located(train, notes / "train", progress), _located(val, notes / "val", progress)
 
@@ -48,15 +55,22 @@ def _located(split: ImageFiles, notes: Path, progress: Progress) -> ImageFiles:
 
 
 def read_box(file: Path) -> Box:
-    """The first object's box as fractions of the image. Raises DataError for anything but such an annotation."""
+    """The first object's box as fractions of the image.
+
+    Raises DataError for anything but such an annotation.
+    """
     document = read_annotation(file)
     try:
         width, height = (float(document.findtext(f"size/{name}", "")) for name in ("width", "height"))
         left, top, right, bottom = (
-            float(document.findtext(f"object/bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
+            float(document.findtext(f"object/bndbox/{name}", ""))
+            for name in ("xmin", "ymin", "xmax", "ymax")
         )
     except ValueError as error:
         raise unreadable_annotation(file, error) from error
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise DataError(f"{file} has a box ({left:g}, {top:g}, {right:g}, {bottom:g}) outside of {width:g}x{height:g}")
+        raise DataError(
+            f"{file} has a box ({left:g}, {top:g}, {right:g}, {bottom:g}) outside of "
+            f"{width:g}x{height:g}"
+        )
     return (left / width, top / height, (right - left) / width, (bottom - top) / height)

@@ -1,7 +1,9 @@
-"""Reads the classes of validation images that are not in class folders from the files published with them.
+"""Reads the classes of validation images that are not in class folders from the files published with
+them.
 
-ILSVRC-2012's val archive unpacks to 50,000 images in one folder. Their classes are in Kaggle's LOC_val_solution.csv, in
-the XML files of Annotations/CLS-LOC/val, and in the development kit. Tiny-ImageNet has val_annotations.txt.
+ILSVRC-2012's val archive unpacks to 50,000 images in one folder. Their classes are in Kaggle's
+LOC_val_solution.csv, in the XML files of Annotations/CLS-LOC/val, and in the development kit.
+Tiny-ImageNet has val_annotations.txt.
 """
 
 from __future__ import annotations
@@ -20,14 +22,27 @@ from harness.errors import DataError
 
 KINDS = f"LOC_val_solution.csv, Annotations/CLS-LOC/val or {DEVKIT}"
 GROUND_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
-DAMAGED = (OSError, EOFError, ValueError, LookupError, zlib.error, csv.Error, tarfile.TarError, DataError)
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    zlib.error,
+    csv.Error,
+    tarfile.TarError,
+    DataError,
+)
 
 
 def find_labels(folder: Path) -> Path | None:
-    """The file or folder beside `folder` (val/) that says the classes of its images, in the usual layouts."""
+    """The file or folder beside `folder` (val/) that says the classes of its images, in the usual
+    layouts.
+    """
     places = [folder / "val_annotations.txt"]
-    for name in ("LOC_val_solution.csv", DEVKIT, "Annotations/CLS-LOC/val"):  # the last takes seconds: 50,000 files
-        places += [above / name for above in list(folder.parents)[:4]]  # Kaggle: val/ is four folders below the csv
+    # the last takes seconds: 50,000 files
+    for name in ("LOC_val_solution.csv", DEVKIT, "Annotations/CLS-LOC/val"):
+        # Kaggle: val/ is four folders below the csv
+        places += [above / name for above in list(folder.parents)[:4]]
     return next((place for place in places if place.exists()), None)
 
 
@@ -38,25 +53,35 @@ def how_to_sort(folder: Path) -> str:
 
 
 def labels_for(paths: Sequence[str], place: Path) -> dict[str, str]:
-    """The class (folder name) of each image. Raises DataError where `place` can't be read or lacks an image."""
+    """The class (folder name) of each image.
+
+    Raises DataError where `place` can't be read or lacks an image.
+    """
     try:
         known = _read(place, paths)
     except DAMAGED as error:
         raise DataError(f"{place} gives no classes of images ({error}); use {KINDS}") from error
     found = {path: known.get(Path(path).stem) for path in paths}
     if lacking := [path for path, name in found.items() if name is None]:
-        raise DataError(f"{place} has no class for {lacking[0]} ({len(lacking)} of {len(found)} images)")
+        raise DataError(
+            f"{place} has no class for {lacking[0]} ({len(lacking)} of {len(found)} images)"
+        )
     return {path: name for path, name in found.items() if name is not None}
 
 
 def sort_images(folder: Path, place: Path) -> tuple[int, int]:
-    """Move the images of a flat folder into class folders; (images, classes). Nothing moves where one has no class."""
+    """Move the images of a flat folder into class folders; (images, classes).
+
+    Nothing moves where one has no class.
+    """
     root, place = folder.expanduser().absolute(), place.expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the one that holds the images to sort")
     images = [path for path, _ in flat_images(root)[0]]
     if not images:
-        raise DataError(f"{root} holds no images that are not in class folders; there is nothing to sort")
+        raise DataError(
+            f"{root} holds no images that are not in class folders; there is nothing to sort"
+        )
     classes = labels_for(images, place)
     for name in set(classes.values()):
         (root / name).mkdir(exist_ok=True)
@@ -76,7 +101,8 @@ def _read(place: Path, paths: Sequence[str]) -> dict[str, str]:
     delimiter = "\t" if place.suffix == ".txt" else ","
     with place.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file, delimiter=delimiter) if len(row) >= 2]
-    # LOC_val_solution.csv has "n01751748 111 108 230 396 ..." in its second column: the class is its first word.
+    # LOC_val_solution.csv has "n01751748 111 108 230 396 ..." in its second column: the class is its
+    # first word.
     return {Path(row[0]).stem: _class_name(row[1].split()[0]) for row in rows if row[1].strip()}
 
 
@@ -109,9 +135,13 @@ def _devkit(ground_truth: bytes, meta: bytes) -> dict[str, str]:
     from scipy.io import loadmat
 
     try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]  # files work, too
+        # files work, too
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
         names = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
     except Exception as error:  # scipy raises many kinds for damaged files, some of its own
         raise ValueError(f"meta.mat is damaged: {error}") from error
     lines = ground_truth.decode().split()
-    return {f"ILSVRC2012_val_{i:08d}": _class_name(names[int(line)]) for i, line in enumerate(lines, start=1)}
+    return {
+        f"ILSVRC2012_val_{i:08d}": _class_name(names[int(line)])
+        for i, line in enumerate(lines, start=1)
+    }

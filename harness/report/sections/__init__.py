@@ -1,4 +1,7 @@
-"""The sections of the report, in order. To add one, write `section(report)` in a file here and add it to the list."""
+"""The sections of the report, in order.
+
+To add one, write `section(report)` in a file here and add it to the list.
+"""
 
 from __future__ import annotations
 

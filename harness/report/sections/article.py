@@ -1,4 +1,6 @@
-"""The section on an article's statements about AlexNet: verdict, evidence, and the variant that tests each."""
+"""The section on an article's statements about AlexNet: verdict, evidence, and the variant that
+tests each.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from harness.report.model import Paragraph, Section
 from harness.report.text import NONE, listed
 from harness.tables import Column, Table
 
-VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = ("true", "partly", "false", "unclear")
+VERDICTS: tuple[Literal["true", "partly", "false", "unclear"], ...] = (
+    "true",
+    "partly",
+    "false",
+    "unclear",
+)
 
 
 def section(report: ReportData) -> Section:
@@ -19,9 +26,11 @@ def section(report: ReportData) -> Section:
     ran = {name for setting in report.evidence.settings for name in setting.runs}
     numbers = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
     intro = (
-        f"A widely read article makes {len(report.article)} statements about this network that can be checked: "
+        f"A widely read article makes {len(report.article)} statements about this network that can "
+        "be checked: "
         f"{numbers}. "
-        "The verdicts rest on the sources named, not on runs. A variant in the last column builds what the statement "
+        "The verdicts rest on the sources named, not on runs. A variant in the last column builds "
+        "what the statement "
         "says. An asterisk marks a variant that was run for this report."
     )
     table = Table(
@@ -34,11 +43,19 @@ def section(report: ReportData) -> Section:
             Column(heading="Variant", share=3),
         ),
         rows=tuple(
-            (str(claim.number), claim.says, claim.verdict, claim.evidence, _variants(claim.tested_by, ran))
+            (
+                str(claim.number),
+                claim.says,
+                claim.verdict,
+                claim.evidence,
+                _variants(claim.tested_by, ran),
+            )
             for claim in report.article
         ),
     )
-    return Section(title="An article's statements", blocks=(Paragraph(text=intro), table) if report.article else ())
+    return Section(
+        title="An article's statements", blocks=(Paragraph(text=intro), table) if report.article else ()
+    )
 
 
 def _variants(names: tuple[str, ...], ran: set[str]) -> str:

@@ -14,9 +14,14 @@ def section(report: ReportData) -> Section:
     if not report.checks:
         return Section(title="Checks of the runs", blocks=())
     table = Table(
-        caption="Each finished run is checked before its numbers are used. Runs that fail are named, and stay in the "
+        caption="Each finished run is checked before its numbers are used. Runs that fail are named, "
+        "and stay in the "
         "tables.",
-        columns=(Column(heading="Check", share=2), Column(heading="Runs that pass"), Column(heading="Failed", share=2)),
+        columns=(
+            Column(heading="Check", share=2),
+            Column(heading="Runs that pass"),
+            Column(heading="Failed", share=2),
+        ),
         rows=tuple(_row(check) for check in report.checks),
     )
     return Section(title="Checks of the runs", blocks=(table,))

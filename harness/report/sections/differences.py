@@ -17,15 +17,20 @@ from harness.report.text import NONE, number, points_between, points_with_interv
 from harness.tables import Column, Table
 
 NOTE = (
-    "Over seeds: the mean of the differences between runs of the same seed, ± half of its 95 % interval. Over images: "
-    "the 95 % interval for these networks on other images of the same source. Seeds needed: per variant, to find the "
-    "published difference significantly different from 0 / to reach a verdict, in 80 % of studies with the standard "
+    "Over seeds: the mean of the differences between runs of the same seed, ± half of its 95 % "
+    "interval. Over images: "
+    "the 95 % interval for these networks on other images of the same source. Seeds needed: per "
+    "variant, to find the "
+    "published difference significantly different from 0 / to reach a verdict, in 80 % of studies "
+    "with the standard "
     "deviation of these runs. A dash: nothing is published, or one seed."
 )
 
 
 def section(report: ReportData) -> Section:
-    """Two tables per setting, for top-1 and top-5, and below them why these runs can't decide a claim."""
+    """Two tables per setting, for top-1 and top-5, and below them why these runs can't decide a
+    claim.
+    """
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
         tables = [_table(report.differences(place, metric), setting, metric) for metric in METRICS]
@@ -34,13 +39,17 @@ def section(report: ReportData) -> Section:
         blocks += _obstacles(report, place)
     bases = list(dict.fromkeys(setting.base for setting in settings))
     title = f"Differences to {' or '.join(bases) or PAPER_NET}, and what is published"
-    return Section(title=title, blocks=tuple(blocks) or (Paragraph(text="No two variants have a common seed yet."),))
+    return Section(
+        title=title,
+        blocks=tuple(blocks) or (Paragraph(text="No two variants have a common seed yet."),),
+    )
 
 
 def _table(differences: pd.DataFrame, setting: Setting, metric: Metric) -> Table:
     label = METRICS[metric][0]
     return Table(
-        caption=f"Differences of {label} error in percentage points, to {setting.base} unless another base is named. "
+        caption=f"Differences of {label} error in percentage points, to {setting.base} unless "
+        "another base is named. "
         "Plus is a higher error.",
         columns=(
             Column(heading="Variant"),
@@ -58,7 +67,12 @@ def _table(differences: pd.DataFrame, setting: Setting, metric: Metric) -> Table
 
 def _row(row: Any, base: str) -> tuple[str, ...]:
     name = row.variant if row.versus == base else f"{row.variant}, against {row.versus}"
-    measured = (name, str(row.n), points_with_interval(estimate_of(row)), points_between(images_of(row)))
+    measured = (
+        name,
+        str(row.n),
+        points_with_interval(estimate_of(row)),
+        points_between(images_of(row)),
+    )
     if pd.isna(row.published):
         return (*measured, NONE, different_here(row), NONE, NONE)
     published = published_points(row.published, row.bound)
@@ -82,6 +96,10 @@ def _obstacles(report: ReportData, place: int) -> Sequence[Block]:
     order = {name: i for i, name in enumerate(report.evidence.settings[place - 1].runs)}
     rows = rows.sort_values("variant", key=lambda names: names.map(order), kind="stable")
     items = tuple(
-        f"{obstacle} ({', '.join(variants)})" for obstacle, variants in rows.groupby("obstacles", sort=False)["variant"]
+        f"{obstacle} ({', '.join(variants)})"
+        for obstacle, variants in rows.groupby("obstacles", sort=False)["variant"]
     )
-    return (Paragraph(text="Why these runs can't decide what is published:", lead=True), Bullets(items=items))
+    return (
+        Paragraph(text="Why these runs can't decide what is published:", lead=True),
+        Bullets(items=items),
+    )

@@ -1,4 +1,6 @@
-"""The section on mistakes: error of each class, confusion, calibration, images that all seeds get wrong."""
+"""The section on mistakes: error of each class, confusion, calibration, images that all seeds get
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,24 @@ def _classes(found: ErrorAnalysis) -> Iterator[Table]:
         return
     base = found.class_errors[found.base]
     order = sorted(range(len(found.classes)), key=lambda label: (-base[label], label))[:MOST_ROWS]
-    some = "" if len(order) == len(found.classes) else f" The {len(order)} of {len(found.classes)} classes with most."
+    some = (
+        ""
+        if len(order) == len(found.classes)
+        else f" The {len(order)} of {len(found.classes)} classes with most."
+    )
     yield Table(
-        caption=f"Top-1 error of each class in % ({found.protocol}), mean over seeds, highest of {found.base} first."
+        caption=f"Top-1 error of each class in % ({found.protocol}), mean over seeds, highest of "
+        f"{found.base} first."
         f"{some}",
-        columns=(Column(heading="Class"), *(Column(heading=name, align="right") for name in found.class_errors)),
+        columns=(
+            Column(heading="Class"),
+            *(Column(heading=name, align="right") for name in found.class_errors),
+        ),
         rows=tuple(
-            (found.classes[label], *(percent(errors[label], 1) for errors in found.class_errors.values()))
+            (
+                found.classes[label],
+                *(percent(errors[label], 1) for errors in found.class_errors.values()),
+            )
             for label in order
         ),
     )
@@ -50,7 +63,8 @@ def _confusion(found: ErrorAnalysis, place: int) -> Iterator[Figure]:
     frame = pd.DataFrame(100 * found.confusion, index=list(found.classes), columns=list(found.classes))
     yield Figure(
         file=f"confusion-{place}.svg",
-        caption=f"Wrong answers of {found.base} in percent of the images of each class (rows), mean over "
+        caption=f"Wrong answers of {found.base} in percent of the images of each class (rows), mean "
+        "over "
         f"{count(found.seeds, 'seed')}. The diagonal, the right answers, is left out.",
         alt=f"Confusion matrix of {found.base}.",
         content=figures.confusion(frame),
@@ -59,7 +73,8 @@ def _confusion(found: ErrorAnalysis, place: int) -> Iterator[Figure]:
 
 def _calibration(found: ErrorAnalysis) -> Table:
     return Table(
-        caption="Calibration: mean probability of the answer, and the expected calibration error in 15 bins (0: the "
+        caption="Calibration: mean probability of the answer, and the expected calibration error in "
+        "15 bins (0: the "
         "probabilities are right), in %.",
         columns=(
             Column(heading="Variant"),
@@ -77,6 +92,7 @@ def _always_wrong(found: ErrorAnalysis) -> Paragraph:
     if found.seeds < 2:
         return Paragraph(text="With one seed it is not known which images are hard for every network.")
     return Paragraph(
-        text=f"All {found.seeds} seeds of {found.base} get the same {number(found.always_wrong)} images wrong; if "
+        text=f"All {found.seeds} seeds of {found.base} get the same {number(found.always_wrong)} "
+        "images wrong; if "
         f"their mistakes were independent, it would be {number(found.always_wrong_by_chance)}."
     )

@@ -1,4 +1,6 @@
-"""The section on errors: a table per protocol with mean, interval and number of seeds, and a plot per setting."""
+"""The section on errors: a table per protocol with mean, interval and number of seeds, and a plot
+per setting.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,24 @@ PROTOCOLS = {
 }
 
 NOTE = (
-    "After ±: half of the 95 % interval of the mean over seeds (Student's t); with one seed there is none. "
-    "Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on as many "
+    "After ±: half of the 95 % interval of the mean over seeds (Student's t); with one seed there is "
+    "none. "
+    "Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on as "
+    "many "
     "other images of the same source; it says nothing about other seeds."
 )
-LOCALISATION = "Localisation error: the fraction of images with a wrong top-1 answer or a box with IoU < 0.5."
+LOCALISATION = (
+    "Localisation error: the fraction of images with a wrong top-1 answer or a box with IoU < 0.5."
+)
 
 
 def section(report: ReportData) -> Section:
     """A table for each protocol; the plot shows the centre crop."""
     settings, blocks = report.evidence.settings, list[Block]()
     for place, setting in enumerate(settings, 1):
-        tables = [error_table(report.comparisons, place, setting, protocol) for protocol in setting.protocols]
+        tables = [
+            error_table(report.comparisons, place, setting, protocol) for protocol in setting.protocols
+        ]
         blocks += in_setting(settings, place, [_plot(report, setting, place), *tables])
         blocks.append(Paragraph(text=NOTE))
     return Section(title="Errors", blocks=tuple(blocks))
@@ -87,8 +95,10 @@ def _plot(report: ReportData, setting: Setting, place: int) -> Figure:
     runs = report.runs[(report.runs["setting"] == place) & (report.runs["protocol"] == protocol)]
     return Figure(
         file=f"errors-{place}.svg",
-        caption=f"Top-1 error ({protocol}). Grey: each seed. Blue: the mean with its 95 % interval; a diamond marks "
+        caption=f"Top-1 error ({protocol}). Grey: each seed. Blue: the mean with its 95 % interval; "
+        "a diamond marks "
         "a single seed, which has none.",
-        alt="Top-1 error of each variant: " + ", ".join(f"{name} {percent(m.mean)} %" for name, m in means.items()),
+        alt="Top-1 error of each variant: "
+        + ", ".join(f"{name} {percent(m.mean)} %" for name, m in means.items()),
         content=figures.errors(runs.assign(error_percent=100 * runs["top1_error"]), means, "top-1"),
     )

@@ -1,4 +1,6 @@
-"""The section on epochs to a training error (the paper's figure 1): curves, runs, the search of learning rates."""
+"""The section on epochs to a training error (the paper's figure 1): curves, runs, the search of
+learning rates.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,26 @@ def section(report: ReportData) -> Section:
     """Empty without runs that end at a training error."""
     speeds, blocks = report.evidence.learning_speeds, list[Block]()
     for place, speed in enumerate(speeds, 1):
-        blocks += [_lead(speed), *_figure(speed, place), *_runs(speed), *_result(speed), *_searches(speed)]
+        blocks += [
+            _lead(speed),
+            *_figure(speed, place),
+            *_runs(speed),
+            *_result(speed),
+            *_searches(speed),
+        ]
     study = STUDIES.get(report.evidence.study)
     if speeds and study is not None and study.plan:
-        blocks += [Paragraph(text="Decided before the first run:", lead=True), Bullets(items=study.plan)]
+        blocks += [
+            Paragraph(text="Decided before the first run:", lead=True),
+            Bullets(items=study.plan),
+        ]
     return Section(title="Epochs to a training error (figure 1 of the paper)", blocks=tuple(blocks))
 
 
 def _lead(speed: LearningSpeed) -> Paragraph:
     return Paragraph(
-        text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to train on. The runs end "
+        text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to "
+        "train on. The runs end "
         f"once the top-1 error on all training images is below {percent(speed.threshold, 0)} %. "
         f"Machines: {machines(speed.records)}."
     )
@@ -39,16 +51,24 @@ def _lead(speed: LearningSpeed) -> Paragraph:
 def _figure(speed: LearningSpeed, place: int) -> Iterator[Figure]:
     best = [at for name in speed.variants if (at := speed.best(name)) is not None]
     rows = [
-        {"variant": run.variant, "run_id": run.run_id, "epoch": point.epoch, "error_percent": 100 * point.error}
+        {
+            "variant": run.variant,
+            "run_id": run.run_id,
+            "epoch": point.epoch,
+            "error_percent": 100 * point.error,
+        }
         for at in best
         for run in at.runs
         for point in run.curve
     ]
     if rows:
-        shown = listed([f"{at.variant} (learning rate {at.rate:g}, {count(len(at.runs), 'seed')})" for at in best])
+        shown = listed(
+            [f"{at.variant} (learning rate {at.rate:g}, {count(len(at.runs), 'seed')})" for at in best]
+        )
         yield Figure(
             file=f"training-error-{place}.svg",
-            caption=f"Top-1 error on the training images over epochs, a line per run: {shown}. The dashed line is "
+            caption=f"Top-1 error on the training images over epochs, a line per run: {shown}. The "
+            "dashed line is "
             f"{percent(speed.threshold, 0)} %, as in the paper's figure 1.",
             alt="Training error over epochs for " + " and ".join(at.variant for at in best),
             content=figures.training_errors(pd.DataFrame(rows), 100 * speed.threshold),
@@ -59,7 +79,8 @@ def _runs(speed: LearningSpeed) -> Iterator[Table]:
     rows = [_row(speed, at) for name in speed.variants for at in speed.rates(name)]
     if rows:
         yield Table(
-            caption=f"Epochs to {percent(speed.threshold, 0)} % training error, by network and learning rate.",
+            caption=f"Epochs to {percent(speed.threshold, 0)} % training error, by network and "
+            "learning rate.",
             columns=(
                 Column(heading="Network"),
                 Column(heading="Learning rate", align="right"),
@@ -69,7 +90,10 @@ def _runs(speed: LearningSpeed) -> Iterator[Table]:
                 Column(heading="Epochs of each seed", share=1),
             ),
             rows=tuple(rows),
-            notes=("After ±: half of the 95 % interval over seeds. A run with > did not reach it (censored).",),
+            notes=(
+                "After ±: half of the 95 % interval over seeds. A run with > did not reach it "
+                "(censored).",
+            ),
         )
 
 
@@ -91,10 +115,13 @@ def _epochs(run: TimedRun) -> str:
 def _result(speed: LearningSpeed) -> Iterator[Block]:
     ratio = speed.ratio()
     if ratio is None:
-        yield Paragraph(text="There is no ratio yet: one of the networks has no counted run at its best rate.")
+        yield Paragraph(
+            text="There is no ratio yet: one of the networks has no counted run at its best rate."
+        )
         return
     yield Table(
-        caption="tanh over ReLU, each at its best learning rate, beside the paper's claims (section 3.1).",
+        caption="tanh over ReLU, each at its best learning rate, beside the paper's claims (section "
+        "3.1).",
         columns=(
             Column(heading="Measured ratio", align="right"),
             Column(heading="95 %, bootstrap", align="right"),
@@ -121,7 +148,10 @@ def _numbers(ratio: Ratio) -> tuple[str, ...]:
 def _lower_bound(ratio: Ratio) -> tuple[str, ...]:
     if not ratio.slow.censored:
         return ()
-    return (f"{count(ratio.slow.censored, 'run')} with tanh did not reach it, so the ratio is a lower bound.",)
+    return (
+        f"{count(ratio.slow.censored, 'run')} with tanh did not reach it, so the ratio is a lower "
+        "bound.",
+    )
 
 
 def _searches(speed: LearningSpeed) -> Iterator[Table]:

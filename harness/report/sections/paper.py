@@ -1,4 +1,6 @@
-"""The section on the paper's claims: each claim, what these runs measured, and what is needed to decide it."""
+"""The section on the paper's claims: each claim, what these runs measured, and what is needed to
+decide it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def section(report: ReportData) -> Section:
     """A table of the paper's claims, then all other published differences that no run tests."""
     blocks: list[Block] = [_table(report)] if report.paper else []
     if report.judgements:
-        text = f"Published differences in the catalogue, of all families: {verdict_counts(report.judgements)}."
+        text = (
+            "Published differences in the catalogue, of all families: "
+            f"{verdict_counts(report.judgements)}."
+        )
         blocks.append(Paragraph(text=text))
     not_run = [judgement.claim for judgement in report.judgements if judgement.verdict == "not run"]
     blocks += [_not_run(not_run)] if not_run else []
@@ -31,8 +36,10 @@ def section(report: ReportData) -> Section:
 def _table(report: ReportData) -> Table:
     needs = list(dict.fromkeys(claim.needs for claim in report.paper))  # several claims need the same
     return Table(
-        caption="The paper's claims. The verdict is about the claim as printed, on its original images. The column "
-        '"Measured here" may be about other images. Needs: what decides the claim, by number of the note below.',
+        caption="The paper's claims. The verdict is about the claim as printed, on its original "
+        "images. The column "
+        '"Measured here" may be about other images. Needs: what decides the claim, by number of the '
+        "note below.",
         columns=(
             Column(heading="Sec."),
             Column(heading="Claim", share=1),
@@ -41,13 +48,20 @@ def _table(report: ReportData) -> Table:
             Column(heading="Needs"),
         ),
         rows=tuple(
-            (claim.section, claim.statement, *_settled(report, claim), f"[{needs.index(claim.needs) + 1}]")
+            (
+                claim.section,
+                claim.statement,
+                *_settled(report, claim),
+                f"[{needs.index(claim.needs) + 1}]",
+            )
             for claim in report.paper
         ),
         notes=(
             *(f"[{place}] {text}" for place, text in enumerate(needs, 1)),
-            "Measured here: differences in points over seeds, as in the section on differences; counts are taken from "
-            "the layer table, without a run. Claims about quantities that records don't have (such as iterations to "
+            "Measured here: differences in points over seeds, as in the section on differences; "
+            "counts are taken from "
+            "the layer table, without a run. Claims about quantities that records don't have (such "
+            "as iterations to "
             "converge) are listed as not run.",
         ),
     )
@@ -68,10 +82,15 @@ def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
 
 
 def _learning_speed(report: ReportData, test: ClaimTest) -> tuple[str, Verdict]:
-    """The measured ratio of epochs and its verdict: "several times" where the claim is a lower limit, else "six"."""
+    """The measured ratio of epochs and its verdict: "several times" where the claim is a lower
+    limit, else "six".
+    """
     for speed in report.evidence.learning_speeds:
         ratio = speed.ratio()
-        if ratio is not None and (ratio.slow.variant, ratio.fast.variant) == (test.variant, test.versus):
+        if ratio is not None and (ratio.slow.variant, ratio.fast.variant) == (
+            test.variant,
+            test.versus,
+        ):
             verdict = speed.several() if test.bound == "more_than" else speed.six()
             return f"{'> ' if ratio.slow.censored else ''}{factor(ratio.value)} times", verdict
     return NONE, "not run"
@@ -82,10 +101,14 @@ def _shared(verdicts: set[Verdict]) -> str:
 
 
 def _difference(judgement: Judgement) -> str | None:
-    """The measured difference; an error on other images is not shown, since it can't be compared with the paper's."""
+    """The measured difference; an error on other images is not shown, since it can't be compared
+    with the paper's.
+    """
     if judgement.comparison is None or judgement.claim.versus is None:
         return None
-    return f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
+    return (
+        f"{METRICS[judgement.claim.metric][0]} {points_with_interval(judgement.comparison.difference)}"
+    )
 
 
 def _judgements(report: ReportData, claim: PaperClaim) -> Iterator[Judgement]:
@@ -115,10 +138,18 @@ def _not_run(claims: Sequence[Claim]) -> Table:
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for claim in claims:
         recipes = " / ".join(dict.fromkeys((claim.recipe, claim.versus_recipe)))
-        where = (claim.variant, str(claim.versus), recipes, claim.data, claim.protocol or NONE, claim.source)
+        where = (
+            claim.variant,
+            str(claim.versus),
+            recipes,
+            claim.data,
+            claim.protocol or NONE,
+            claim.source,
+        )
         rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
-        caption="Published differences of error, in points, that these runs do not test. Recipes: one for both "
+        caption="Published differences of error, in points, that these runs do not test. Recipes: "
+        "one for both "
         "sides, or "
         "that of the variant and that of the other side.",
         columns=(

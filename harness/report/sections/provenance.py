@@ -1,4 +1,6 @@
-"""The section on provenance: records with digests and checksums, software versions, commits, and runs set aside."""
+"""The section on provenance: records with digests and checksums, software versions, commits, and
+runs set aside.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def section(report: ReportData) -> Section:
         *_set_aside(report),
         *_versions(own),
         *_records(own),
-        Paragraph(text="To check records and report, where PATH is the folder of this report:", lead=True),
+        Paragraph(
+            text="To check records and report, where PATH is the folder of this report:", lead=True
+        ),
         Commands(lines=("python -m harness verify", "python -m harness verify-report PATH")),
     )
     return Section(title="Provenance", blocks=blocks)
@@ -31,10 +35,14 @@ def _set_aside(report: ReportData) -> tuple[Block, ...]:
     aside = report.evidence.set_aside
     if not aside:
         return (
-            Paragraph(text="Every sealed run is used in the numbers: none failed, was interrupted or was repeated."),
+            Paragraph(
+                text="Every sealed run is used in the numbers: none failed, was interrupted or was "
+                "repeated."
+            ),
         )
     rows = tuple(
-        (item.record.spec.variant, str(item.record.spec.seed), item.reason, item.record.run_id) for item in aside
+        (item.record.spec.variant, str(item.record.spec.seed), item.reason, item.record.run_id)
+        for item in aside
     )
     return (
         Table(
@@ -60,7 +68,8 @@ def _versions(records: Sequence[CachedRecord]) -> tuple[Block, ...]:
             caption="Software and source of all runs; several entries where runs differ.",
             columns=(Column(heading="What"), Column(heading="Version", share=1)),
             rows=tuple(
-                (str(what), listed(list(held))) for what, held in versions.groupby("what", sort=False)["version"]
+                (str(what), listed(list(held)))
+                for what, held in versions.groupby("what", sort=False)["version"]
             ),
         ),
     )
@@ -85,7 +94,8 @@ def _records(records: Sequence[CachedRecord]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="Records. The checksum is the sha256 of the record's SHA256SUMS; manifest.json has both in full.",
+            caption="Records. The checksum is the sha256 of the record's SHA256SUMS; manifest.json "
+            "has both in full.",
             columns=(
                 Column(heading="Record", share=1),
                 Column(heading="Status"),

@@ -1,4 +1,6 @@
-"""The section on the set-up: images, training length, machine and loader of every setting, in one table each."""
+"""The section on the set-up: images, training length, machine and loader of every setting, in one
+table each.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ def section(report: ReportData) -> Section:
     for place, setting in enumerate(settings, 1):
         blocks += in_setting(settings, place, [_table(setting)])
     if not blocks and not report.evidence.learning_speeds:
-        blocks.append(Paragraph(text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"))
+        blocks.append(
+            Paragraph(
+                text=f"No run has finished yet. Start with: {start_command(report.evidence.study)}"
+            )
+        )
     return Section(title="Set-up of the runs", blocks=tuple(blocks))
 
 
@@ -32,14 +38,26 @@ def _table(setting: Setting) -> Table:
 def _rows(setting: Setting) -> Iterator[tuple[str, str]]:
     key, records = setting.key, list(setting.records())
     data = key.data
-    yield "variants", listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.runs.items()])
+    yield (
+        "variants",
+        listed([f"{name} ({count(len(runs), 'seed')})" for name, runs in setting.runs.items()]),
+    )
     stored = f"stored as {data.store_size}x{data.store_size} {data.store_format}"
     yield "images", f"{data.name}: {data.classes} classes, {stored}"
     yield "", f"{number(data.train_images)} to train on, {number(data.val_images)} to validate on"
-    yield "geometry", f"{key.geometry}, input {records[0].spec.net.input_size}x{records[0].spec.net.input_size} pixels"
+    yield (
+        "geometry",
+        (
+            f"{key.geometry}, input {records[0].spec.net.input_size}x{records[0].spec.net.input_size} "
+            "pixels"
+        ),
+    )
     yield "recipe", f"{key.recipe}: {key.length} in batches of {key.batch_size}, {key.precision}"
     yield "machine", listed(_distinct(machine(record) for record in records))
-    yield "loader", "; ".join(_distinct(f"{r.summary.loader} ({r.summary.loader_reason})" for r in records))
+    yield (
+        "loader",
+        "; ".join(_distinct(f"{r.summary.loader} ({r.summary.loader_reason})" for r in records)),
+    )
 
 
 def _distinct(items: Iterator[str]) -> list[str]:

@@ -1,4 +1,6 @@
-"""The section on training speed: speeds per bench key, what limited them, utilisation, and published speeds."""
+"""The section on training speed: speeds per bench key, what limited them, utilisation, and published
+speeds.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,11 @@ def _known(held: float) -> float | None:
 
 def _why_missing(runs: pd.DataFrame) -> tuple[str, ...]:
     """The reasons for empty columns, from the records."""
-    fields = {"gpu_utilisation": "GPU kernel running", "gpu_energy_j": "J/image", "cpu_utilisation": "CPU cores"}
+    fields = {
+        "gpu_utilisation": "GPU kernel running",
+        "gpu_energy_j": "J/image",
+        "cpu_utilisation": "CPU cores",
+    }
     reasons = [
         f"{label}: {missing[field]}"
         for field, label in fields.items()
@@ -110,7 +116,8 @@ def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> t
     return (
         Figure(
             file=f"throughput-{place}.svg",
-            caption="Images trained on per second: the bar is the median, each dot a run. Runs of one bench key.",
+            caption="Images trained on per second: the bar is the median, each dot a run. Runs of "
+            "one bench key.",
             alt="Training speed of each variant in images per second.",
             content=figures.throughput(alike[["variant", "images_per_second"]]),
         ),
@@ -119,7 +126,9 @@ def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> t
 
 def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     """The plot of GPU (or else CPU) utilisation, for the lowest seed of each variant."""
-    readings = telemetry_table(next(iter(setting.runs[name].values())) for name in setting.first(MOST_TRACES))
+    readings = telemetry_table(
+        next(iter(setting.runs[name].values())) for name in setting.first(MOST_TRACES)
+    )
     if readings.empty:
         return ()
     on_gpu = bool((readings["field"] == GPU_FIELD).any())
@@ -130,7 +139,8 @@ def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     return (
         Figure(
             file=f"utilisation-{place}.svg",
-            caption=f"{what}, from start to end of a variant's run with the lowest seed, {MOST_TRACES} variants at "
+            caption=f"{what}, from start to end of a variant's run with the lowest seed, "
+            f"{MOST_TRACES} variants at "
             "most.",
             alt="Utilisation over the time of the run, a line per variant.",
             content=figures.utilisation(shown.assign(percent=100 * shown["value"]), what),
@@ -143,7 +153,8 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="Published speeds. Different things were timed, so only orders of magnitude can be compared.",
+            caption="Published speeds. Different things were timed, so only orders of magnitude can "
+            "be compared.",
             columns=(
                 Column(heading="Year"),
                 Column(heading="Machine"),
@@ -152,7 +163,8 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
                 Column(heading="What was timed", share=1),
             ),
             rows=tuple(
-                (str(row.year), row.machine, f"{row.net} ({row.software})", _rate(row), row.timed) for row in speeds
+                (str(row.year), row.machine, f"{row.net} ({row.software})", _rate(row), row.timed)
+                for row in speeds
             ),
         ),
     )

@@ -1,4 +1,6 @@
-"""The section on training: curves of loss and validation error, and the first layer's kernels after training."""
+"""The section on training: curves of loss and validation error, and the first layer's kernels after
+training.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,21 @@ def section(report: ReportData) -> Section:
 
 def _curves(setting: Setting, place: int) -> Figure:
     course, protocol = curves_table(_shown(setting)), setting.main_protocol
-    course = course.assign(images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"])
+    course = course.assign(
+        images_thousand=course["images_seen"] / 1000, error_percent=100 * course["top1_error"]
+    )
     return Figure(
         file=f"curves-{place}.svg",
-        caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the validation images, "
-        f"{protocol}. Each line is the mean over a variant's seeds, and the band around it goes from the lowest to the "
+        caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the "
+        "validation images, "
+        f"{protocol}. Each line is the mean over a variant's seeds, and the band around it goes from "
+        "the lowest to the "
         f"highest seed{_of(setting, MOST_CURVES)}.",
-        alt="Training log loss and validation error over the number of images seen, a line per variant.",
-        content=figures.curves(course[course["curve"] == "training"], course[course["curve"] == protocol]),
+        alt="Training log loss and validation error over the number of images seen, a line per "
+        "variant.",
+        content=figures.curves(
+            course[course["curve"] == "training"], course[course["curve"] == protocol]
+        ),
     )
 
 
@@ -61,7 +70,8 @@ def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
         return ()
     figure = Figure(
         file=f"kernels-{place}.png",
-        caption="Kernels of conv1 after training, lowest seed, each scaled to its own range. A net in two columns "
+        caption="Kernels of conv1 after training, lowest seed, each scaled to its own range. A net "
+        "in two columns "
         "is shown column by column, as in the paper's figure 3" + _of(setting, MOST_KERNELS) + ".",
         alt="Tiles of the first layer's kernels for " + ", ".join(kernels),
         content=figures.filters(
@@ -78,5 +88,7 @@ def _drawable(kernels: NDArray[Any]) -> bool:
 
 
 def columns_of(net: AlexNetSpec) -> int:
-    """2 for a net in two columns. conv1 reads the whole image, so the groups of later convolutions decide."""
+    """2 for a net in two columns. conv1 reads the whole image, so the groups of later convolutions
+    decide.
+    """
     return 2 if any(isinstance(layer, Conv) and layer.groups == 2 for layer in net.layers) else 1

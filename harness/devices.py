@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.limits import memory_limit_mib, usable_cores
 from harness.machine.hardware import visible_gpus
 from harness.placement import LoaderName, Placement
-from harness.workers import Variables
+from harness.studies.workers import Variables
 from variants.columns import Layout
 
 

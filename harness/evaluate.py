@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.data.augment.transforms import CENTRE_OF_TEN, MIRROR_OF_TEN, ImageTransform, ViewProtocol
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
-from harness.distributed import ALONE, Ranks
+from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import RunFailed
 from harness.events import Evaluated
 from harness.loss import intersection_over_union

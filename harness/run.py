@@ -1,7 +1,7 @@
 """`execute(spec) -> RunRecord`: trains, evaluates and records one run. All side effects of a run are
 here.
 
-With several ranks (harness/distributed.py) the first one executes the run, and the others call
+With several ranks (harness/distributed/ranks.py) the first one executes the run, and the others call
 `follow`.
 """
 
@@ -25,7 +25,7 @@ from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Loader, Prepared
 from harness.data.progress import Progress, silent
-from harness.distributed import ALONE, Ranks, StopTogether
+from harness.distributed.ranks import ALONE, Ranks, StopTogether
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, analysis, evaluate, evaluated
 from harness.events import Event, RunResumed, StepsDone

@@ -12,7 +12,7 @@ from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
-from harness.distributed import ALONE, Ranks
+from harness.distributed.ranks import ALONE, Ranks
 from harness.events import Event
 from harness.machine.allocator import keep_freed_memory
 from harness.placement import Placement

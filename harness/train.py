@@ -21,8 +21,8 @@ from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
 from harness.data.names import Split
 from harness.data.prefetch import ahead
-from harness.data_parallel import has_box_loss, loss_function, seed_dropout
-from harness.distributed import ALONE, Ranks
+from harness.distributed.data_parallel import has_box_loss, loss_function, seed_dropout
+from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted

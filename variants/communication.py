@@ -3,7 +3,7 @@ parallelism.
 
 Counted are tensors that one GPU sends to another: the maps of crosslinks and their gradients, or the
 gradients of the weights. Images come from the host. Losses, flags and the results of evaluations are
-some hundred bytes and left out. harness/data_parallel.py and modules/tower_rank.py count what they
+some hundred bytes and left out. harness/distributed/data_parallel.py and modules/tower_rank.py count what they
 really hand over; tests/distributed compares both.
 """
 

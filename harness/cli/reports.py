@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.records.schema import Refused
     from harness.records.store import RunRecord, Store
     from harness.report.model import ReportModel
-    from harness.studies import Study
+    from harness.studies.rows import Study
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
@@ -40,7 +40,7 @@ def report(
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
-    from harness.studies import study_named
+    from harness.studies.rows import study_named
 
     store, wanted = Store(results), study_named(study)
     beside = store.verified_reference(study)

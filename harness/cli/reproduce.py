@@ -21,9 +21,9 @@ from harness.report.text import count
 from harness.resolve import RunRequest, check_request, study_requests
 from harness.serialization import to_json
 from harness.spec import RunSpec
-from harness.studies import LONG_SAMPLE_S, Study
-from harness.study_runs import Budget, Planned, Task, counted, plan, records_of, work
-from harness.workers import Ended, Happened, News, Variables, run_all
+from harness.studies.rows import LONG_SAMPLE_S, Study
+from harness.studies.runs import Budget, Planned, Task, counted, plan, records_of, work
+from harness.studies.workers import Ended, Happened, News, Variables, run_all
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from harness.cli.loading import load
 from harness.cli.progress import board, console
-from harness.data_parallel import refuse_unsuitable
 from harness.devices import run_placement
-from harness.distributed import Ranks
+from harness.distributed.data_parallel import refuse_unsuitable
+from harness.distributed.ranks import Ranks
 from harness.errors import UsageError
 from harness.placement import LoaderName
 from harness.records.store import RunRecord, Store

@@ -105,7 +105,7 @@ def run(
     Under torchrun, several processes train it together, each on its part of every batch.
     """
     from harness.cli.running import Asked, run_on_this_rank
-    from harness.distributed import join
+    from harness.distributed.ranks import join
 
     asked = Asked(
         device,
@@ -190,7 +190,7 @@ def reproduce(
     from harness.devices import study_placement
     from harness.memory import largest_run_mib
     from harness.resolve import study_requests
-    from harness.studies import MOST_SEEDS, study_named
+    from harness.studies.rows import MOST_SEEDS, study_named
 
     if minutes is not None and not isfinite(minutes):
         raise UsageError(f"--minutes {minutes}: give a number of minutes")

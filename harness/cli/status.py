@@ -42,8 +42,8 @@ def status(
 def _table(results: Path) -> Table | str:
     from rich.table import Table
 
-    from harness.cluster import queued
     from harness.status import unfinished
+    from harness.studies.cluster import queued
 
     runs, waiting = unfinished(results), queued(results)
     if not runs and not waiting:

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.terminal import print_table
 from harness.errors import unknown
-from harness.studies import STUDIES, Study
+from harness.studies.rows import STUDIES, Study
 from harness.tables import Column, Table
 
 

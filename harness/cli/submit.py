@@ -66,12 +66,12 @@ def submit(
     """
     from harness.cli.loading import load
     from harness.cli.reproduce import study_tasks
-    from harness.cluster import JobOptions, submit
     from harness.placement import Placement
     from harness.records.store import Store
     from harness.report.text import count
     from harness.resolve import check_request, study_requests
-    from harness.studies import study_named
+    from harness.studies.cluster import JobOptions, submit
+    from harness.studies.rows import study_named
 
     if partition is not None:
         executor = "slurm"

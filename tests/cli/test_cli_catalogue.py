@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import catalogue
 from harness.errors import UsageError
-from harness.studies import STUDIES
+from harness.studies.rows import STUDIES
 from variants.catalog import CATALOG
 from variants.recipes import RECIPES
 

@@ -14,7 +14,7 @@ from harness.data.loaders.factory import LoaderName
 from harness.errors import RunFailed, UsageError
 from harness.events import Evaluated, StepsDone, TrainingStarted
 from harness.records.store import Store
-from harness.studies import study_named
+from harness.studies.rows import study_named
 
 LINE = re.compile(
     r"no_lrn: top-1 error [\d.]+%, top-5 error [\d.]+% \(centre, n = 8, (ffcv|folder) loader\); record: (\S+)\n"

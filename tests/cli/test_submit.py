@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from harness.checkpoint import FOLDER
-from harness.cluster import queued
 from harness.errors import HarnessError, UsageError
 from harness.events import RunResumed
 from harness.records.store import Store
 from harness.records.verify import verify
+from harness.studies.cluster import queued
 
 ROOT = Path(__file__).parents[2]
 STUDY = (
@@ -123,5 +123,5 @@ def test_without_submitit_or_slurm_a_sentence_says_what_to_do(
 def test_without_sbatch_slurm_is_refused(
     call: Any, monkeypatch: pytest.MonkeyPatch, importable: None
 ) -> None:
-    monkeypatch.setattr("harness.cluster.shutil.which", lambda name: None)
+    monkeypatch.setattr("harness.studies.cluster.shutil.which", lambda name: None)
     assert "there is no sbatch" in call(*STUDY, "--variants", "no_lrn", "--partition", "gpu").error

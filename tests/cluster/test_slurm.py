@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from harness.checkpoint import FOLDER
-from harness.cluster import queued
 from harness.events import RunResumed
 from harness.records.store import Store
 from harness.records.verify import verify
+from harness.studies.cluster import queued
 
 ROOT = Path(__file__).parents[2]
 STUDY = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from harness.distributed import join
+from harness.distributed.ranks import join
 
 LIMIT_S = 60.0
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -26,8 +26,8 @@ from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Batch, CropRule, Loader, LoaderSettings
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
-from harness.data_parallel import Traffic, loss_function
-from harness.distributed import Ranks, join
+from harness.distributed.data_parallel import Traffic, loss_function
+from harness.distributed.ranks import Ranks, join
 from harness.errors import RunFailed
 from harness.events import Event, StepsDone
 from harness.placement import Placement

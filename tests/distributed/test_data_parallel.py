@@ -13,8 +13,8 @@ from tasks import Trained, executed, losses, resumed, run_of, trainings
 from tiny_training import BOXED, NET, recipe
 
 from harness.checkpoint import FOLDER, Checkpoints
-from harness.data_parallel import refuse_unsuitable, seed_dropout
-from harness.distributed import ALONE, Ranks
+from harness.distributed.data_parallel import refuse_unsuitable, seed_dropout
+from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import UsageError
 from harness.events import Evaluated, Event, LrChanged, TrainingDone
 from harness.machine.environment import UsedGpu

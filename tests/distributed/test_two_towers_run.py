@@ -15,9 +15,9 @@ from tiny_training import SIDE, net, recipe
 
 from harness import devices
 from harness.checkpoint import Checkpoints
-from harness.data_parallel import refuse_unsuitable
 from harness.devices import run_placement
-from harness.distributed import ALONE
+from harness.distributed.data_parallel import refuse_unsuitable
+from harness.distributed.ranks import ALONE
 from harness.errors import UsageError
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec

@@ -87,7 +87,7 @@ def in_this_process(tasks: list[Task]) -> Iterator[Held]:
 
 def in_a_worker(tasks: list[Task]) -> Iterator[Held]:
     """What a worker process of `reproduce` holds after each of the runs."""
-    from harness.workers import Ended, run_all
+    from harness.studies.workers import Ended, run_all
 
     for news in run_all(tasks, work, [{}]):
         if isinstance(news, Ended):

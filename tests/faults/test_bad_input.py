@@ -18,7 +18,7 @@ from harness.machine.collect_env import describe
 from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.workers import Ended, Started, _error_of
+from harness.studies.workers import Ended, Started, _error_of
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
 

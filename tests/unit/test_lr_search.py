@@ -13,8 +13,8 @@ from harness.events import Evaluated, Event
 from harness.records.learning_curve import Point, crossing, reached, training_curve
 from harness.resolve import RunRequest
 from harness.spec import RunSpec
-from harness.studies import SEARCH_SEED, STUDIES, LrSearch
-from harness.study_runs import plan
+from harness.studies.rows import SEARCH_SEED, STUDIES, LrSearch
+from harness.studies.runs import plan
 
 CHANCE = Point(epoch=0.0, error=0.9)
 

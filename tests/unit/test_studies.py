@@ -20,9 +20,9 @@ from harness.records.schema import ProtocolResult, Summary
 from harness.records.store import Store
 from harness.resolve import RunRequest
 from harness.spec import DataSpec, RunSpec
-from harness.studies import STUDIES, study_named
-from harness.study_runs import Budget, counted, plan, records_of
-from harness.workers import Ended, Started
+from harness.studies.rows import STUDIES, study_named
+from harness.studies.runs import Budget, counted, plan, records_of
+from harness.studies.workers import Ended, Started
 from variants.catalog import CATALOG
 from variants.layers import Conv, Dense
 from variants.recipes import RECIPES

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import worker_tasks
 
-from harness.workers import Ended, Happened, News, Started, run_all, work_until_closed
+from harness.studies.workers import Ended, Happened, News, Started, run_all, work_until_closed
 
 NONE = [{}]  # no variables
 
@@ -124,7 +124,7 @@ CTRL_C = """
 import sys
 from pathlib import Path
 import worker_tasks
-from harness.workers import run_all
+from harness.studies.workers import run_all
 if __name__ == "__main__":
     for news in run_all([Path(sys.argv[1])] * 2, worker_tasks.until_stopped, [{}] * 2):
         print(type(news).__name__, flush=True)
@@ -167,7 +167,7 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
 
     ours, theirs = multiprocessing.Pipe()
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("harness.workers.signal.signal", at_once)
+    monkeypatch.setattr("harness.studies.workers.signal.signal", at_once)
     try:
         work_until_closed(theirs, worker_tasks.tell_twice)
         assert (

@@ -13,7 +13,7 @@ from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
 from harness.report.model import Block, Bullets, Figure, Paragraph, Section
 from harness.report.text import NONE, count, epochs_to, factor, listed, machines, percent
-from harness.studies import STUDIES
+from harness.studies.rows import STUDIES
 from harness.tables import Column, Table
 
 ROLES = {True: "best of the search", False: "neighbour in the grid"}

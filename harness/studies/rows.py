@@ -1,4 +1,4 @@
-"""Studies: named lists of runs to compare. study_runs.py says which of them are missing, and runs
+"""Studies: named lists of runs to compare. runs.py says which of them are missing, and runs
 them.
 """
 

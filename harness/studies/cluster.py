@@ -28,7 +28,7 @@ from harness.records.store import Store, utc_now
 from harness.serialization import from_json
 from harness.signals import handle_ending
 from harness.spec import RunSpec
-from harness.study_runs import Task, work
+from harness.studies.runs import Task, work
 
 FOLDER = ".jobs"
 WARNING_S = 120  # from the signal to the end of a job: a step, a checkpoint and a seal fit

@@ -31,7 +31,7 @@ from torch.distributed import GradBucket  # type: ignore[attr-defined]  # it has
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.data.augment.counter_rng import DROPOUT, stream_base
-from harness.distributed import Ranks
+from harness.distributed.ranks import Ranks
 from harness.errors import UsageError
 from harness.loss import maybe_compiled, training_loss
 from harness.spec import RunSpec

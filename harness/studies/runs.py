@@ -12,7 +12,6 @@ from pathlib import Path
 from harness.data.base import Prepared
 from harness.data.prepare.job import open_prepared
 from harness.events import Event
-from harness.lr_search import finished, searched_requests
 from harness.machine.collect_env import machine_id
 from harness.placement import Placement
 from harness.records.store import RunRecord, Store, Verified
@@ -21,8 +20,9 @@ from harness.run import execute
 from harness.serialization import from_json
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
-from harness.studies import STUDIES, Study
-from harness.workers import Ended, News, Started
+from harness.studies.lr_search import finished, searched_requests
+from harness.studies.rows import STUDIES, Study
+from harness.studies.workers import Ended, News, Started
 
 
 @dataclass(frozen=True)

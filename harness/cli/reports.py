@@ -15,18 +15,24 @@ if TYPE_CHECKING:
     from harness.records.schema import Refused
     from harness.records.store import RunRecord, Store
     from harness.report.model import ReportModel
-    from harness.studies.rows import Study
+    from harness.studies.study import Study
 
 RESULTS = Annotated[Path, typer.Option(help="Folder of sealed records.")]
 
 
 def report(
-    study: Annotated[
-        str, typer.Argument(help="Study, as in: python -m harness reproduce --help")
-    ] = "reproduce",
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY]...",
+            help="One report on these studies, as in: python -m harness list --studies",
+            show_default="reproduce",
+        ),
+    ] = None,
     results: RESULTS = Path("results"),
     out: Annotated[
-        Path, typer.Option(help="The report is written to a folder with the study's name in this one.")
+        Path,
+        typer.Option(help="The report is written to a folder with the studies' names in this one."),
     ] = Path("reports"),
     reference: Annotated[
         bool,
@@ -40,23 +46,45 @@ def report(
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
-    from harness.studies.rows import study_named
+    from harness.studies.rows import name_of_several
 
-    store, wanted = Store(results), study_named(study)
-    beside = store.verified_reference(study)
-    own, refused = store.verified(), beside.refused
-    compared: list[RunRecord]
-    if reference:
-        shown, compared = beside.records, []
-    elif wanted.long:  # records of any machine count
-        shown, compared = [*of_study(wanted, own.records), *beside.records], []
-    else:
-        shown, compared = of_study(wanted, own.records), beside.records
-    model = write(study, shown, compared, out, refused if reference else (*own.refused, *refused))
+    names = studies or ["reproduce"]
+    model = write(name_of_several(names), *_records(names, Store(results), reference), out=out)
     if tables is not None:
         from harness.report.table_files import write_tables
 
         typer.echo(f"{len(write_tables(model, tables))} files with tables in {tables}")
+
+
+def _records(
+    names: Sequence[str], store: Store, reference: bool
+) -> tuple[list[RunRecord], list[RunRecord], list[Refused]]:
+    """The records that a report on these studies counts, those it shows beside them, and those it can't
+    use.
+
+    Of a long study, records of any machine count, also those that came with the clone.
+    """
+    from harness.studies.rows import study_named
+
+    wanted = {name: study_named(name) for name in names}
+    own, cloned = store.verified(), store.verified_reference()
+    counted: dict[str, RunRecord] = {}
+    beside: dict[str, RunRecord] = {}
+    refused = {} if reference else {one.run_id: one for one in own.refused}
+    for name, study in wanted.items():
+        came = store.verified_reference(name)
+        theirs = _by_id(of_study(study, cloned.records) if study.long else came.records)
+        mine = {} if reference else _by_id(of_study(study, own.records))
+        if reference or study.long:
+            counted |= mine | theirs
+        else:
+            counted, beside = counted | mine, beside | theirs
+        refused |= {one.run_id: one for one in came.refused}
+    return list(counted.values()), list(beside.values()), list(refused.values())
+
+
+def _by_id(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    return {record.run_id: record for record in records}
 
 
 def verify_report(
@@ -138,8 +166,9 @@ def write(
     study: str,
     own: Sequence[RunRecord],
     reference: Sequence[RunRecord],
+    refused: Sequence[Refused],
+    *,
     out: Path,
-    refused: Sequence[Refused] = (),
 ) -> ReportModel:
     """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
     from harness.report.build import build

@@ -21,8 +21,8 @@ from harness.report.text import count
 from harness.resolve import RunRequest, check_request, study_requests
 from harness.serialization import to_json
 from harness.spec import RunSpec
-from harness.studies.rows import LONG_SAMPLE_S, Study
 from harness.studies.runs import Budget, Planned, Task, counted, plan, records_of, work
+from harness.studies.study import LONG_SAMPLE_S, Study
 from harness.studies.workers import Ended, Happened, News, Variables, run_all
 
 
@@ -67,9 +67,8 @@ def run_study(
             break
     used, beside = counted(name, store), store.verified_reference(name)
     shown = records_of(planned.requests, used.records)
-    reports.write(
-        name, shown, () if study.long else beside.records, out, (*used.refused, *beside.refused)
-    )
+    refused = (*used.refused, *beside.refused)
+    reports.write(name, shown, () if study.long else beside.records, refused, out=out)
     _raise_failures(ended, [record for record in shown if record.run_id not in before])
 
 

@@ -10,7 +10,8 @@ import typer
 
 from harness.cli.terminal import print_table
 from harness.errors import unknown
-from harness.studies.rows import STUDIES, Study
+from harness.studies.rows import STUDIES
+from harness.studies.study import Study
 from harness.tables import Column, Table
 
 

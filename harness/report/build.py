@@ -23,6 +23,8 @@ from harness.report.model import Bullets, Paragraph, ReportModel, Section, Sourc
 from harness.report.overview import overview
 from harness.report.results_table import results_table
 from harness.report.sections import SECTIONS
+from harness.report.text import listed
+from harness.studies.rows import studies_in
 from variants.catalog import CATALOG, Variant, native_recipe
 from variants.plugins import added, register
 from variants.recipes import RECIPES
@@ -49,7 +51,7 @@ def build(
     writers = (*SECTIONS, *added("report_sections"))
     return ReportModel(
         study=study,
-        title=f"AlexNet, measured: the study {study}",
+        title=f"AlexNet, measured: the stud{'ies' if '+' in study else 'y'} {listed(studies_in(study))}",
         findings=findings(report),
         overview=overview(report),
         sections=tuple(

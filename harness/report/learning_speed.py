@@ -14,12 +14,12 @@ from harness.report.image_sets import figure_1_obstacle
 from harness.report.stats import Estimate, Interval, over_seeds, ratio_of_means, ratio_of_means_by_t
 from harness.report.verdicts import Verdict
 from harness.spec import DataSpec
-from harness.studies.rows import SEARCH_SEED
+from harness.studies.study import SEARCH_SEED
 from variants.layers import Activation
 from variants.spec import AlexNetSpec
 from variants.values import value
 
-SEVERAL = 2.0  # "several times faster", as decided before the first run (harness/studies/rows.py)
+SEVERAL = 2.0  # "several times faster", as decided before the first run (harness/studies/long.py)
 ABOUT_SIX = (4.0, 9.0)  # "six times faster"
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from harness.records.learning_curve import diverged, order, reached
 from harness.records.record import RunRecord
 from harness.resolve import RunRequest
-from harness.studies.rows import SEARCH_SEED, LrSearch
+from harness.studies.study import SEARCH_SEED, LrSearch
 
 Lookup = Callable[[RunRequest], RunRecord | None]  # the finished record of a request, if there is one
 

@@ -21,7 +21,8 @@ from harness.serialization import from_json
 from harness.setup.cache import cache_folder
 from harness.spec import RunSpec
 from harness.studies.lr_search import finished, searched_requests
-from harness.studies.rows import STUDIES, Study
+from harness.studies.rows import STUDIES
+from harness.studies.study import Study
 from harness.studies.workers import Ended, News, Started
 
 
@@ -121,13 +122,11 @@ def plan(
 
 def counted(study: str, store: Store) -> Verified:
     """The records whose numbers a study may use: those of this machine; for a long study, those of any
-    machine.
-
-    Records that came with the clone count for a long study only.
+    machine, also those that came with the clone, of whatever study.
     """
     own = store.verified()
     if STUDIES[study].long:
-        beside = store.verified_reference(study)
+        beside = store.verified_reference()
         return Verified([*own.records, *beside.records], (*own.refused, *beside.refused))
     here = machine_id(cache_folder())
     return Verified([record for record in own.records if record.env.machine_id == here], own.refused)

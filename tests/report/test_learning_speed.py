@@ -19,7 +19,8 @@ from harness.report.model import ReportModel, Section
 from harness.report.stats import ratio_of_means, ratio_of_means_by_t
 from harness.resolve import RunRequest, check_request
 from harness.spec import CIFAR_10_JPEG, DataSpec
-from harness.studies.rows import SEARCH_SEED, STUDIES
+from harness.studies.rows import STUDIES
+from harness.studies.study import SEARCH_SEED
 from harness.tables import Table
 from variants.catalog import CATALOG
 from variants.recipes.recipe import Recipe

@@ -59,7 +59,7 @@ def test_a_report_its_check_and_the_frame_know_the_row(installed: Path, study: S
     study.run(base, 0.16)
     recipe = apply(RECIPE, (("weight_decay", 0.0),))
     study.run(replace(base, variant="without_decay", recipe=recipe), 0.2)
-    reports.write("reproduce", Store(study.root).records(), (), installed)
+    reports.write("reproduce", Store(study.root).records(), (), (), out=installed)
     text = (installed / "reproduce" / "report.md").read_text()
     assert "2 runs of 2 variants finished" in text  # one setting, since the row says what it changed
     in_a_new_process()

@@ -47,6 +47,16 @@ def test_a_report_on_the_reference_records_can_be_written_and_checked(finished: 
     assert (code, text.strip()) == (1, "report.pdf: differs from what was written")
 
 
+def test_one_report_on_two_studies_has_the_records_of_both(finished: Study, tmp_path: Path):
+    results = ("--results", str(finished.root))
+    code, text = run("report", "reproduce", "catalogue", *results, "--out", str(tmp_path))
+    assert (code, "10 runs of 4 variants" in text) == (0, True)  # each record once
+    folder = tmp_path / "reproduce+catalogue"
+    assert "the studies reproduce and catalogue" in (folder / "report.md").read_text()
+    code, text = run("verify-report", str(folder), *results)
+    assert (code, text.startswith("ok: ")) == (0, True)
+
+
 def test_an_unknown_study_gets_a_suggestion(finished: Study, tmp_path: Path):
     with pytest.raises(UsageError, match=r"no study 'reproduc'\. Did you mean 'reproduce'"):
         run("report", "reproduc", "--results", str(finished.root), "--out", str(tmp_path))

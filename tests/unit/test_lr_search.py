@@ -13,8 +13,9 @@ from harness.events import Evaluated, Event
 from harness.records.learning_curve import Point, crossing, reached, training_curve
 from harness.resolve import RunRequest
 from harness.spec import RunSpec
-from harness.studies.rows import SEARCH_SEED, STUDIES, LrSearch
+from harness.studies.rows import STUDIES
 from harness.studies.runs import plan
+from harness.studies.study import SEARCH_SEED, LrSearch
 
 CHANCE = Point(epoch=0.0, error=0.9)
 

@@ -18,6 +18,7 @@ from harness.report.sections import (
     learning_speed,
     methods,
     paper,
+    plan,
     provenance,
     reference,
     setup,
@@ -27,6 +28,7 @@ from harness.report.sections import (
 
 SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     learning_speed.section,
+    plan.section,
     setup.section,
     errors.section,
     differences.section,

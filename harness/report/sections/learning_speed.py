@@ -11,9 +11,8 @@ import pandas as pd
 from harness.report import figures
 from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
-from harness.report.model import Block, Bullets, Figure, Paragraph, Section
+from harness.report.model import Block, Figure, Paragraph, Section
 from harness.report.text import NONE, count, epochs_to, factor, listed, machines, percent
-from harness.studies.rows import STUDIES
 from harness.tables import Column, Table
 
 ROLES = {True: "best of the search", False: "neighbour in the grid"}
@@ -29,12 +28,6 @@ def section(report: ReportData) -> Section:
             *_runs(speed),
             *_result(speed),
             *_searches(speed),
-        ]
-    study = STUDIES.get(report.evidence.study)
-    if speeds and study is not None and study.plan:
-        blocks += [
-            Paragraph(text="Decided before the first run:", lead=True),
-            Bullets(items=study.plan),
         ]
     return Section(title="Epochs to a training error (figure 1 of the paper)", blocks=tuple(blocks))
 

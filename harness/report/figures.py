@@ -139,6 +139,28 @@ def training_errors(curves: Frame, threshold_percent: float) -> Figure:
 
 
 @drawn
+def column_colours(kernels: Frame) -> Figure:
+    """A panel per variant, a pair of columns per seed, a dot per kernel.
+
+    kernels: columns variant, seed, column, index.
+    """
+    names = list(kernels["variant"].unique())
+    figure = Figure(figsize=(WIDTH_IN, 0.6 + 1.7 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, squeeze=False, sharey=True).flat
+    palette = dict(zip(kernels["column"].unique(), sns.color_palette(), strict=False))
+    for ax, name in zip(panels, names, strict=True):
+        own = kernels[kernels["variant"] == name]
+        sns.stripplot(
+            own, x="seed", y="index", hue="column", palette=palette, dodge=True, jitter=False, size=3.5,
+            alpha=0.7, ax=ax,
+        )  # fmt: skip
+        ax.axhline(2 / 3, color="0.3", lw=0.8, ls=(0, (6, 4)))
+        ax.set(title=name, ylabel="colour index", ylim=(0, 1))
+    _shared_legend(figure, list(figure.axes))
+    return figure
+
+
+@drawn
 def confusion(percent: Frame) -> Figure:
     """A heat map of answers (columns) by label (rows), in percent of the label's images; the
     diagonal is left white.

@@ -45,6 +45,13 @@ def points_with_interval(estimate: Estimate) -> str:
     return f"{points(estimate.mean)}{spread}"
 
 
+def number_with_interval(estimate: Estimate, digits: int) -> str:
+    """`0.412 ± 0.051`."""
+    if estimate.half_width is None:
+        return f"{number(estimate.mean, digits)} ({ONE_SEED})"
+    return f"{number(estimate.mean, digits)} ± {number(estimate.half_width, digits)}"
+
+
 def points_between(interval: Interval | None) -> str:
     """`+1.05 to +1.75`."""
     return NONE if interval is None else f"{points(interval.low)} to {points(interval.high)}"

@@ -13,12 +13,12 @@ from harness.machine.environment import UsedGpu
 from harness.published.schema import ClaimTest, PaperClaim
 from harness.records.store import Store
 from harness.report.build import build, report_data
+from harness.report.columns import columns_of
 from harness.report.markdown import report_markdown
 from harness.report.model import Bullets, Figure, Paragraph, ReportModel, Section
 from harness.report.sections import paper, reference
 from harness.report.sections.errors import error_table
 from harness.report.sections.speed import limited_by
-from harness.report.sections.training import columns_of
 from harness.report.text import NONE, count, listed, number, percent, points, published_points, short
 from harness.tables import Table
 from variants.catalog import CATALOG

@@ -12,6 +12,7 @@ from harness.report.model import Section
 from harness.report.sections import (
     article,
     checks,
+    columns,
     differences,
     error_analysis,
     errors,
@@ -34,6 +35,7 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     differences.section,
     error_analysis.section,
     training.section,
+    columns.section,
     checks.section,
     speed.section,
     reference.section,

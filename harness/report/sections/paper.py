@@ -11,6 +11,7 @@ from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, verdict_counts
 from harness.report.data import ReportData
 from harness.report.evidence import METRICS, Metric
+from harness.report.measures import EARLY_STEPS, MEASURES, measured
 from harness.report.model import Block, Paragraph, Section
 from harness.report.text import NONE, factor, points_with_interval, published_points
 from harness.report.verdicts import Verdict
@@ -60,9 +61,9 @@ def _table(report: ReportData) -> Table:
             *(f"[{place}] {text}" for place, text in enumerate(needs, 1)),
             "Measured here: differences in points over seeds, as in the section on differences; "
             "counts are taken from "
-            "the layer table, without a run. Claims about quantities that records don't have (such "
-            "as iterations to "
-            "converge) are listed as not run.",
+            "the layer table, without a run. Training error: on all training images after the last "
+            f"epoch. Log loss: mean over the first {EARLY_STEPS} steps. The paper gives no rule for when "
+            "a net has converged, so the claim on it is listed as not run.",
         ),
     )
 
@@ -76,9 +77,14 @@ def _settled(report: ReportData, claim: PaperClaim) -> tuple[str, str]:
         return ", ".join(text for text, _ in found), _shared({verdict for _, verdict in found})
     if claim.tests and all(test.measure == EPOCHS_TO_25 for test in claim.tests):
         return _learning_speed(report, claim.tests[0])
+    if claim.tests and all(test.measure in MEASURES for test in claim.tests):
+        (test,) = claim.tests
+        native = report.epochs.get(test.variant)
+        settled = measured(test, claim.data, report.evidence.settings, native)
+        return settled or (NONE, "not run")
     judgements = list(_judgements(report, claim))
-    measured = ", ".join(filter(None, map(_difference, judgements))) or NONE
-    return measured, _shared({judgement.verdict for judgement in judgements})
+    differences = ", ".join(filter(None, map(_difference, judgements))) or NONE
+    return differences, _shared({judgement.verdict for judgement in judgements})
 
 
 def _learning_speed(report: ReportData, test: ClaimTest) -> tuple[str, Verdict]:

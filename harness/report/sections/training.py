@@ -5,22 +5,17 @@ training.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from numpy.typing import NDArray
 
 from harness.records.store import RunRecord
 from harness.records.tables import curves_table
 from harness.report import figures
+from harness.report.columns import FROM_EPOCHS, columns_of, has_colours
 from harness.report.data import ReportData, in_setting
 from harness.report.evidence import Setting
 from harness.report.model import Block, Figure, Section
-from variants.layers import Conv
-from variants.spec import AlexNetSpec
 
 MOST_CURVES = 10  # variants: more lines can't be distinguished
 MOST_KERNELS = 6  # half a page
-KERNELS_FROM_EPOCHS = 5.0  # before that, they are mostly the random numbers they began with
 
 
 def section(report: ReportData) -> Section:
@@ -62,10 +57,12 @@ def _of(setting: Setting, most: int) -> str:
 
 
 def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
-    if setting.key.epochs < KERNELS_FROM_EPOCHS:
+    if setting.key.epochs < FROM_EPOCHS:
         return ()
     first = {name: next(iter(setting.runs[name].values())) for name in setting.first(MOST_KERNELS)}
-    kernels = {name: held for name, record in first.items() if _drawable(held := record.array("conv1"))}
+    kernels = {
+        name: held for name, record in first.items() if has_colours(held := record.array("conv1"))
+    }
     if not kernels:
         return ()
     figure = Figure(
@@ -80,15 +77,3 @@ def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
         ),
     )
     return (figure,)
-
-
-def _drawable(kernels: NDArray[Any]) -> bool:
-    """(K, 3, k, k): a separable conv1 has no kernels that could be shown as colours."""
-    return kernels.ndim == 4 and kernels.shape[1] == 3 and len(kernels) > 0
-
-
-def columns_of(net: AlexNetSpec) -> int:
-    """2 for a net in two columns. conv1 reads the whole image, so the groups of later convolutions
-    decide.
-    """
-    return 2 if any(isinstance(layer, Conv) and layer.groups == 2 for layer in net.layers) else 1

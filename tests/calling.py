@@ -32,6 +32,8 @@ class Said:
 
 
 Call = Callable[..., Said]
+SUBMIT_STUDY = ("submit", "reproduce", "--data", "synthetic", "--seeds", "1")
+SUBMIT_STUDY += ("--limit-train", "64", "--limit-val", "50")
 
 
 def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:
@@ -44,6 +46,12 @@ def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:
             drawn[..., number % 3] += 100
             Image.fromarray(drawn).save(path)
     return root
+
+
+def run_on(folder: Path) -> tuple[str, ...]:
+    """The words of a short run on such a data set."""
+    words = "run", "--variant", "no_lrn", "--data", "folder", "--path", str(folder)
+    return (*words, "--loader", "folder")
 
 
 def finished(store: Store, machine: str) -> set[str]:

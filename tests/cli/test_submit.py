@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from calling import SUBMIT_STUDY
 
 from harness.checkpoint import FOLDER
 from harness.errors import HarnessError, UsageError
@@ -23,18 +24,6 @@ from harness.records.verify import verify
 from harness.studies.cluster import queued
 
 ROOT = Path(__file__).parents[2]
-STUDY = (
-    "submit",
-    "reproduce",
-    "--data",
-    "synthetic",
-    "--limit-train",
-    "64",
-    "--limit-val",
-    "50",
-    "--seeds",
-    "1",
-)
 
 
 @pytest.fixture
@@ -53,7 +42,7 @@ def submit(tmp_path: Path, importable: None) -> Iterator[Submit]:
     environ = {**os.environ, "HARNESS_CACHE": str(tmp_path / "cache")}
 
     def submitted(*words: str) -> str:
-        command = [sys.executable, "-m", "harness", *STUDY, *words]
+        command = [sys.executable, "-m", "harness", *SUBMIT_STUDY, *words]
         done = subprocess.run(
             command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
@@ -114,14 +103,16 @@ def test_without_submitit_or_slurm_a_sentence_says_what_to_do(
     call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    said = call(*STUDY, "--variants", "no_lrn")
+    said = call(*SUBMIT_STUDY, "--variants", "no_lrn")
     assert said.code == HarnessError.exit_code
     assert said.error == "jobs are submitted through submitit; install it with: pip install submitit"
-    assert call(*STUDY, "--array").code == UsageError.exit_code
+    assert call(*SUBMIT_STUDY, "--array").code == UsageError.exit_code
 
 
 def test_without_sbatch_slurm_is_refused(
     call: Any, monkeypatch: pytest.MonkeyPatch, importable: None
 ) -> None:
     monkeypatch.setattr("harness.studies.cluster.shutil.which", lambda name: None)
-    assert "there is no sbatch" in call(*STUDY, "--variants", "no_lrn", "--partition", "gpu").error
+    assert (
+        "there is no sbatch" in call(*SUBMIT_STUDY, "--variants", "no_lrn", "--partition", "gpu").error
+    )

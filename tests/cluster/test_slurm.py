@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import SUBMIT_STUDY
 
 from harness.checkpoint import FOLDER
 from harness.events import RunResumed
@@ -19,18 +20,6 @@ from harness.records.verify import verify
 from harness.studies.cluster import queued
 
 ROOT = Path(__file__).parents[2]
-STUDY = (
-    "submit",
-    "reproduce",
-    "--data",
-    "synthetic",
-    "--limit-train",
-    "64",
-    "--limit-val",
-    "50",
-    "--seeds",
-    "1",
-)
 
 pytestmark = pytest.mark.cluster
 
@@ -42,7 +31,7 @@ def submit(home: Path, *words: str) -> str:
         sys.executable,
         "-m",
         "harness",
-        *STUDY,
+        *SUBMIT_STUDY,
         "--partition",
         "test",
         "--minutes",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import run_on
 from faulty import refuse
 
 import harness.cli.reproduce as reproduce_command
@@ -142,17 +143,7 @@ def test_bad_files_are_skipped_when_asked_and_from_then_on(call: Any, class_fold
 
 @pytest.fixture
 def run_words(class_folders: Path) -> tuple[str, ...]:
-    return (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        str(class_folders),
-        "--loader",
-        "folder",
-    )
+    return run_on(class_folders)
 
 
 @pytest.mark.parametrize("command", ["run", "reproduce"])

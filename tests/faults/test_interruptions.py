@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import run_on
 from faulty import contents, environment, start, wait_until
 
 from harness.data.prepare.manifest import folder_lock
@@ -96,17 +97,7 @@ def leaves_nothing_behind() -> None:
 def test_a_report_hit_by_a_signal_leaves_the_old_one(
     call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals
 ) -> None:
-    words = (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        class_folders,
-        "--loader",
-        "folder",
-    )
+    words = run_on(class_folders)
     assert call(*words).code == 0
     assert call("report").code == 0
     before = contents(Path("reports"))
@@ -123,17 +114,7 @@ def test_sigterm_to_the_whole_group_reaches_a_run_twice_and_it_is_sealed_all_the
     call: Any, class_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker gets the group's SIGTERM and then its parent's; the second one must not break off the sealing."""
-    words = (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        class_folders,
-        "--loader",
-        "folder",
-    )
+    words = run_on(class_folders)
     with monkeypatch.context() as here:
         patched(here, "harness.loss.training_loss", signal.SIGTERM)
         patched(here, "harness.records.writer.sums_text", signal.SIGTERM)

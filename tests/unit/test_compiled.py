@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from calling import run_on
 from tiny_training import CPU, recipe
 
 from harness.errors import UsageError
@@ -93,17 +94,7 @@ def test_a_run_with_compile_is_recorded_and_trains(
         return partial(function)
 
     monkeypatch.setattr(torch, "compile", compiled)
-    words = (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        class_folders,
-        "--loader",
-        "folder",
-    )
+    words = run_on(class_folders)
     assert call(*words, "--set", "compile=true").code == 0
     assert calls == [training_loss]
     (record,) = (
@@ -118,17 +109,7 @@ def test_without_a_compiler_it_is_refused_before_anything_is_written(
     call: Any, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.loss.COMPILERS", ("no-such-compiler",))
-    words = (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        class_folders,
-        "--loader",
-        "folder",
-    )
+    words = run_on(class_folders)
     said = call(*words, "--set", "compile=true")
     assert (said.code, said.error) == (
         2,

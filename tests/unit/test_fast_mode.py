@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from calling import run_on
 from test_compiled import SMALL
 from tiny_training import CPU, FakeLoader, in_batches, pixels, recipe
 
@@ -47,17 +48,7 @@ def test_a_run_sets_the_choice_of_algorithms(deterministic: bool) -> None:
 def test_the_choice_is_recorded_in_spec_and_environment(
     call: Any, class_folders: Path, tmp_path: Path
 ) -> None:
-    words = (
-        "run",
-        "--variant",
-        "no_lrn",
-        "--data",
-        "folder",
-        "--path",
-        class_folders,
-        "--loader",
-        "folder",
-    )
+    words = run_on(class_folders)
     assert call(*words, "--set", "deterministic=false").code == 0
     (record,) = (
         RunRecord.load(path) for path in (tmp_path / "results").iterdir() if path.name[0].isdigit()

@@ -20,9 +20,9 @@ from typing import Literal
 
 from harness.published.comparisons import differences
 from harness.published.schema import Bound, fraction
-from harness.report.evidence import METRICS, Comparison, Metric, Setting, SettingKey
 from harness.report.image_sets import image_obstacle
 from harness.report.own_recipes import Sides, pairs, recipe_obstacle
+from harness.report.setting import METRICS, Comparison, Metric, Setting, SettingKey
 from harness.report.stats import Interval, seeds_to_confirm, seeds_to_detect, single_run_half_width
 from harness.report.text import listed
 from harness.report.verdicts import VERDICTS, Verdict

@@ -13,8 +13,9 @@ from harness.published.schema import ArticleClaim, PaperClaim, Speed
 from harness.report.checks import Check
 from harness.report.claims import Claim, Judgement, judge_over
 from harness.report.error_analysis import ErrorAnalysis
-from harness.report.evidence import Evidence, Setting
+from harness.report.evidence import Evidence
 from harness.report.model import Block, Paragraph
+from harness.report.setting import Setting
 from variants.catalog import Variant
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.schema import Analysis
-from harness.report.evidence import Setting
+from harness.report.setting import Setting
 
 MOST_VARIANTS = 6  # columns of a table
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from harness.report.answers import significant
 from harness.report.claims import verdict_counts
 from harness.report.data import ReportData
-from harness.report.evidence import Evidence, Setting
+from harness.report.evidence import Evidence
 from harness.report.frames import estimate_of, rows_of
 from harness.report.learning_speed import LearningSpeed
+from harness.report.setting import Setting
 from harness.report.text import (
     count,
     epochs_to,

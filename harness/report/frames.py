@@ -15,7 +15,8 @@ import pandas as pd
 from harness.published.comparisons import compared_with
 from harness.records.tables import runs_table
 from harness.report.claims import Claim, Judgement, claims_of, evaluated_under, judge_in
-from harness.report.evidence import METRICS, AnyMetric, Evidence, Metric, Setting
+from harness.report.evidence import Evidence
+from harness.report.setting import METRICS, AnyMetric, Metric, Setting
 from harness.report.stats import Estimate, Interval, dunnett, finite_test_set
 from variants.catalog import Variant
 

@@ -11,8 +11,8 @@ from harness.published.schema import ClaimTest
 from harness.records.learning_curve import training_curve
 from harness.records.record import RunRecord
 from harness.report.columns import FROM_EPOCHS, colour_gap
-from harness.report.evidence import Setting
 from harness.report.image_sets import image_obstacle
+from harness.report.setting import Setting
 from harness.report.stats import Estimate, paired_by_seed
 from harness.report.text import number_with_interval, points_with_interval
 from harness.report.verdicts import Verdict

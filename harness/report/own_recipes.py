@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.records.store import RunRecord
-from harness.report.evidence import Setting
+from harness.report.setting import Setting
 from variants.catalog import CATALOG, native_recipe
 from variants.recipes.recipe import Evaluation, Recipe
 

@@ -12,8 +12,8 @@ import pandas as pd
 from harness.published.comparisons import compared_with
 from harness.report.answers import agrees, different_here
 from harness.report.data import ReportData
-from harness.report.evidence import METRICS, Metric, Setting
 from harness.report.frames import estimate_of, rows_of
+from harness.report.setting import METRICS, Metric, Setting
 from harness.report.text import NONE, percent_with_interval, points_with_interval, published_points
 from harness.tables import Column, Table
 

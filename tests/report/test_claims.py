@@ -22,7 +22,8 @@ from harness.report.claims import (
     obstacles,
     verdict_counts,
 )
-from harness.report.evidence import Comparison, Evidence, gather
+from harness.report.evidence import Evidence, gather
+from harness.report.setting import Comparison
 from harness.report.stats import Interval, over_seeds
 from variants.catalog import CATALOG
 

@@ -9,9 +9,10 @@ from study_records import Study
 from harness.published.schema import ClaimTest
 from harness.records.store import RunRecord
 from harness.report.build import build
-from harness.report.evidence import Setting, gather
+from harness.report.evidence import gather
 from harness.report.measures import measured
 from harness.report.model import Section
+from harness.report.setting import Setting
 from harness.tables import Table
 from variants.catalog import CATALOG
 

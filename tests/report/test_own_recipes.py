@@ -9,8 +9,9 @@ from study_records import Study
 
 from harness.records.store import Store
 from harness.report.claims import Claim, claims_of, judge_in, judge_over
-from harness.report.evidence import Setting, gather
+from harness.report.evidence import gather
 from harness.report.own_recipes import pairs
+from harness.report.setting import Setting
 from harness.spec import RunSpec
 from variants.catalog import CATALOG, native_recipe
 from variants.recipes.recipe import Recipe

@@ -19,8 +19,8 @@ from harness.report.columns import (
     columns_of,
 )
 from harness.report.data import ReportData, in_setting
-from harness.report.evidence import Setting
 from harness.report.model import Block, Figure, Paragraph, Section
+from harness.report.setting import Setting
 from harness.report.text import count, number_with_interval
 from harness.tables import Column, Table
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from harness.report.answers import agrees, different_here
 from harness.report.data import ReportData, in_setting
-from harness.report.evidence import METRICS, PAPER_NET, Metric, Setting
+from harness.report.evidence import PAPER_NET
 from harness.report.frames import estimate_of, images_of, rows_of
 from harness.report.model import Block, Bullets, Paragraph, Section
+from harness.report.setting import METRICS, Metric, Setting
 from harness.report.stats import MOST_SEEDS
 from harness.report.text import NONE, number, points_between, points_with_interval, published_points
 from harness.tables import Column, Table

@@ -10,9 +10,9 @@ import pandas as pd
 
 from harness.report import figures
 from harness.report.data import ReportData, errors_in, in_setting
-from harness.report.evidence import Setting
 from harness.report.frames import estimate_of, images_of, rows_of
 from harness.report.model import Block, Figure, Paragraph, Section
+from harness.report.setting import Setting
 from harness.report.stats import Interval
 from harness.report.text import NONE, percent, percent_with_interval
 from harness.tables import Column, Table

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.report.data import ReportData
-from harness.report.evidence import Setting
 from harness.report.image_sets import CHECKED
 from harness.report.model import Bullets, Section
+from harness.report.setting import Setting
 
 NOT_IMAGENET = (
     "Errors on these images are not ImageNet's. They can't be compared with the paper's 40.7 and "

@@ -10,9 +10,9 @@ from harness.published.schema import ClaimTest, PaperClaim, fraction
 from harness.report.arithmetic import settle
 from harness.report.claims import Claim, Judgement, verdict_counts
 from harness.report.data import ReportData
-from harness.report.evidence import METRICS, Metric
 from harness.report.measures import EARLY_STEPS, MEASURES, measured
 from harness.report.model import Block, Paragraph, Section
+from harness.report.setting import METRICS, Metric
 from harness.report.text import NONE, factor, points_with_interval, published_points
 from harness.report.verdicts import Verdict
 from harness.tables import Column, Table

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.report.data import ReportData, in_setting
-from harness.report.evidence import Setting
 from harness.report.model import Block, Paragraph, Section
+from harness.report.setting import Setting
 from harness.report.text import count, listed, machine, number, start_command
 from harness.tables import Column, Table
 

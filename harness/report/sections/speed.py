@@ -13,9 +13,9 @@ from harness.published.schema import Speed
 from harness.records.tables import telemetry_table
 from harness.report import figures
 from harness.report.data import ReportData, in_setting
-from harness.report.evidence import Setting
 from harness.report.frames import rows_of
 from harness.report.model import Block, Figure, Section
+from harness.report.setting import Setting
 from harness.report.text import NONE, number, percent
 from harness.tables import Column, Table
 

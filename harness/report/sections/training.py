@@ -11,8 +11,8 @@ from harness.records.tables import curves_table
 from harness.report import figures
 from harness.report.columns import FROM_EPOCHS, columns_of, has_colours
 from harness.report.data import ReportData, in_setting
-from harness.report.evidence import Setting
 from harness.report.model import Block, Figure, Section
+from harness.report.setting import Setting
 
 MOST_CURVES = 10  # variants: more lines can't be distinguished
 MOST_KERNELS = 6  # half a page

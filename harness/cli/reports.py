@@ -43,17 +43,30 @@ def report(
     tables: Annotated[
         Path | None, typer.Option(help="Also write every table as CSV and LaTeX to this folder.")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the validation images that most networks get wrong as PNG to this folder. "
+            "The data set must be prepared on this machine."
+        ),
+    ] = None,
 ) -> None:
     """Write report.md, report.pdf and figures from sealed records. Nothing is trained."""
     from harness.records.store import Store
     from harness.studies.rows import name_of_several
 
     names = studies or ["reproduce"]
-    model = write(name_of_several(names), *_records(names, Store(results), reference), out=out)
+    study = name_of_several(names)
+    counted, beside, refused = _records(names, Store(results), reference)
+    model = write(study, counted, beside, refused, out=out)
     if tables is not None:
         from harness.report.table_files import write_tables
 
         typer.echo(f"{len(write_tables(model, tables))} files with tables in {tables}")
+    if pictures is not None:
+        from harness.cli.pictures import write_pictures
+
+        write_pictures(study, counted, pictures)
 
 
 def _records(

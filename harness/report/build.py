@@ -76,9 +76,7 @@ def report_data(
 
     Rows of installed packages are added to the catalogue first.
     """
-    register()
-    versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
-    evidence = gather(study, own, reference, list(catalog), versus, catalog)
+    evidence = evidence_of(study, own, reference, catalog)
     epochs = {name: native_recipe(row).epochs for name, row in catalog.items() if row.recipe in RECIPES}
     runs = runs_frame(evidence)
     claims = [claim for row in catalog.values() for claim in claims_of(row)]
@@ -100,6 +98,21 @@ def report_data(
         article=article(),
         history=history(),
     )
+
+
+def evidence_of(
+    study: str,
+    own: Sequence[RunRecord],
+    reference: Sequence[RunRecord] = (),
+    catalog: Mapping[str, Variant] = CATALOG,
+) -> Evidence:
+    """The records, sorted into settings.
+
+    Rows of installed packages are added to the catalogue first.
+    """
+    register()
+    versus = {name: base for name, row in catalog.items() if (base := compared_with(row)) is not None}
+    return gather(study, own, reference, list(catalog), versus, catalog)
 
 
 def _left_out(refused: Sequence[Refused]) -> Section:

@@ -226,8 +226,13 @@ def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> 
         for ax, (name, picture) in zip(panels, pictures.items(), strict=False):
             ax.imshow(picture, interpolation="nearest")
             ax.set_title(f"{name}: column 1 above column 2" if columns[name] == 2 else name, fontsize=8)
-        held = io.BytesIO()
-        figure.savefig(held, format="png", dpi=DPI, metadata={"Software": None})
+        return as_png(figure)
+
+
+def as_png(figure: Figure) -> bytes:
+    """PNG without the name of the library's version. Call it within plot_style()."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=DPI, metadata={"Software": None})
     return held.getvalue()
 
 

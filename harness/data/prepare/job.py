@@ -15,6 +15,7 @@ or touched, the first pass is made again, and its digest says which of the folde
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ from harness.data.prepare.passes import Job, first_pass, remove_parts_of, second
 from harness.data.prepare.scan import without_bad_images
 from harness.data.prepare.statistics import Statistics
 from harness.data.progress import Progress, silent
-from harness.data.sources import source_named
+from harness.data.sources import source_named, sources
 from harness.data.sources.base import ImageDataset, balanced
 from harness.errors import DataError, UsageError
 from harness.files import remove_temporary_files
@@ -45,6 +46,7 @@ from harness.limits import usable_cores
 from harness.placement import LoaderName
 from harness.serialization import digest, to_plain
 from harness.setup.cache import cache_folder
+from harness.spec import CIFAR_10_ORIGINAL, DataSpec
 
 if TYPE_CHECKING:
     pass
@@ -116,6 +118,32 @@ def open_prepared(folder: Path) -> Prepared:
     return _opened(folder, manifest)
 
 
+def find_prepared(spec: DataSpec, *, cache: Path | None = None) -> Prepared:
+    """The data set with the images of `spec`, stored as they were there, if this machine has it prepared.
+
+    Its source is not read. Raises DataError, which names the command that prepares it.
+    """
+    settings = StoreSettings(
+        store_size=spec.store_size, store_format=spec.store_format, jpeg_quality=spec.jpeg_quality
+    )
+    source = sources().get(spec.name)
+    if source is not None and source.generate is not None:
+        limit = (spec.train_images, spec.val_images)
+        made = source.generate(replace(settings, limit=limit), silent)
+        if made.spec == spec:
+            return made
+    for folder, manifest in _preparations(spec.name, (cache or cache_folder()) / "data"):
+        if manifest.spec == spec:
+            return _opened(folder, manifest)
+    copied = spec.contents not in ("", CIFAR_10_ORIGINAL)  # these may be downloaded
+    raise DataError(
+        f"{spec.name} {_in_words(settings)} with {spec.train_images:,} training and "
+        f"{spec.val_images:,} validation images and the digest {spec.listing[:12]} is not prepared on "
+        f"this machine; run: python -m harness data prepare {spec.name}"
+        f"{' --path FOLDER' if copied or (source and source.needs_path) else ''} {_options(settings)}"
+    )
+
+
 def _opened(folder: Path, manifest: Manifest) -> Prepared:
     statistics = Statistics.load(folder / STATISTICS)
     return Prepared(folder=folder, manifest=manifest, **vars(statistics))
@@ -161,21 +189,26 @@ def _key(splits: dict[Split, ImageDataset], settings: StoreSettings) -> str:
 
 def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str) -> Prepared:
     """The newest whole preparation of `name` with these settings."""
-    folders = sorted(
-        base.glob(f"{name}-*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True
-    )
-    for file in folders:
-        try:
-            manifest = load_manifest(file.parent)
-        except DataError:  # of a later version; it hides no folder that this one can read
-            continue
-        if manifest and manifest.settings == settings and loader in manifest.loaders:
-            return _opened(file.parent, manifest)
+    for folder, manifest in _preparations(name, base):
+        if manifest.settings == settings and loader in manifest.loaders:
+            return _opened(folder, manifest)
     raise UsageError(
         f"{name} is not prepared {_in_words(settings)} for the {loader} loader, and its folder is "
         "not known; "
         f"run: python -m harness data prepare {name} --path FOLDER {_options(settings)}"
     )
+
+
+def _preparations(name: str, base: Path) -> Iterator[tuple[Path, Manifest]]:
+    """The whole preparations of `name`, newest first."""
+    files = base.glob(f"{name}-*/{MANIFEST}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            manifest = load_manifest(file.parent)
+        except DataError:  # of a later version; it hides no folder that this one can read
+            continue
+        if manifest is not None:
+            yield file.parent, manifest
 
 
 def _in_words(settings: StoreSettings) -> str:

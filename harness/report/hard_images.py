@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.report.evidence import Setting
+from harness.report.setting import Setting
 from harness.report.text import count
 
 MOST_HARD = 40

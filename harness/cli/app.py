@@ -11,7 +11,19 @@ from typing import NoReturn, Protocol, runtime_checkable
 
 import typer
 
-from harness.cli import bench, catalogue, data, machine, pages, published, reports, runs, status, submit
+from harness.cli import (
+    bench,
+    bundle,
+    catalogue,
+    data,
+    machine,
+    pages,
+    published,
+    reports,
+    runs,
+    status,
+    submit,
+)
 from harness.cli.streams import forgive_streams, printable
 from harness.errors import INTERRUPTED, HarnessError, RecordError, UsageError
 from harness.signals import handle_ending
@@ -57,6 +69,7 @@ app.command("compare")(reports.compare)
 app.command("verify")(machine.verify)
 app.command("verify-report")(reports.verify_report)
 app.command("doctor")(machine.doctor)
+app.command("bundle")(bundle.bundle)
 app.command("pages")(pages.pages)
 
 

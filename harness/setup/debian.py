@@ -8,11 +8,8 @@ not need the unpacked folder.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shutil
 import sysconfig
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,20 +77,16 @@ def pkg_config_folder(root: Path, folder: Path) -> Path:
     return shim
 
 
-def bundle(wheel: Path, root: Path) -> None:
-    """Add the two shared libraries to the wheel and to its RECORD."""
-    lib = _library_folder(root)
-    added = {f"ffcv/{name}": (lib / name).resolve().read_bytes() for name in BUNDLED}
-    whole = wheel.with_suffix(".new")
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as new:
-        for item in old.infolist():
-            data = old.read(item)
-            if item.filename.endswith(".dist-info/RECORD"):
-                data += "".join(_record_line(name, body) for name, body in added.items()).encode()
-            new.writestr(item, data)
-        for name, body in added.items():
-            new.writestr(name, body)
-    whole.replace(wheel)
+def libraries(root: Path) -> dict[str, bytes]:
+    """What the wheel must hold of the unpacked tree, by its path there: the two shared libraries, and
+    the licences of all that is linked.
+    """
+    lib, docs = _library_folder(root), root / "usr/share/doc"
+    found = {f"ffcv/{name}": (lib / name).resolve().read_bytes() for name in BUNDLED}
+    for package in PACKAGES:
+        if (licence := docs / package / "copyright").exists():
+            found[f"ffcv/licences/{package}.txt"] = licence.read_bytes()
+    return found
 
 
 def download(packages: Sequence[str], into: Path, folder: Path, steps: Steps) -> None:
@@ -142,8 +135,3 @@ def _library_folder(root: Path) -> Path:
 
 def _write_pc(folder: Path, name: str, cflags: str, lib: Path, libs: str) -> None:
     (folder / f"{name}.pc").write_text(PC_FILE.format(name=name, cflags=cflags, lib=lib, libs=libs))
-
-
-def _record_line(name: str, body: bytes) -> str:
-    checksum = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode()
-    return f"{name},sha256={checksum},{len(body)}\n"

@@ -19,14 +19,15 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.setup import debian
 from harness.setup.cache import cache_folder
 from harness.setup.steps import SetupError, Steps
+from harness.setup.wheels import self_contained
 
 VERSION = "1.0.2"
 # ffcv-1.0.2.tar.gz on PyPI
@@ -78,22 +79,43 @@ def install(say: Say, *, constraint: Path | None = None, cache: Path | None = No
     if _imports():
         return status()[1]
     folder = cache or cache_folder()
-    steps = Steps(
-        log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    )
-    try:
-        _refuse_hopeless(_kept_wheel(folder).exists())
-        folder.mkdir(parents=True, exist_ok=True)
-        steps.log.unlink(missing_ok=True)
+    with _building(folder, "installed") as steps:
+        _refuse_hopeless(_kept_wheel(folder) is not None)
         say("installing FFCV's requirements: " + ", ".join(NEEDS))
         pip = _Pip(steps, constraint)
         pip.install("installing FFCV's requirements", *NEEDS)
         _build(pip, folder, say)
+    return status()[1]
+
+
+def self_contained_wheel(say: Say, *, cache: Path | None = None) -> Path:
+    """FFCV with its C libraries as one wheel (1 MB) for every CPython 3 on machines with this
+    processor. It is built from the sdist and Debian packages, or taken from the cache.
+
+    Raises SetupError. It installs nothing.
+    """
+    folder = cache or cache_folder()
+    if kept := _kept_wheel(folder):
+        return kept
+    with _building(folder, "built") as steps:
+        _refuse_hopeless(built=False)
+        return _build_self_contained(_Pip(steps, None), folder, say)
+
+
+@contextmanager
+def _building(folder: Path, wanted: str) -> Iterator[Steps]:
+    """Makes the folder. The log of a failed build stays there, and the error says what to do instead."""
+    steps = Steps(
+        log=folder / "ffcv-build.log", environ={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        steps.log.unlink(missing_ok=True)
+        yield steps
     except (SetupError, OSError) as error:
         where = f" The build's log is {steps.log}." if steps.log.exists() else ""
-        raise SetupError(f"FFCV can't be installed here: {error}.{where} {ADVICE}") from error
+        raise SetupError(f"FFCV can't be {wanted} here: {error}.{where} {ADVICE}") from error
     steps.log.unlink(missing_ok=True)
-    return status()[1]
 
 
 class _Pip:
@@ -131,7 +153,7 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
     """Try a wheel built before, the system's headers, and unpacked packages, until FFCV can be
     imported.
     """
-    ways = [_from_cache] if _kept_wheel(folder).exists() else []
+    ways = [_from_cache] if _kept_wheel(folder) else []
     for way in [*ways, _from_system, _from_debian]:
         try:
             way(pip, folder, say)
@@ -146,13 +168,15 @@ def _build(pip: _Pip, folder: Path, say: Say) -> None:
 
 def _from_cache(pip: _Pip, folder: Path, say: Say) -> None:
     say("installing the FFCV wheel that was built on this machine before")
-    _put(pip, _kept_wheel(folder))
+    kept = _kept_wheel(folder)
+    assert kept is not None
+    _put(pip, kept)
 
 
-def _kept_wheel(folder: Path) -> Path:
-    """The path of the wheel built for this interpreter."""
-    python, system = sysconfig.get_config_var("py_version_nodot"), sysconfig.get_platform()
-    return folder / "wheels" / f"ffcv-{VERSION}-cp{python}-cp{python}-{system.replace('-', '_')}.whl"
+def _kept_wheel(folder: Path) -> Path | None:
+    """The self-contained wheel that was built before, with the lowest demands, if there is one."""
+    kept = folder.glob(f"wheels/ffcv-{VERSION}-py3-none-manylinux_*_{platform.machine()}.whl")
+    return min(kept, default=None)
 
 
 def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
@@ -166,20 +190,23 @@ def _from_system(pip: _Pip, folder: Path, say: Say) -> None:
 
 
 def _from_debian(pip: _Pip, folder: Path, say: Say) -> None:
+    _put(pip, _build_self_contained(pip, folder, say))
+
+
+def _build_self_contained(pip: _Pip, folder: Path, say: Say) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
         say("downloading OpenCV's and libturbojpeg's Debian packages (4 MB, without root)")
         root = debian.unpack(work, pip.steps)
         shim = debian.pkg_config_folder(root, work)
         say("building FFCV against them (about 10 s)")
-        wheel = pip.wheel(
+        built = pip.wheel(
             "building FFCV", work / "wheel", PKG_CONFIG_PATH=str(shim), **debian.BUILD_FLAGS
         )
-        debian.bundle(wheel, root)
-        kept = _kept_wheel(folder)
+        wheel = self_contained(built, debian.libraries(root))
+        kept = folder / "wheels" / wheel.name
         kept.parent.mkdir(exist_ok=True)
-        wheel.replace(kept)
-    _put(pip, kept)
+        return wheel.replace(kept)
 
 
 def _put(pip: _Pip, wheel: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.machinery
+import platform
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.setup import debian, ffcv
+from harness.setup import debian, ffcv, wheels
 from harness.setup.cache import cache_folder
 from harness.setup.steps import SetupError, Steps
 
@@ -147,22 +148,32 @@ def test_pkg_config_is_pointed_at_the_unpacked_libraries(tmp_path):
     assert "imgproc" in (shim / "opencv2/opencv.hpp").read_text()
 
 
-def test_the_wheel_carries_its_libraries_and_their_checksums(tmp_path):
-    lib = tmp_path / "root/usr/lib/triplet"
+def test_the_wheel_carries_its_libraries_and_their_licences_for_every_python(tmp_path):
+    lib, docs = tmp_path / "root/usr/lib/triplet", tmp_path / "root/usr/share/doc/libtbb12"
     lib.mkdir(parents=True)
+    docs.mkdir(parents=True)
+    (docs / "copyright").write_text("Apache-2.0")
     for name in (*debian.BUNDLED, "libopencv_core.a"):
-        (lib / name).write_bytes(name.encode())
-    wheel = tmp_path / "ffcv-1.0.2-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as made:
+        (lib / name).write_bytes(name.encode() + b" GLIBC_2.34 GLIBC_2.9 GLIBC_PRIVATE")
+    built = tmp_path / "ffcv-1.0.2-cp311-cp311-linux_x86_64.whl"
+    with zipfile.ZipFile(built, "w") as made:
         made.writestr("ffcv/__init__.py", "")
+        made.writestr("ffcv/_libffcv.cpython-311-x86_64-linux-gnu.so", "GLIBC_2.17")
+        made.writestr("ffcv-1.0.2.dist-info/WHEEL", "Tag: cp311-cp311-linux_x86_64\n")
         made.writestr("ffcv-1.0.2.dist-info/RECORD", "ffcv/__init__.py,,\n")
-    debian.bundle(wheel, tmp_path / "root")
+    wheel = wheels.self_contained(built, debian.libraries(tmp_path / "root"))
+    tag = f"py3-none-manylinux_2_34_{platform.machine()}"
+    assert wheel.name == f"ffcv-1.0.2-{tag}.whl"
     with zipfile.ZipFile(wheel) as made:
-        record = made.read("ffcv-1.0.2.dist-info/RECORD").decode().splitlines()
         assert made.testzip() is None
-        assert made.read("ffcv/libtbb.so.12") == b"libtbb.so.12"
-    checksum = base64.urlsafe_b64encode(hashlib.sha256(b"libtbb.so.12").digest()).decode().rstrip("=")
-    assert record == ["ffcv/__init__.py,,", record[1], f"ffcv/libtbb.so.12,sha256={checksum},12"]
+        assert f"Tag: {tag}\n" in made.read("ffcv-1.0.2.dist-info/WHEEL").decode()
+        assert made.read("ffcv/licences/libtbb12.txt") == b"Apache-2.0"
+        record = made.read("ffcv-1.0.2.dist-info/RECORD").decode().splitlines()
+        assert {line.split(",")[0] for line in record} == set(made.namelist())
+    assert "ffcv/_libffcv.abi3.so" in "".join(record)
+    body = b"libtbb.so.12 GLIBC_2.34 GLIBC_2.9 GLIBC_PRIVATE"
+    checksum = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode().rstrip("=")
+    assert f"ffcv/libtbb.so.12,sha256={checksum},{len(body)}" in record
 
 
 @pytest.fixture
@@ -190,6 +201,16 @@ def test_without_a_compiler_nothing_is_tried(monkeypatch, tmp_path):
         ffcv.install(print)
 
 
+def test_a_self_contained_wheel_needs_a_compiler_unless_it_was_built_before(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match=r"FFCV can't be built here: .* needs g\+\+ and pkg-config"):
+        ffcv.self_contained_wheel(print, cache=tmp_path)
+    kept = tmp_path / f"wheels/ffcv-1.0.2-py3-none-manylinux_2_34_{platform.machine()}.whl"
+    kept.parent.mkdir()
+    kept.touch()
+    assert ffcv.self_contained_wheel(print, cache=tmp_path) == kept
+
+
 @pytest.mark.usefixtures("missing")
 def test_the_methods_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
     tried, faults = [], iter(["no symbol", ""])
@@ -198,7 +219,7 @@ def test_the_methods_are_tried_in_order_until_one_works(monkeypatch, tmp_path):
         ffcv._Pip, "install", lambda _self, what, *given: tried.append((what, *given[:1]))
     )
     monkeypatch.setattr(ffcv, "_import_fault", lambda: next(faults))
-    kept = ffcv._kept_wheel(tmp_path)
+    kept = tmp_path / f"wheels/ffcv-1.0.2-py3-none-manylinux_2_34_{platform.machine()}.whl"
     kept.parent.mkdir()
     kept.touch()
     monkeypatch.setattr(ffcv, "_from_system", lambda *_: tried.append("system"))

@@ -24,7 +24,7 @@ import psutil
 from harness.errors import HarnessError, UsageError
 from harness.files import write_atomically
 from harness.records.files import writing
-from harness.records.store import Store, utc_now
+from harness.records.store import Store, run_id_start, utc_now
 from harness.serialization import from_json
 from harness.signals import handle_ending
 from harness.spec import RunSpec
@@ -133,7 +133,7 @@ def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[st
     if options.at_once is not None:
         given["slurm_array_parallelism"] = options.at_once
     executor.update_parameters(**given)
-    since = f"{utc_now():%Y%m%dT%H%M%SZ}"
+    since = run_id_start(utc_now())
     dealt = [list(tasks[first :: options.jobs]) for first in range(min(options.jobs, len(tasks)))]
     job_of = RunJob(since)
     with _detached():

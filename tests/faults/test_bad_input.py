@@ -18,7 +18,7 @@ from harness.machine.collect_env import describe
 from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.studies.workers import Ended, Started, _error_of
+from harness.studies.workers import Started, _ended
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
 
@@ -250,7 +250,7 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
     def in_this_process(tasks: Any, work: Any, environments: Any, may_start: Any) -> Any:
         for number, task in enumerate(tasks):
             yield Started(number)
-            yield Ended(number, _error_of(work, task, lambda event: None))
+            yield _ended(work, number, task, lambda event: None)
 
     calls = iter(range(99))
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from soak_runs import IMAGES, STORED, Held, Task, in_a_worker, in_this_process
 
@@ -28,20 +27,14 @@ LEFT = 3  # in .open the guard and the last run's lock, which the next one remov
 
 WHERE = {"in one process": in_this_process, "in a worker": in_a_worker}
 
+pytestmark = pytest.mark.usefixtures("torch_as_before")
+
 
 @pytest.fixture(autouse=True)
 def temporary_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-
-
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def stays_flat(

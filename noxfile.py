@@ -24,7 +24,13 @@ def python(session: nox.Session, *arguments: str) -> None:
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built."""
+    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built.
+
+    `nox --no-install` leaves that out. A second checkout can so use the environment of the first one:
+    ln -s FIRST/.nox .nox && PYTHONPATH=. nox --no-install -s tests
+    """
+    if session._runner.global_config.no_install:  # nox itself looks at it in session.install only
+        return
     if not Path(PYTHON).exists():
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(SHARED), external=True)
     wanted = nox.project.dependency_groups(PROJECT, *groups) if groups else ()

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import psutil
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import AlreadyRunning, DeviceLost, HarnessError, RunFailed, UsageError
 from harness.files import write_atomically
 from harness.records.files import writing
 from harness.records.store import Store, run_id_start, utc_now
@@ -81,15 +81,26 @@ class RunJob:
         signal.signal(number, stop)
         handle_ending()  # between two runs
         try:
-            for task in tasks:
-                if not Store(task.results).finished_since(
-                    from_json(task.spec, RunSpec).digest, self.since
-                ):
-                    work(task, lambda event: None)
+            failures = [reason for task in tasks if (reason := self._failure(task)) is not None]
         except KeyboardInterrupt:
             if asked and callable(requeue):
                 requeue(number, None)  # submitit's handler: it requeues the job, and exits
             raise
+        if failures:
+            ended = f"{len(failures)} of {len(tasks)} runs ended without a result"
+            raise RunFailed(f"{ended}; first: {failures[0]}")
+
+    def _failure(self, task: Task) -> str | None:
+        """Do a task that has not finished. The sentence of a failure that concerns this run only."""
+        if Store(task.results).finished_since(from_json(task.spec, RunSpec).digest, self.since):
+            return None
+        try:
+            work(task, lambda event: None)
+        except DeviceLost:  # the job's other runs would fail, too
+            raise
+        except (RunFailed, AlreadyRunning) as error:
+            return str(error)
+        return None
 
     def checkpoint(self, tasks: Sequence[Task]) -> Any:
         """What submitit calls after a requeue: the same, since each run has its own checkpoint."""

@@ -72,7 +72,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def soak(session: nox.Session) -> None:
-    """1,000 runs in a row, and 50 kills of one run: about 30 minutes; arguments after -- go to pytest."""
+    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; arguments after -- go to pytest."""
     install(session, "tests")
     python(session, "-m", "pytest", "-m", "soak", *session.posargs)
 

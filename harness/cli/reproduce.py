@@ -5,15 +5,17 @@ report.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.cli import reports
 from harness.cli.loading import load
 from harness.cli.progress import Board, board, console, words_left
 from harness.data.base import Prepared
-from harness.errors import RunFailed
+from harness.errors import RecordError, RunFailed
 from harness.events import TrainingStarted
 from harness.overrides import label
 from harness.placement import Placement
@@ -73,7 +75,8 @@ def run_study(
         _announce(name, planned, todo, options)
         write_plan(results, name, list(planned.requests), planned.todo, len(options.environments))
         tasks = [_task(spec, planned, study, options, results, prepared.folder) for spec in todo]
-        new = _run(todo, tasks, options.environments, budget, results) if todo else {}
+        show = partial(_show_study, name, results)
+        new = _run(todo, tasks, options.environments, budget, show) if todo else {}
         ended |= new
         if not study.searches or not todo or len(new) < len(todo):
             break
@@ -159,7 +162,7 @@ def _run(
     tasks: Sequence[Task],
     environments: Sequence[Variables],
     budget: Budget,
-    results: Path,
+    show_study: Callable[[], None],
 ) -> dict[RunSpec, str | None]:
     """Run what fits into the time limit.
 
@@ -179,7 +182,7 @@ def _run(
             budget.observe(news)
             sentence = _show(bars, todo, news)
             if isinstance(news, Happened) and isinstance(news.event, TrainingStarted):
-                _show_studies(results)
+                show_study()
             if isinstance(news, Ended):
                 ended[todo[news.task]] = sentence
     if len(ended) < len(todo):
@@ -198,10 +201,12 @@ def _given_up(news: DeviceGivenUp) -> str:
     return f"{device} has failed {FAILURES_OF_A_DEVICE} times in a row and is used no more"
 
 
-def _show_studies(results: Path) -> None:
-    """Print how far the study is."""
-    for state in study_states(results, unfinished(results)):
-        console.print(state.words + words_left(state.left_s), soft_wrap=True)
+def _show_study(name: str, results: Path) -> None:
+    """Print how far the study is; if that can't be read, the study goes on without."""
+    with suppress(RecordError, OSError):
+        for state in study_states(results, unfinished(results)):
+            if state.name == name:
+                console.print(state.words + words_left(state.left_s), soft_wrap=True)
 
 
 def _show(bars: Board, todo: Sequence[RunSpec], news: Started | Happened | Ended) -> str | None:

@@ -74,6 +74,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(
     code, out, err = place.call(*words, "--data", "folder", "--path", place.images)
     assert (code, "error:" in err) == (0, False), err
     assert "study reproduce: 4 runs, 0 sealed before, 4 to do, 2 at a time" in err
+    assert "study reproduce: 0 of 4 runs done, " in err  # as the first run starts
     assert out.rstrip().endswith("report: reports/reproduce/report.md and reports/reproduce/report.pdf")
     assert "* 4 runs of 2 variants finished on folder" in out
     sealed = place.records()

@@ -24,7 +24,13 @@ def python(session: nox.Session, *arguments: str) -> None:
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built."""
+    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built.
+
+    `nox --no-install` leaves that out. A second checkout can so use the environment of the first one:
+    ln -s FIRST/.nox .nox && PYTHONPATH=. nox --no-install -s tests
+    """
+    if session._runner.global_config.no_install:  # nox itself looks at it in session.install only
+        return
     if not Path(PYTHON).exists():
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(SHARED), external=True)
     wanted = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
@@ -66,7 +72,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def soak(session: nox.Session) -> None:
-    """1,000 runs in a row, and 50 kills of one run: about 30 minutes; arguments after -- go to pytest."""
+    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; arguments after -- go to pytest."""
     install(session, "tests")
     python(session, "-m", "pytest", "-m", "soak", *session.posargs)
 

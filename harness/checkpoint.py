@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,7 @@ from variants.modules.alexnet import AlexNet
 SCHEMA_VERSION = 1
 FOLDER = ".checkpoints"
 KEPT = 2
+ALWAYS = ("schema_version", "spec_digest", "torch", "run_id", "step")  # what every metadata has
 SHORTEST_S = 60.0  # minimum time between a checkpoint and the next one at the end of an epoch
 
 
@@ -135,17 +138,26 @@ class Checkpoints:
     def load(self, state: TrainState) -> Resumed | None:
         """Load the newest checkpoint into `state` and torch's generators; None if there is none.
 
-        A damaged one is skipped, and the one before it is loaded. Raises UsageError for a checkpoint of
-        another torch or schema version.
+        A damaged one is renamed to *.damaged, and the one before it is loaded. Raises UsageError for a
+        checkpoint of another torch, schema version or run.
         """
         for path in reversed(self.files()):
             try:
                 plain, tensors = read(path)
-            except RecordError:
+            except RecordError as error:
+                _put_aside(path, error)
                 continue
             self._refuse_other_versions(path, plain)
-            _put(state, plain, tensors)
-            return Resumed(state.done, _events(tensors), str(plain["run_id"]), str(plain["saved_utc"]))
+            try:
+                past = _events(tensors)
+                _put(state, plain, tensors)
+            except (RecordError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise UsageError(
+                    f"the checkpoint {path} is not one of this run and this version: {reason}; move it "
+                    "away, or start again with --fresh"
+                ) from error
+            return Resumed(state.done, past, str(plain["run_id"]), str(plain["saved_utc"]))
         return None
 
     def newest(self) -> Saved | None:
@@ -199,11 +211,20 @@ def read(path: Path, names: Collection[str] | None = None) -> tuple[dict[str, An
     try:
         with safe_open(path, framework="pt") as file:
             plain = json.loads(file.metadata()["checkpoint"])
+            _ = [plain[name] for name in ALWAYS]
             return plain, {
                 name: file.get_tensor(name) for name in (file.keys() if names is None else names)
             }
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is not a complete checkpoint: {error}") from error
+
+
+def _put_aside(path: Path, error: RecordError) -> None:
+    """Rename a damaged checkpoint, so that it counts no more, and say so."""
+    aside = path.with_suffix(".damaged")
+    with suppress(OSError):  # another rank has done it, or the folder is read-only
+        path.rename(aside)
+    print(f"{error}; it is renamed to {aside.name}", file=sys.stderr)
 
 
 def metadata(path: Path) -> tuple[dict[str, Any], list[Stamped]]:

@@ -38,6 +38,10 @@ class RunFailed(HarnessError):
     exit_code = 4
 
 
+class DeviceLost(RunFailed):
+    """The device of a run failed; this process can't use it any more."""
+
+
 class RecordError(HarnessError):
     """A record can't be written, read or verified (full disk, read-only folder, wrong checksum)."""
 

@@ -257,3 +257,12 @@ def _score_boxes(
     into.box_hits[batch.indices.numpy()] = (
         intersection_over_union(predicted, boxes) >= HIT_IOU
     ).numpy()
+
+
+def first_kernels(model: Network) -> np.ndarray:
+    """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
+    name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
+    weight = model.state_dict().get(f"{name}.weight")
+    return (
+        np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
+    )

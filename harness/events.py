@@ -38,6 +38,8 @@ class StepsDone:
     images: Count
     elapsed_s: Amount
     wait_s: Amount  # the part of elapsed_s spent waiting for the loader
+    # the part of elapsed_s in which the process did not run (SIGSTOP, a frozen container)
+    paused_s: Amount = 0.0
 
 
 @value

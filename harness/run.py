@@ -18,22 +18,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from harness.checkpoint import Checkpoints, Resumed
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Loader, Prepared
 from harness.data.progress import Progress, silent
+from harness.device_errors import device_errors
 from harness.distributed.ranks import ALONE, Ranks, StopTogether
 from harness.errors import RecordError, UsageError
-from harness.evaluate import ImageResults, analysis, evaluate, evaluated
-from harness.events import Event, RunResumed, StepsDone
+from harness.evaluate import ImageResults, analysis, evaluate, evaluated, first_kernels
+from harness.events import Evaluated, Event, RunResumed, StepsDone, TrainingStarted
 from harness.finished import finished_before, raise_unsaved, write_weights
 from harness.gpu_memory import peak_gpu_mib, reset_peak_gpu_memory
 from harness.loss import check_compiler
 from harness.machine.collect_env import describe, used_gpus
 from harness.machine.environment import Environment
+from harness.pauses import Pauses
 from harness.placement import Placement
 from harness.precision import float32_precision
 from harness.probes.sampler import Sampler
@@ -85,11 +86,15 @@ def execute(
     if finished is not None:
         return finished
     set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
-    reset_peak_gpu_memory(*where.devices)
+    with device_errors(spec, where):
+        reset_peak_gpu_memory(*where.devices)
+        env = _describe(store.root, where, ranks)
     with (
         float32_precision(recipe.precision),
-        store.open(spec, _describe(store.root, where, ranks), clock=time.perf_counter) as writer,
+        store.open(spec, env, clock=time.perf_counter) as writer,
         ranks.one_reason(),
+        device_errors(spec, where, env.used_gpus or ()),
+        Pauses() as pauses,
     ):
         parts = set_up(spec, prepared, where, ranks)
         state, loader, pixels = parts.state, parts.loader, parts.pixels
@@ -99,6 +104,10 @@ def execute(
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
 
         def report(event: Event) -> None:
+            if isinstance(event, StepsDone):
+                event = replace(event, paused_s=min(pauses.take(), event.elapsed_s))
+            elif isinstance(event, Evaluated):
+                pauses.take()  # no part of the next window
             writer.event(event)
             listen(event)
 
@@ -106,6 +115,9 @@ def execute(
             checkpoints.remove()
         elif (found_checkpoint := checkpoints.load(state)) is not None:
             writer.continue_from(found_checkpoint.past)
+            for stamped in found_checkpoint.past:
+                if isinstance(stamped.event, TrainingStarted):
+                    listen(stamped.event)
             report(_resumed(found_checkpoint, loader))
         ranks.refuse_different_steps(state.done)
         with Sampler(
@@ -118,10 +130,15 @@ def execute(
                 ) as events,
             ):
                 for event in events:
-                    report(event)
                     validates = isinstance(event, StepsDone) and validation_due(
                         state.done, steps, recipe, loader
                     )
+                    try:
+                        report(event)
+                    except RecordError:  # the record is lost, but its events are in the checkpoint
+                        if checkpoints.due(event, validates, at_once=True):
+                            _save_checkpoint(checkpoints, state, writer)
+                        raise
                     asked = stop.checkpoint or stop() or state.finished or state.done == steps
                     if checkpoints.due(event, validates, at_once=asked):
                         stop.checkpoint = False
@@ -170,8 +187,8 @@ def follow(
         return
     device = torch.device(where.device)
     set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
-    reset_peak_gpu_memory(*where.devices)
-    with float32_precision(spec.recipe.precision):
+    with float32_precision(spec.recipe.precision), device_errors(spec, where):
+        reset_peak_gpu_memory(*where.devices)
         ranks.gather(used_gpus(where.device, {}))
         parts = set_up(spec, prepared, where, ranks)
         if not fresh:
@@ -284,12 +301,3 @@ def weights_place(path: Path) -> None:
     """Raise UsageError, before training, if the weights could not be written to `path` after it."""
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
-
-
-def first_kernels(model: Network) -> np.ndarray:
-    """conv1's kernels for the report's figure, float16 (kernels, channels, height, width)."""
-    name = next(row.layer.name for row in model.spec.rows if row.layer.kind == "conv")
-    weight = model.state_dict().get(f"{name}.weight")
-    return (
-        np.zeros((0, 3, 1, 1), np.float16) if weight is None else weight.detach().cpu().half().numpy()
-    )

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -15,6 +16,8 @@ from types import FrameType
 from typing import NoReturn
 
 RESEND_S = 0.005
+# Slurm sends SIGTERM twice to a job that it pre-empts; so do a process group and a parent
+ECHO_S = 5.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -84,6 +87,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._asked_s = 0.0
         # SIGUSR1: save a checkpoint and go on; Slurm can send it before it ends a job
         self.checkpoint = False
 
@@ -92,10 +96,12 @@ class StopRequests:
         return self.signal is not None
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """Store the first signal; a second one ends the run at once."""
-        if self.signal is not None:
+        """Store the first signal; a second one ends the run at once, unless it is an echo of the first."""
+        now_s = time.monotonic()
+        if self.signal is None:
+            self.signal, self._asked_s = signal.Signals(number), now_s
+        elif number == signal.SIGINT or now_s - self._asked_s > ECHO_S:
             raise_terminated(number, frame)
-        self.signal = signal.Signals(number)
 
     def raise_if_asked(self) -> None:
         """Raise Terminated if a signal asked for it."""

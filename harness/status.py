@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.checkpoint import FOLDER, checkpoint_files, metadata
 from harness.errors import RecordError
-from harness.events import Evaluated, StepsDone, TrainingStarted
+from harness.events import Evaluated, StepsDone
+from harness.pace import pace_of
 from harness.records.lines import read_lines
 from harness.records.record import Stamped
 from harness.records.store import Store
@@ -20,14 +22,17 @@ class Unfinished:
     """An unfinished run, or a sealed one whose checkpoint is left.
 
     step: of its last event, or of its checkpoint if it is stopped. steps: None if unknown.
-    left_s: the remaining time at the speed so far; None if it can't be estimated.
+    spent_s, left_s: time in training so far, and the remaining time (harness/pace.py); None if it
+    can't be estimated.
     """
 
+    digest: str
     name: str
     state: Literal["running", "stopped", "sealed"]
     step: int
     steps: int | None
     checkpoint: int | None
+    spent_s: float
     left_s: float | None
     last_event: str
 
@@ -54,54 +59,48 @@ def _running(root: Path, digest: str, folder: Path) -> Unfinished:
         past = [from_json(line, Stamped) for line in lines]
     except RecordError:  # sealed in the meantime, or of another version
         past = []
-    step, steps = _step(past), _steps(past)
-    files = checkpoint_files(root / FOLDER / digest)
+    saved = _newest(root / FOLDER / digest)
+    if not past and saved is not None:  # it starts, and will resume from there
+        past = saved[1]
+    pace = pace_of(stamped.event for stamped in past)
     return Unfinished(
+        digest=digest,
         name=folder.name,
         state="running",
-        step=step,
-        steps=steps,
-        checkpoint=int(files[-1].stem) if files else None,
-        left_s=_left_s(past, step, steps),
+        step=pace.step,
+        steps=pace.steps,
+        checkpoint=None if saved is None else int(saved[0]["step"]),
+        spent_s=pace.spent_s,
+        left_s=pace.left_s,
         last_event=_words(past),
     )
 
 
 def _stopped(store: Store, folder: Path) -> Unfinished | None:
+    saved = _newest(folder)
+    if saved is None:
+        return None
+    (plain, past), name = saved, str(saved[0]["run_id"])
+    pace = pace_of(stamped.event for stamped in past)
+    return Unfinished(
+        digest=folder.name,
+        name=name,
+        state="sealed" if store.finished_since(folder.name, name) else "stopped",
+        step=int(plain["step"]),
+        steps=pace.steps,
+        checkpoint=int(plain["step"]),
+        spent_s=pace.spent_s,
+        left_s=pace.left_s,
+        last_event=_words(past),
+    )
+
+
+def _newest(folder: Path) -> tuple[dict[str, Any], list[Stamped]] | None:
+    """The metadata and events of the newest checkpoint in a run's folder that can be read."""
     for path in reversed(checkpoint_files(folder)):
-        try:
-            plain, past = metadata(path)
-        except RecordError:
-            continue
-        return Unfinished(
-            name=str(plain["run_id"]),
-            state="sealed" if store.finished_since(folder.name, str(plain["run_id"])) else "stopped",
-            step=int(plain["step"]),
-            steps=_steps(past),
-            checkpoint=int(plain["step"]),
-            left_s=_left_s(past, int(plain["step"]), _steps(past)),
-            last_event=_words(past),
-        )
+        with suppress(RecordError):
+            return metadata(path)
     return None
-
-
-def _step(past: list[Stamped]) -> int:
-    return max(
-        (stamped.event.last_step for stamped in past if isinstance(stamped.event, StepsDone)), default=0
-    )
-
-
-def _steps(past: list[Stamped]) -> int | None:
-    return next(
-        (stamped.event.steps for stamped in past if isinstance(stamped.event, TrainingStarted)), None
-    )
-
-
-def _left_s(past: list[Stamped], step: int, steps: int | None) -> float | None:
-    spent_s = sum(
-        stamped.event.elapsed_s for stamped in past if isinstance(stamped.event, StepsDone | Evaluated)
-    )
-    return None if not step or steps is None else spent_s / step * (steps - step)
 
 
 def _words(past: list[Stamped]) -> str:

@@ -44,21 +44,32 @@ def signals_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
+def torch_as_before() -> Iterator[None]:
+    """torch's settings, which a run sets for the whole process, are restored after the test."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
     return make_class_folders(tmp_path / "images")
 
 
 @pytest.fixture
 def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    torch_as_before: None,
 ) -> Iterator[Call]:
     """`call("run", "--variant", "no_lrn")` in tmp_path, with a cache of its own."""
-    import torch
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     stderr = sys.stderr
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
 
     def called(*words: str | Path) -> Said:
         capfd.readouterr()
@@ -71,5 +82,3 @@ def call(
 
     yield called
     sys.stderr = stderr
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)

@@ -15,6 +15,7 @@ from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, CropRule, LoaderChoice, Prepared
 from harness.data.loaders.synthetic import prepare_synthetic
 from harness.data.prepare.manifest import StoreSettings
+from harness.spec import DataSpec, RunSpec
 from variants.layers import Activation, Conv, Dense, Dropout
 from variants.modules.alexnet import AlexNet, build
 from variants.recipes.recipe import Augmentation, Evaluation, FixedDrops, Recipe
@@ -50,6 +51,21 @@ def recipe(**changes: Any) -> Recipe:
 
 def prepared(images: int) -> Prepared:
     return prepare_synthetic(StoreSettings(store_size=STORED, limit=(images, images)))
+
+
+def run_spec(images: int = 32, rules: Recipe | None = None) -> RunSpec:
+    """A run on `prepared(images)`."""
+    data = DataSpec(
+        name="synthetic",
+        listing="0",
+        classes=10,
+        train_images=images,
+        val_images=images,
+        store_size=STORED,
+    )
+    return RunSpec(
+        variant="tiny", geometry="mini", net=NET, recipe=rules or recipe(), data=data, seed=0
+    )
 
 
 def pixels(rules: Recipe, images: int = 32) -> ImageTransform:

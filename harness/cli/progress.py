@@ -13,13 +13,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from harness.data import progress as data
-from harness.events import Evaluated, Event, StepsDone, TrainingStarted
+from harness.events import Evaluated, Event, RunResumed, StepsDone
+from harness.pace import Pace
 
 PLAIN_EVERY_S = 15.0
 
@@ -33,7 +35,7 @@ def counting(clock: Callable[[], float] = time.monotonic) -> Iterator[data.Progr
 
     Elsewhere than in a terminal: one plain line every 15 s. clock: seconds.
     """
-    with _bars() as bars:
+    with _bars(TimeRemainingColumn()) as bars:
         tasks: dict[str, TaskID] = {}
         speeds: dict[str, Speed] = {}
         said_s = clock()
@@ -68,36 +70,33 @@ class Speed:
             return "starting"
         per_s = (done - self.first) / (now_s - self.first_s)
         unit = " images" if what.endswith("images") else ""
-        left = "" if total is None else f", {timedelta(seconds=round((total - done) / per_s))} left"
-        return f"{per_s:,.0f}{unit}/s{left}"
+        left_s = None if total is None else (total - done) / per_s
+        return f"{per_s:,.0f}{unit}/s{words_left(left_s)}"
 
 
-def _bars() -> Progress:
+def _bars(*more: ProgressColumn) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[status]}"),
-        TimeRemainingColumn(),
+        *more,
         console=console,
     )
 
 
 class RunLine:
-    """The status of one run from its events: loss, top-1 error, images/s; `steps` and `total` are
-    for the bar.
-    """
+    """The status of one run from its events: loss, top-1 error, images/s; `pace` is for the bar."""
 
     def __init__(self) -> None:
-        self.total: int | None = None
-        self.steps = 0
+        self.pace = Pace()
         self.status = "starting"
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, TrainingStarted):
-            self.total = event.steps
+        self.pace(event)
+        if isinstance(event, RunResumed):
+            self.status = f"resumed after step {event.step}"
         elif isinstance(event, StepsDone):
-            self.steps = event.last_step
             self.status = (
                 f"loss {sum(event.losses) / len(event.losses):.3f}  top-1 error "
                 f"{event.top1_error:.1%}  "
@@ -106,6 +105,15 @@ class RunLine:
         elif isinstance(event, Evaluated):
             name = "validation" if event.split == "val" else "training set"
             self.status = f"{name} top-1 error {event.top1_error:.1%} ({event.protocol})"
+
+    @property
+    def left(self) -> str:
+        return words_left(self.pace.left_s)
+
+
+def words_left(seconds: float | None) -> str:
+    """Such as ", 2:27:10 left"; nothing if it is unknown or 0."""
+    return f", {timedelta(seconds=round(seconds))} left" if seconds else ""
 
 
 class Board:
@@ -123,11 +131,13 @@ class Board:
         if run not in self.tasks:
             self.tasks[run] = self.bars.add_task(run, total=None, status=line.status)
         line(event)
-        self.bars.update(self.tasks[run], completed=line.steps, total=line.total, status=line.status)
-        due = isinstance(event, Evaluated) or self.clock() - self._said_s > PLAIN_EVERY_S
+        pace, status = line.pace, line.status + line.left
+        self.bars.update(self.tasks[run], completed=pace.step, total=pace.steps, status=status)
+        at_once = isinstance(event, Evaluated | RunResumed)
+        due = at_once or self.clock() - self._said_s > PLAIN_EVERY_S
         if not console.is_terminal and due:
             self._said_s = self.clock()
-            console.print(f"{run}: step {line.steps} of {line.total}, {line.status}", soft_wrap=True)
+            console.print(f"{run}: step {pace.step} of {pace.steps}, {status}", soft_wrap=True)
 
     def end(self, run: str, sentence: str) -> None:
         """Remove the bar and print one line instead."""

@@ -5,15 +5,18 @@ report.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.cli import reports
 from harness.cli.loading import load
-from harness.cli.progress import Board, board, console
+from harness.cli.progress import Board, board, console, words_left
 from harness.data.base import Prepared
-from harness.errors import RunFailed
+from harness.errors import RecordError, RunFailed
+from harness.events import TrainingStarted
 from harness.overrides import label
 from harness.placement import Placement
 from harness.records.store import RunRecord, Store
@@ -21,9 +24,19 @@ from harness.report.text import count
 from harness.resolve import RunRequest, check_request, study_requests
 from harness.serialization import to_json
 from harness.spec import RunSpec
+from harness.status import unfinished
+from harness.studies.progress import remove_plan, study_states, write_plan
 from harness.studies.runs import Budget, Planned, Task, counted, plan, records_of, work
 from harness.studies.study import LONG_SAMPLE_S, Study
-from harness.studies.workers import Ended, Happened, News, Variables, run_all
+from harness.studies.workers import (
+    FAILURES_OF_A_DEVICE,
+    DeviceGivenUp,
+    Ended,
+    Happened,
+    Started,
+    Variables,
+    run_all,
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +73,14 @@ def run_study(
         planned = plan(study, request, prepared, options.where.device, counted(name, store).records)
         todo = [spec for spec in planned.todo if spec not in ended]
         _announce(name, planned, todo, options)
+        write_plan(results, name, list(planned.requests), planned.todo, len(options.environments))
         tasks = [_task(spec, planned, study, options, results, prepared.folder) for spec in todo]
-        new = _run(todo, tasks, options.environments, budget) if todo else {}
+        show = partial(_show_study, name, results)
+        new = _run(todo, tasks, options.environments, budget, show) if todo else {}
         ended |= new
         if not study.searches or not todo or len(new) < len(todo):
             break
+    remove_plan(results, name)
     used, beside = counted(name, store), store.verified_reference(name)
     shown = records_of(planned.requests, used.records)
     refused = (*used.refused, *beside.refused)
@@ -141,7 +157,11 @@ def _listed(failed: int, listed: int) -> str:
 
 
 def _run(
-    todo: Sequence[RunSpec], tasks: Sequence[Task], environments: Sequence[Variables], budget: Budget
+    todo: Sequence[RunSpec],
+    tasks: Sequence[Task],
+    environments: Sequence[Variables],
+    budget: Budget,
+    show_study: Callable[[], None],
 ) -> dict[RunSpec, str | None]:
     """Run what fits into the time limit.
 
@@ -149,23 +169,46 @@ def _run(
     """
     always = sum(spec.seed == 0 for spec in todo)
     ended: dict[RunSpec, str | None] = {}
+    given_up = 0
     with board() as bars:
         for news in run_all(
             tasks, work, environments, lambda task: task < always or budget.may_start()
         ):
+            if isinstance(news, DeviceGivenUp):
+                console.print(_given_up(news))
+                given_up += 1
+                continue
             budget.observe(news)
             sentence = _show(bars, todo, news)
+            if isinstance(news, Happened) and isinstance(news.event, TrainingStarted):
+                show_study()
             if isinstance(news, Ended):
                 ended[todo[news.task]] = sentence
     if len(ended) < len(todo):
         left = count(len(todo) - len(ended), "run")
+        no_device = given_up == len(environments[: len(tasks)])
         console.print(
-            f"{left} did not fit into {budget.limit_s / 60:g} minutes; use --minutes to allow more"
+            f"no device is left for {left}; repeat the command when one works again"
+            if no_device
+            else f"{left} did not fit into {budget.limit_s / 60:g} minutes; use --minutes to allow more"
         )
     return ended
 
 
-def _show(bars: Board, todo: Sequence[RunSpec], news: News) -> str | None:
+def _given_up(news: DeviceGivenUp) -> str:
+    device = news.environment.get("CUDA_VISIBLE_DEVICES", "the device")
+    return f"{device} has failed {FAILURES_OF_A_DEVICE} times in a row and is used no more"
+
+
+def _show_study(name: str, results: Path) -> None:
+    """Print how far the study is; if that can't be read, the study goes on without."""
+    with suppress(RecordError, OSError):
+        for state in study_states(results, unfinished(results)):
+            if state.name == name:
+                console.print(state.words + words_left(state.left_s), soft_wrap=True)
+
+
+def _show(bars: Board, todo: Sequence[RunSpec], news: Started | Happened | Ended) -> str | None:
     spec = todo[news.task]
     name = f"{spec.variant} seed {spec.seed}" + (f", {label(spec.overrides)}" if spec.overrides else "")
     if isinstance(news, Happened):

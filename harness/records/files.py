@@ -18,6 +18,9 @@ from harness.files import write_atomically
 
 SUMS = "SHA256SUMS"
 CHUNK = 1 << 20
+FULL = "free some disk space, or use a results folder that you may write to"
+LOST = (errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
+GONE = "its folder was removed, or its disk is gone; bring it back, and repeat the command"
 
 
 @contextmanager
@@ -26,10 +29,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RecordError(
-            f"can't write {path}: {error.strerror or error}; "
-            "free some disk space, or use a results folder that you may write to"
-        ) from error
+        way_out = GONE if error.errno in LOST else FULL
+        raise RecordError(f"can't write {path}: {error.strerror or error}; {way_out}") from error
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Summary:
     images_seen: Count
     results: dict[str, ProtocolResult]  # by protocol; empty unless status is ok
     final_train_loss: float | None  # mean over the last windows of training steps, log loss
-    train_s: Amount | None  # training steps only, evaluation and set-up excluded
+    train_s: Amount | None  # training steps only; evaluation, set-up and pauses excluded
     wait_s: Amount | None  # the part of train_s spent waiting for the loader
     images_per_second: Amount | None  # median over windows after the warm-up
     warmup_steps: Count  # in the first window after each start of the run

@@ -37,7 +37,12 @@ def run_id_of(spec: RunSpec, when: datetime) -> str:
     """A name that sorts by time and says what ran; the last 8 digits begin the spec's digest."""
     parts = (spec.variant, spec.geometry, spec.data.name, f"s{spec.seed}")
     plain = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts)
-    return f"{when:%Y%m%dT%H%M%SZ}-{plain}-{spec.digest[:8]}"
+    return f"{run_id_start(when)}-{plain}-{spec.digest[:8]}"
+
+
+def run_id_start(when: datetime) -> str:
+    """How the names of runs begin that start then."""
+    return f"{when:%Y%m%dT%H%M%SZ}"
 
 
 class Verified(NamedTuple):
@@ -206,10 +211,13 @@ class Store:
         """The records of a spec that ended ok and began no earlier than the run `run_id`, oldest
         first.
         """
+        found = self.sealed_since(digest, run_id)
+        return [record for record in found if record.summary.status == "ok"]
+
+    def sealed_since(self, digest: str, run_id: str) -> list[RunRecord]:
+        """The same with any status."""
         found = _verified(path for path in self.folders_of(digest) if path.name >= run_id).records
-        return [
-            record for record in found if record.spec.digest == digest and record.summary.status == "ok"
-        ]
+        return [record for record in found if record.spec.digest == digest]
 
 
 def _take(path: Path) -> int:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from harness.events import Evaluated, Event, RunResumed, StepsDone, TrainingDone
+from harness.pace import is_steady
 from harness.probes.summary import Interval
 from harness.records.record import Stamped
 
@@ -35,11 +36,12 @@ def summary_fields(
         event for event in reversed(events) if isinstance(event, Evaluated) and event.final
     )
     warmup, steady = _windows(events)
+    paused = [event for event in events if isinstance(event, StepsDone) and event.paused_s]
     numbers = {
         "steps": done.steps,
         "images_seen": done.images,
-        "train_s": round(done.elapsed_s, 3),
-        "wait_s": round(done.wait_s, 3),
+        "train_s": round(done.elapsed_s - sum(window.paused_s for window in paused), 3),
+        "wait_s": round(done.wait_s - sum(map(_paused_wait_s, paused)), 3),
         "evaluation_s": round(evaluated.elapsed_s, 3),  # one pass for all protocols
         "final_train_loss": _final_loss(events),
         "images_per_second": _rate(steady),
@@ -49,7 +51,7 @@ def summary_fields(
     }
     reasons = {
         "final_train_loss": "the record has no training step",
-        "images_per_second": "the run ended during the warm-up",
+        "images_per_second": "each window was the first after a start, or the process was stopped in it",
         "peak_gpu_mib": no_peak,
         **watched["missing"],
     }
@@ -79,19 +81,26 @@ def training_intervals(past: Sequence[Stamped]) -> list[Interval]:
 
 
 def _windows(events: Sequence[Event]) -> tuple[list[StepsDone], list[StepsDone]]:
-    """The windows of the warm-up, which are the first after each start, and the others."""
+    """The windows of the warm-up, which are the first after each start, and the steady ones."""
     trained = [None, *(event for event in events if isinstance(event, StepsDone | RunResumed))]
     warmup: list[StepsDone] = []
     steady: list[StepsDone] = []
     for before, window in pairwise(trained):
-        if isinstance(window, StepsDone):
-            (steady if isinstance(before, StepsDone) else warmup).append(window)
+        if isinstance(window, StepsDone) and is_steady(before, window):
+            steady.append(window)
+        elif isinstance(window, StepsDone) and not isinstance(before, StepsDone):
+            warmup.append(window)
     return warmup, steady
 
 
 def _rate(steady: Sequence[StepsDone]) -> float | None:
     rates = [window.images / window.elapsed_s for window in steady if window.elapsed_s > 0]
     return round(median(rates), 2) if rates else None
+
+
+def _paused_wait_s(window: StepsDone) -> float:
+    """How much of wait_s was a pause for sure: what exceeds the rest of the window."""
+    return max(0.0, window.wait_s - (window.elapsed_s - window.paused_s))
 
 
 def _final_loss(events: Sequence[Event]) -> float | None:

@@ -195,7 +195,8 @@ class Writer:
             self._known["images_seen"] += event.images
 
     def utc(self) -> str:
-        return stamp(self._now())
+        """The time now, no earlier than the start: the clock may have been set back."""
+        return stamp(max(self._now(), self._started))
 
     @property
     def started_utc(self) -> str:

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import psutil
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import AlreadyRunning, DeviceLost, HarnessError, RunFailed, UsageError
 from harness.files import write_atomically
 from harness.records.files import writing
-from harness.records.store import Store, utc_now
+from harness.records.store import Store, run_id_start, utc_now
 from harness.serialization import from_json
 from harness.signals import handle_ending
 from harness.spec import RunSpec
@@ -81,15 +81,26 @@ class RunJob:
         signal.signal(number, stop)
         handle_ending()  # between two runs
         try:
-            for task in tasks:
-                if not Store(task.results).finished_since(
-                    from_json(task.spec, RunSpec).digest, self.since
-                ):
-                    work(task, lambda event: None)
+            failures = [reason for task in tasks if (reason := self._failure(task)) is not None]
         except KeyboardInterrupt:
             if asked and callable(requeue):
                 requeue(number, None)  # submitit's handler: it requeues the job, and exits
             raise
+        if failures:
+            ended = f"{len(failures)} of {len(tasks)} runs ended without a result"
+            raise RunFailed(f"{ended}; first: {failures[0]}")
+
+    def _failure(self, task: Task) -> str | None:
+        """Do a task that has not finished. The sentence of a failure that concerns this run only."""
+        if Store(task.results).finished_since(from_json(task.spec, RunSpec).digest, self.since):
+            return None
+        try:
+            work(task, lambda event: None)
+        except DeviceLost:  # the job's other runs would fail, too
+            raise
+        except (RunFailed, AlreadyRunning) as error:
+            return str(error)
+        return None
 
     def checkpoint(self, tasks: Sequence[Task]) -> Any:
         """What submitit calls after a requeue: the same, since each run has its own checkpoint."""
@@ -133,7 +144,7 @@ def submit(tasks: Sequence[Task], results: Path, options: JobOptions) -> list[st
     if options.at_once is not None:
         given["slurm_array_parallelism"] = options.at_once
     executor.update_parameters(**given)
-    since = f"{utc_now():%Y%m%dT%H%M%SZ}"
+    since = run_id_start(utc_now())
     dealt = [list(tasks[first :: options.jobs]) for first in range(min(options.jobs, len(tasks)))]
     job_of = RunJob(since)
     with _detached():

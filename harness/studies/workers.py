@@ -3,7 +3,8 @@ runs.
 
 For small nets two runs with one thread each are faster than one run with two threads, so a CPU with N
 cores gets N workers. Each GPU gets its own worker, which sees no other GPU. If a worker dies, its run
-is reported as failed and a new worker continues with the next run.
+is reported as failed and a new worker continues with the next run. So it is if a run's GPU fails; after
+the second failure in a row on the same GPU its workers take no more runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,9 +21,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import DeviceLost, HarnessError
 from harness.events import Event
 from harness.signals import terminable, without_ctrl_c
+
+Variables = Mapping[str, str]  # environment variables of a worker
+# failures in a row: one may be a passing error, after which a new process can use the GPU again
+FAILURES_OF_A_DEVICE = 2
+ENDS_IN_S = 10.0  # a process may hang at its end if its GPU is gone
 
 
 @dataclass(frozen=True)
@@ -42,22 +48,27 @@ class Happened:
 
 @dataclass(frozen=True)
 class Ended:
-    """Task `task` has ended: `error` is None, or one sentence."""
+    """Task `task` has ended: `error` is None, or one sentence. device_lost: its device failed."""
 
     task: int
     error: str | None
+    device_lost: bool = False
 
 
-News = Started | Happened | Ended
+@dataclass(frozen=True)
+class DeviceGivenUp:
+    """A device has failed again and again; a worker with these variables takes no more tasks."""
+
+    environment: Variables
+
+
+News = Started | Happened | Ended | DeviceGivenUp
 
 
 class Work(Protocol):
     """The function that a worker calls for each task; it must be importable by name, for spawn."""
 
     def __call__(self, task: Any, listen: Callable[[Event], None]) -> None: ...
-
-
-Variables = Mapping[str, str]  # environment variables of a worker
 
 
 @dataclass
@@ -82,6 +93,7 @@ def run_all(
     which seal their runs as interrupted, and waits for them.
     """
     queue = deque(range(len(tasks)))
+    failures: Counter[str] = Counter()
     pool = [_start_worker(work, environment) for environment in environments[: len(tasks)]]
     try:
         for worker in pool:
@@ -93,6 +105,13 @@ def run_all(
                 yield news
                 if isinstance(news, Ended):
                     worker.task = None
+                    device = str(sorted(worker.environment.items()))
+                    failures[device] = failures[device] + 1 if news.device_lost else 0
+                    if news.device_lost:
+                        _end(worker)
+                    if failures[device] >= FAILURES_OF_A_DEVICE:
+                        yield DeviceGivenUp(worker.environment)
+                        continue
                     if not worker.process.is_alive():
                         pool[pool.index(worker)] = worker = _start_worker(work, worker.environment)
                     yield from _give_next_task(worker, queue, tasks, may_start)
@@ -138,6 +157,14 @@ def _give_next_task(
             return
 
 
+def _end(worker: _Worker) -> None:
+    """Wait for a worker that ends by itself, but not for long."""
+    worker.process.join(ENDS_IN_S)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+
+
 def _read(worker: _Worker) -> News:
     try:
         news: News = worker.pipe.recv()
@@ -170,7 +197,10 @@ def work_until_closed(pipe: Connection, work: Work) -> None:
             threading.Thread(target=_end_when_parent_ends, daemon=True).start()
             while True:
                 number, task = pipe.recv()
-                pipe.send(Ended(number, _error_of(work, task, _sender(pipe, number))))
+                ended = _ended(work, number, task, _sender(pipe, number))
+                pipe.send(ended)
+                if ended.device_lost:
+                    return
     except (EOFError, OSError, KeyboardInterrupt):
         return
     finally:
@@ -192,11 +222,12 @@ def _sender(pipe: Connection, task: int) -> Callable[[Event], None]:
     return lambda event: pipe.send(Happened(task, event))
 
 
-def _error_of(work: Work, task: Any, listen: Callable[[Event], None]) -> str | None:
+def _ended(work: Work, number: int, task: Any, listen: Callable[[Event], None]) -> Ended:
+    """Do the task; how it ended."""
     try:
         work(task, listen)
     except HarnessError as error:
-        return str(error)
+        return Ended(number, str(error), isinstance(error, DeviceLost))
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+        return Ended(number, f"{type(error).__name__}: {error}")
+    return Ended(number, None)

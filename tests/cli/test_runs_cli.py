@@ -126,7 +126,7 @@ def test_the_progress_line_shows_loss_error_and_images_per_second() -> None:
     line = RunLine()
     line(STARTED)
     line(STEPS)
-    assert (line.steps, line.total) == (20, 40)
+    assert (line.pace.step, line.pace.steps) == (20, 40)
     assert line.status == "loss 1.500  top-1 error 25.0%  1,500 images/s"
     line(FOUND)
     assert line.status == "validation top-1 error 50.0% (centre)"

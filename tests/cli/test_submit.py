@@ -9,19 +9,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from calling import SUBMIT_STUDY
+from tiny_training import run_spec
 
 from harness.checkpoint import FOLDER
-from harness.errors import HarnessError, UsageError
+from harness.errors import DeviceLost, HarnessError, RunFailed, UsageError
 from harness.events import RunResumed
+from harness.placement import Placement
 from harness.records.store import Store
 from harness.records.verify import verify
-from harness.studies.cluster import queued
+from harness.resolve import RunRequest
+from harness.serialization import from_json, to_json
+from harness.spec import RunSpec
+from harness.studies.cluster import RunJob, queued
+from harness.studies.runs import Task
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,3 +123,40 @@ def test_without_sbatch_slurm_is_refused(
     assert (
         "there is no sbatch" in call(*SUBMIT_STUDY, "--variants", "no_lrn", "--partition", "gpu").error
     )
+
+
+def tasks_of(root: Path, count: int) -> list[Task]:
+    spec = run_spec(16)
+    request = RunRequest("no_lrn", "mini", "synthetic", 0)
+    return [
+        Task(to_json(replace(spec, seed=seed)), request, Placement(), root) for seed in range(count)
+    ]
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The seeds that a job's runs have; seed 0 fails, and of seed 1 the GPU is lost."""
+    seeds: list[int] = []
+
+    def work(task: Task, listen: Any) -> None:
+        seeds.append(from_json(task.spec, RunSpec).seed)
+        if seeds[-1] < 2:
+            raise (RunFailed, DeviceLost)[seeds[-1]](f"seed {seeds[-1]} failed")
+
+    monkeypatch.setattr("harness.studies.cluster.work", work)
+    before = signal.getsignal(signal.SIGUSR2)
+    yield seeds
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_failed_run_takes_no_other_run_of_its_job_with_it(tmp_path: Path, done: list[int]) -> None:
+    first, _, *others = tasks_of(tmp_path, 4)
+    with pytest.raises(RunFailed, match=r"^1 of 3 runs ended without a result; first: seed 0 failed$"):
+        RunJob("")([first, *others])
+    assert done == [0, 2, 3]
+
+
+def test_a_lost_gpu_ends_its_job(tmp_path: Path, done: list[int]) -> None:
+    with pytest.raises(DeviceLost, match="seed 1 failed"):
+        RunJob("")(tasks_of(tmp_path, 4)[1:])
+    assert done == [1]

@@ -50,7 +50,10 @@ ReturnToService=2
 SwitchType=switch/none
 MpiDefault=none
 NodeName=$name NodeAddr=127.0.0.1 CPUs=$(nproc --all) State=UNKNOWN
-PartitionName=test Nodes=$name Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=test Nodes=$name Default=YES MaxTime=60 State=UP PriorityTier=1
+PartitionName=urgent Nodes=$name MaxTime=60 State=UP PriorityTier=2
 CONF
 export SLURM_CONF="$home/slurm.conf"
 slurmctld -D -f "$SLURM_CONF" &

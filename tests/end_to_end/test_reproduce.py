@@ -18,6 +18,8 @@ from faulty import ENOUGH_S, contents, spawned, start, wait_until
 
 from harness.records.store import RunRecord, Store
 from harness.records.verify import verify
+from harness.status import unfinished
+from harness.studies.progress import study_states
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Place:
 
     def records(self) -> list[RunRecord]:
         return Store(self.home / "results").records()
+
+    def states(self) -> tuple[list[str], tuple[int, int, int]]:
+        """Of the unfinished runs; and how many runs of the study are done, running and to do."""
+        runs = unfinished(self.home / "results")
+        (study,) = study_states(self.home / "results", runs)
+        return [run.state for run in runs], (study.done, study.running, study.todo)
 
     def open_runs(self) -> list[Path]:
         return [path.parent for path in (self.home / "results/.open").glob("*/env.json")]
@@ -66,6 +74,7 @@ def test_a_study_from_pictures_to_a_report_that_a_second_call_leaves_as_it_is(
     code, out, err = place.call(*words, "--data", "folder", "--path", place.images)
     assert (code, "error:" in err) == (0, False), err
     assert "study reproduce: 4 runs, 0 sealed before, 4 to do, 2 at a time" in err
+    assert "study reproduce: 0 of 4 runs done, " in err  # as the first run starts
     assert out.rstrip().endswith("report: reports/reproduce/report.md and reports/reproduce/report.pdf")
     assert "* 4 runs of 2 variants finished on folder" in out
     sealed = place.records()
@@ -167,8 +176,13 @@ def test_a_stopped_study_seals_its_runs_and_leaves_no_process(
 def test_workers_whose_study_is_killed_end_by_themselves(
     place: Place, long_study: subprocess.Popen[str]
 ) -> None:
+    """And `status` lists them as running before and never after; the killed study is still to do."""
+    assert place.states() == (["running", "running"], (0, 2, 2))
     long_study.kill()
     wait_until(lambda: not group_of(long_study.pid))
+    states, study = place.states()
+    assert set(states) <= {"stopped"}  # a run that had done no step has no checkpoint
+    assert study == (0, 0, 4)
     assert place.open_runs() == []
     assert [record.summary.status for record in place.records()] == ["interrupted"] * 2
 

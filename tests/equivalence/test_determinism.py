@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from faulty import start
 
 from harness.data.prepare.job import prepare
@@ -88,12 +87,7 @@ def executed(class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return run
 
 
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_as_before")
 
 
 def test_both_loaders_give_the_same_bits(executed: Execute) -> None:

@@ -19,7 +19,7 @@ from harness.machine.collect_env import describe
 from harness.placement import Placement
 from harness.records.store import Store
 from harness.resolve import RunRequest, run_spec
-from harness.studies.workers import Ended, Started, _error_of
+from harness.studies.workers import DeviceGivenUp, Ended, Started, _ended
 
 USAGE, DATA, FAILED, RECORD, RUNNING = 2, 3, 4, 5, 6
 
@@ -241,7 +241,7 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
     def in_this_process(tasks: Any, work: Any, environments: Any, may_start: Any) -> Any:
         for number, task in enumerate(tasks):
             yield Started(number)
-            yield Ended(number, _error_of(work, task, lambda event: None))
+            yield _ended(work, number, task, lambda event: None)
 
     calls = iter(range(99))
 
@@ -260,3 +260,24 @@ def test_a_study_with_a_failing_run_finishes_the_others_and_reports_it(
         "ok",
     ]
     assert "the loss is nan at step 1" in Path("reports/reproduce/report.md").read_text()
+
+
+def test_a_study_whose_only_gpu_is_lost_says_which_and_what_is_left(
+    call: Any, run_words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What run_all does then is tested in tests/unit/test_workers.py."""
+
+    def lost(tasks: Any, work: Any, environments: Any, may_start: Any) -> Any:
+        for number in range(2):
+            yield Started(number)
+            yield Ended(number, "cuda (GPU-a) failed: unspecified launch failure", device_lost=True)
+        yield DeviceGivenUp({"CUDA_VISIBLE_DEVICES": "GPU-a"})
+
+    monkeypatch.setattr(reproduce_command, "run_all", lost)
+    words = ("--variants", "grouped_2gpu,no_lrn,ungrouped", "--seeds", "1", "--jobs", "1")
+    said = call("reproduce", *words, *run_words[3:])
+    assert said.code == FAILED
+    assert "\nGPU-a has failed 2 times in a row and is used no more\n" in said.err
+    assert "\nno device is left for 1 run; repeat the command when one works again\n" in said.err
+    assert said.error.startswith("2 of 2 runs ended without a result; ")
+    assert said.error.endswith("grouped_2gpu seed 0: cuda (GPU-a) failed: unspecified launch failure")

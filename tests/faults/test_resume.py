@@ -160,3 +160,38 @@ def test_a_full_disk_leaves_the_run_going_and_says_so(tmp_path: Path) -> None:
     assert "no checkpoint at step 8: can't write" in said  # mini validates every quarter of an epoch
     (summary,) = results.glob("2*/summary.json")
     assert json.loads(summary.read_text())["status"] == "ok"
+
+
+def test_a_resumed_run_that_is_stopped_for_a_while_keeps_its_lock_and_no_speed_counts_the_pause(
+    tmp_path: Path,
+) -> None:
+    """Killed, resumed, stopped by SIGSTOP. The same command is refused meanwhile; then the run goes on to its end."""
+    results, long = tmp_path / "results", ("--set", "epochs=3", "--set", "evaluation.every_epochs=0")
+    killed = start(results, *long)
+    wait_until(lambda: list(results.glob(f"{FOLDER}/*/*.safetensors")))
+    killed.kill()
+    killed.communicate()
+    before = set(results.glob(f"{FOLDER}/*/*.safetensors"))
+    resumed = start(results, *long)
+    wait_until(lambda: set(results.glob(f"{FOLDER}/*/*.safetensors")) - before)
+    resumed.send_signal(signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    other = start(results, *long)
+    _, said = other.communicate()
+    assert other.returncode == 6
+    assert f"error: the same run is going on in process {resumed.pid}; wait for it to end" in said
+    time.sleep(max(0.0, 3.0 - (time.monotonic() - stopped_s)))
+    paused_s = time.monotonic() - stopped_s
+    resumed.send_signal(signal.SIGCONT)
+    finish(resumed)
+    (record,) = finished(results)
+    windows = [event for event in record.events() if isinstance(event, StepsDone)]
+    (paused,) = [window for window in windows if window.paused_s]
+    assert paused_s <= paused.paused_s <= paused.elapsed_s
+    rates = [window.images / window.elapsed_s for window in windows]
+    assert record.summary.images_per_second is not None
+    assert record.summary.images_per_second > 2 * rates[windows.index(paused)]
+    assert record.summary.train_s == pytest.approx(
+        sum(window.elapsed_s - window.paused_s for window in windows), abs=0.01
+    )
+    assert len(losses(record)) == record.summary.steps == 96

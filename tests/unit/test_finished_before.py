@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import NET, prepared, recipe
+from tiny_training import NET, prepared, run_spec
 
 from harness.checkpoint import FOLDER
 from harness.errors import RecordError
@@ -17,24 +16,16 @@ from harness.placement import Placement
 from harness.records.record import RunRecord
 from harness.records.store import Store
 from harness.run import execute
-from harness.spec import DataSpec, RunSpec
+from harness.spec import RunSpec
 from harness.status import unfinished
 from variants.modules.alexnet import build
 from variants.weights import load_weights
 
-DATA = DataSpec(
-    name="synthetic", listing="0", classes=10, train_images=16, val_images=16, store_size=10
-)
-SPEC = RunSpec(variant="tiny", geometry="mini", net=NET, recipe=recipe(), data=DATA, seed=0)
+SPEC = run_spec(16)
 OTHER = replace(SPEC, seed=1)
 
 
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_as_before")
 
 
 def run(root: Path, spec: RunSpec = SPEC, **more: Any) -> RunRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,14 +153,6 @@ def test_training_counts_from_the_last_start_and_rounded_times_make_no_overlap()
     assert training_intervals(past) == [(8.5, 12.5), (12.5, 14.5)]
     assert training_intervals(past[:1]) == [(0.0, 8.0)]
     assert training_intervals(past[:2]) == []
-
-
-@pytest.fixture
-def torch_as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def test_of_a_run_resumed_twice_each_first_window_is_warmup(

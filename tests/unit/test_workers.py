@@ -15,7 +15,15 @@ import psutil
 import pytest
 import worker_tasks
 
-from harness.studies.workers import Ended, Happened, News, Started, run_all, work_until_closed
+from harness.studies.workers import (
+    DeviceGivenUp,
+    Ended,
+    Happened,
+    News,
+    Started,
+    run_all,
+    work_until_closed,
+)
 
 NONE = [{}]  # no variables
 
@@ -124,7 +132,7 @@ CTRL_C = """
 import sys
 from pathlib import Path
 import worker_tasks
-from harness.studies.workers import run_all
+from harness.studies.workers import DeviceGivenUp, run_all
 if __name__ == "__main__":
     for news in run_all([Path(sys.argv[1])] * 2, worker_tasks.until_stopped, [{}] * 2):
         print(type(news).__name__, flush=True)
@@ -188,3 +196,34 @@ def test_each_worker_has_its_own_variables_and_this_process_keeps_its_own(
     assert len(seen) == 4
     assert {error for error in seen if error and "its process ended" not in error} == {"GPU-a", "GPU-b"}
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    monkeypatch.setattr("harness.studies.workers.ENDS_IN_S", 0.2)
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in ("GPU-a", "GPU-b")]
+
+
+def test_a_lost_gpu_fails_two_tasks_and_the_others_are_done_elsewhere(
+    two_gpus: list[dict[str, str]],
+) -> None:
+    found = list(run_all(["any"] * 6, worker_tasks.on_a_lost_gpu, two_gpus))
+    failed = [news for news in found if isinstance(news, Ended) and news.error is not None]
+    assert [news.error for news in failed] == ["cuda (GPU-a) failed: unspecified launch failure"] * 2
+    assert all(news.device_lost for news in failed)
+    assert len(ended(found)) == 6
+    assert [news for news in found if isinstance(news, DeviceGivenUp)] == [DeviceGivenUp(two_gpus[0])]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_gpu_that_works_again_in_a_new_process_is_used_on(two_gpus: list[dict[str, str]]) -> None:
+    tasks = ["fail", "ok", "fail", "ok"]
+    found = list(run_all(tasks, worker_tasks.on_a_lost_gpu, two_gpus[:1]))
+    assert [error is None for _, error in sorted(ended(found).items())] == [False, True, False, True]
+    assert not [news for news in found if isinstance(news, DeviceGivenUp)]
+
+
+def test_without_a_device_left_the_other_tasks_are_not_tried(two_gpus: list[dict[str, str]]) -> None:
+    found = list(run_all(["any"] * 5, worker_tasks.on_a_lost_gpu, two_gpus[:1]))
+    assert sorted(ended(found)) == [0, 1]
+    assert isinstance(found[-1], DeviceGivenUp)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import RunFailed
+from harness.errors import DeviceLost, RunFailed
 from harness.events import Event, TrainingDone
 
 Listen = Callable[[Event], None]
@@ -58,3 +59,11 @@ def device_as_error(task: str, listen: Listen) -> None:
     by_word(task, listen)
     time.sleep(0.3)  # so that the other worker has a turn
     raise RunFailed(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def on_a_lost_gpu(task: str, listen: Listen) -> None:
+    """GPU-a fails every task, or those named "fail"; it hangs at the end of its process, as a lost GPU may."""
+    if os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a" and task in ("any", "fail"):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        raise DeviceLost("cuda (GPU-a) failed: unspecified launch failure")
+    time.sleep(0.4)

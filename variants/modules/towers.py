@@ -9,10 +9,11 @@ classifier is on the first device.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from variants.columns import column_rows, reads_both
 from variants.modules.alexnet import AlexNet, ParameterType, layer_module
@@ -35,8 +36,11 @@ class Towers(nn.Module):
         self.devices = devices
         column = column_rows(spec)
         self.crosses = [reads_both(row) for row in spec.rows[: len(column)]]
-        for tower in ("tower0", "tower1"):
-            self.add_module(tower, _chain(column))
+        for side in (0, 1):
+            self.add_module(f"tower{side}", _chain(column))
+        if devices[0] != devices[1]:
+            for side in (0, 1):
+                draw_own_masks(self._tower(side), side)
         self.add_module("heads", _chain(spec.rows[len(column) :]))
         self.register_state_dict_post_hook(_join_columns)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_part_columns)  # type: ignore[no-untyped-call]
@@ -52,8 +56,7 @@ class Towers(nn.Module):
 
     def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
         """As AlexNet.layer_of, for a parameter such as `tower0.conv1.weight`."""
-        _, name, leaf = parameter.split(".")
-        return name, self.spec.layer_kinds[name], "bias" if leaf == "bias" else "weight"
+        return layer_of(self.spec, parameter)
 
     def _features(self, x: Tensor) -> Tensor:
         """The input of the heads, on the first device."""
@@ -74,7 +77,23 @@ class Towers(nn.Module):
         return tower
 
 
-Network: TypeAlias = AlexNet | Towers
+class ColumnDropout(nn.Module):
+    """Dropout of column number `side` on a device of its own. It draws the masks of both columns, the
+    first one's first, as one device with both does.
+
+    So the masks of the columns differ, although their devices' generators have the same seed, and a
+    tower has the same masks wherever the other one is.
+    """
+
+    def __init__(self, p: float, side: int) -> None:
+        super().__init__()
+        self.p, self.side = p, side
+
+    def forward(self, x: Tensor) -> Tensor:
+        masked = [
+            F.dropout(x if side == self.side else x.detach(), self.p, self.training) for side in (0, 1)
+        ]
+        return masked[self.side]
 
 
 def split(net: AlexNet, devices: Devices) -> Towers:
@@ -85,6 +104,19 @@ def split(net: AlexNet, devices: Devices) -> Towers:
         towers.get_submodule(name).to_empty(device=device)
     towers.load_state_dict(net.state_dict())
     return towers.train(net.training)
+
+
+def draw_own_masks(tower: nn.Module, side: int) -> None:
+    """Give a tower on a device of its own the dropout that it needs there."""
+    for name, layer in tower.named_children():
+        if isinstance(layer, nn.Dropout):
+            setattr(tower, name, ColumnDropout(layer.p, side))
+
+
+def layer_of(spec: AlexNetSpec, parameter: str) -> tuple[str, str, ParameterType]:
+    """As AlexNet.layer_of, for a parameter of a tower or of the heads, such as `tower0.conv1.weight`."""
+    _, name, leaf = parameter.split(".")
+    return name, spec.layer_kinds[name], "bias" if leaf == "bias" else "weight"
 
 
 def _chain(rows: Iterable[LayerRow]) -> nn.Sequential:

@@ -80,8 +80,13 @@ def measure_towers(spec: RunSpec, one_gpu: RunSpec, device: str, windows: int) -
         if device == "cpu":
             ways[f"{spec.variant}, one process with two threads"] = _with_threads(2, whole.window())
         timings = interleaved(ways, windows)
-        communication = zip(*pair.communication_s[-windows:], strict=True)
-    first_ms, second_ms = (1000 * median(each) / pair.steps for each in communication)
+        used = pair.used[-windows:]
+    images = pair.steps * spec.recipe.batch_size
+    per_cpu_s = median(images / sum(each.cpu_s for each in both) for both in used)
+    timings[TOWERS] = replace(timings[TOWERS], images_per_cpu_second=per_cpu_s)
+    first_ms, second_ms = (
+        1000 * median(both[rank].communication_s for both in used) / pair.steps for rank in range(2)
+    )
     sent = bytes_per_tower(tower_links(spec.net, spec.recipe.batch_size))
     return TowersResult(timings, (first_ms, second_ms), sent)
 
@@ -94,23 +99,31 @@ def _with_threads(threads: int, window: Callable[[], int]) -> Callable[[], int]:
     return way
 
 
+@dataclass(frozen=True)
+class Used:
+    """What one tower's process used in a window."""
+
+    communication_s: float
+    cpu_s: float
+
+
 class TowerPair:
     """The two processes, by their pipes; calling it lets both train for `steps` steps."""
 
     def __init__(self, pipes: list[Connection], batch_size: int) -> None:
         self._pipes, self._batch_size = pipes, batch_size
-        self.communication_s: list[tuple[float, ...]] = []  # of each rank, in each window
+        self.used: list[tuple[Used, ...]] = []  # by each rank, in each window
         self.steps = 1
 
     def __call__(self) -> int:
         try:
             for pipe in self._pipes:
                 pipe.send(self.steps)
-            found: dict[Connection, float] = {}
+            found: dict[Connection, Used] = {}
             while left := [pipe for pipe in self._pipes if pipe not in found]:
                 ready = wait(left)  # for the first to answer or to end
                 found |= {pipe: pipe.recv() for pipe in left if pipe in ready}
-            self.communication_s.append(tuple(found[pipe] for pipe in self._pipes))
+            self.used.append(tuple(found[pipe] for pipe in self._pipes))
         except (EOFError, OSError) as error:
             raise RunFailed("a tower's process has ended; its error is above") from error
         return self.steps * self._batch_size
@@ -168,10 +181,10 @@ def _train(rank: int, port: int, spec: RunSpec, device: str, pipe: Connection) -
                 steps = pipe.recv()
             except EOFError:
                 return
-            before_s = step.tower.sent.seconds
+            before_s, cpu_s = step.tower.sent.seconds, time.process_time()
             for _ in range(steps):
                 step()
-            pipe.send(step.tower.sent.seconds - before_s)
+            pipe.send(Used(step.tower.sent.seconds - before_s, time.process_time() - cpu_s))
 
 
 class TowerStep(Step):

@@ -67,7 +67,8 @@ def towers(
     for name, timing in found.timings.items():
         print(
             f"{name}: {timing.images_per_second:,.1f} images/s (median of {timing.windows} windows, "
-            f"{timing.lowest:,.1f} to {timing.highest:,.1f})"
+            f"{timing.lowest:,.1f} to {timing.highest:,.1f}), {timing.images_per_cpu_second:,.1f} per CPU "
+            "second"
         )
     step_ms = 1000 * spec.recipe.batch_size / found.timings[TOWERS].images_per_second
     first_ms, second_ms = found.communication_ms

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from harness.checkpoint import Checkpoints, Resumed
+from harness.optim import set_velocity_lrs, velocity_lrs
 from harness.train import TrainState
 from variants.modules.network import Network
 from variants.modules.tower_rank import TowerRank
@@ -39,6 +40,7 @@ def whole_state(state: TrainState, recipe: Recipe) -> TrainState:
             others[name.replace("tower0.", "tower1.", 1)] = received
     both = _both_towers(model, recipe)
     _fill(both, mine | others)
+    set_velocity_lrs(both.optimizer, velocity_lrs(state.optimizer))
     return replace(state, model=both.model, optimizer=both.optimizer)
 
 
@@ -50,6 +52,7 @@ def load_checkpoint(checkpoints: Checkpoints, state: TrainState, recipe: Recipe)
     found = checkpoints.load(both)
     if found is not None:
         _fill(state, _tensors(both))
+        set_velocity_lrs(state.optimizer, velocity_lrs(both.optimizer))
         state.scheduler.load_state_dict(both.scheduler.state_dict())
         state.lr, state.done, state.finished, state.total = (
             both.lr,

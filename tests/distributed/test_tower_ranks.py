@@ -135,9 +135,10 @@ AFTER_EACH_STEP = Evaluation(protocols=("centre",), every_epochs=0.3)
     "rules",
     [
         {"schedule": FixedDrops(at_epochs=(1.0,))},
+        {"schedule": FixedDrops(at_epochs=(1.3,)), "fused_update": True},  # right after the checkpoint
         {"schedule": Plateau(patience=1), "evaluation": AFTER_EACH_STEP, "lr_inside_velocity": False},
     ],
-    ids=["the paper's rule", "torch's rule and a plateau"],
+    ids=["the paper's rule", "the fused rule", "torch's rule and a plateau"],
 )
 def test_a_checkpoint_is_that_of_one_process_and_resumes_to_the_same_bits(
     tmp_path: Path, rules: dict[str, Any]
@@ -149,7 +150,8 @@ def test_a_checkpoint_is_that_of_one_process_and_resumes_to_the_same_bits(
     assert run_ranks(2, towers_resumed, two, 21, 4, tmp_path) == [wanted, wanted]
     (first,), (second,) = (checkpoint_files(tmp_path / FOLDER / run.digest) for run in (one, two))
     (plain, kept), (plain_again, again) = read(first), read(second)
-    assert plain["scheduler"] == plain_again["scheduler"]
+    for name in ("scheduler", "lr", "velocity_lrs"):
+        assert plain[name] == plain_again[name]
     assert set(again) == set(kept)
     assert {"model/conv1.weight", "model/bn2.running_var", "random/cpu"} < set(kept)
     assert any(name.startswith("optimizer/") for name in kept)

@@ -30,6 +30,7 @@ from harness.placement import Placement
 from harness.set_up import network
 from harness.spec import RunSpec
 from harness.train import TrainState
+from variants.columns import first_column_macs
 from variants.communication import bytes_per_tower, tower_links
 from variants.modules.network import Network
 from variants.modules.tower_rank import TowerRank
@@ -45,12 +46,14 @@ class TowersResult:
 
     communication_ms: of a step, the median of each rank's time in which it sent or waited for the other
     one. On a GPU it is the time in which work was given to NCCL, which is not the same. bytes_sent: by
-    each of the two in a step.
+    each of the two in a step. macs_ratio: multiply-accumulates of the first tower, as a multiple of those
+    of the net for one GPU.
     """
 
     timings: dict[str, Timing]
     communication_ms: tuple[float, float]
     bytes_sent: int
+    macs_ratio: float
 
     @property
     def time_ratios(self) -> dict[str, float]:
@@ -88,7 +91,8 @@ def measure_towers(spec: RunSpec, one_gpu: RunSpec, device: str, windows: int) -
         1000 * median(both[rank].communication_s for both in used) / pair.steps for rank in range(2)
     )
     sent = bytes_per_tower(tower_links(spec.net, spec.recipe.batch_size))
-    return TowersResult(timings, (first_ms, second_ms), sent)
+    macs_ratio = first_column_macs(spec.net) / one_gpu.net.macs
+    return TowersResult(timings, (first_ms, second_ms), sent, macs_ratio)
 
 
 def _with_threads(threads: int, window: Callable[[], int]) -> Callable[[], int]:

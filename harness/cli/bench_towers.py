@@ -60,6 +60,7 @@ def towers(
             "time_ratios": found.time_ratios,
             "communication_ms": found.communication_ms,
             "bytes_sent": found.bytes_sent,
+            "macs_ratio": found.macs_ratio,
         }
         print(json.dumps(plain, indent=2, allow_nan=False))
         return
@@ -78,4 +79,7 @@ def towers(
     )
     for name, ratio in found.time_ratios.items():
         print(f"that is {ratio:.2f} times the time of {name}")
-    print("the paper says: slightly less time than its net for one GPU (sec. 3.2)")
+    print(
+        f"by multiply-accumulates alone it would be {found.macs_ratio:.2f} times the time of {ONE_GPU}; the "
+        "paper says slightly less time (sec. 3.2)"
+    )

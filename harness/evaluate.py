@@ -94,9 +94,7 @@ def evaluate(
             with autocast(precision, device):
                 outputs = _outputs(model, batch.images.to(device), pixels, protocols)
             for name, (probabilities, boxes) in outputs.items():
-                if (
-                    probabilities.numel() == 0
-                ):  # of the second tower; the first one's rank has the scores
+                if probabilities.numel() == 0:  # of the second tower, which has no scores
                     continue
                 _score(found[name], batch, probabilities.cpu())
                 if found[name].box_hits is not None and boxes is not None and batch.boxes is not None:

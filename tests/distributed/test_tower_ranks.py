@@ -202,6 +202,24 @@ def test_after_a_tower_was_killed_torchrun_goes_on_to_the_bits_of_one_process(
     assert not list((tmp_path / "results" / FOLDER).glob("*"))
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_signal_to_one_rank_ends_both_with_a_checkpoint(tmp_path: Path, victim: int) -> None:
+    found = run_ranks(2, executed, run_of_towers(2), 21, tmp_path / "results", "stop", victim)
+    assert "SystemExit: 130" in found
+    (record,) = Store(tmp_path / "results").records()
+    assert record.summary.status == "interrupted"
+    assert list((tmp_path / "results" / FOLDER).glob("*/*.safetensors"))
+
+
+@pytest.mark.parametrize("fault", ["kill", "hang"])
+def test_a_tower_that_is_killed_or_hangs_ends_the_other(tmp_path: Path, fault: str) -> None:
+    run = run_of_towers(2)
+    found = run_ranks(2, executed, run, 21, tmp_path / "results", fault, timeout_s=2.0)
+    assert found[0].startswith("RunFailed: another rank ended without a word")
+    (record,) = Store(tmp_path / "results").records()
+    assert record.summary.status == "failed"
+
+
 def test_the_command_under_torchrun_leaves_one_record_and_the_grouped_nets_weights(
     said: Any,  # noqa: F811
     tmp_path: Path,

@@ -20,8 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from variants.modules.alexnet import ParameterType
-from variants.modules.towers import Towers, draw_own_masks, layer_of
+from variants.modules.towers import TowerModule, Towers, draw_own_masks
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Sent:
         self.seconds += time.perf_counter() - start_s
 
 
-class TowerRank(nn.Module):
+class TowerRank(TowerModule):
     """Tower number `rank` of `towers`, whose modules it takes over. sent: counts what goes to the other
     process.
 
@@ -61,18 +60,6 @@ class TowerRank(nn.Module):
         heads = towers.get_submodule("heads")
         assert isinstance(heads, nn.Sequential)
         self.heads = heads if rank == 0 else nn.Sequential()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._head(self._features(x), 0)
-
-    def forward_with_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As Towers.forward_with_box on rank 0, and twice (N, 0) on rank 1."""
-        features = self._features(x)
-        return self._head(features, 0), self._head(features, 1)
-
-    def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
-        """As Towers.layer_of."""
-        return layer_of(self.spec, parameter)
 
     def _features(self, x: Tensor) -> Tensor:
         layers = self.get_submodule(self.tower).children()

@@ -22,7 +22,35 @@ from variants.spec import AlexNetSpec, LayerRow
 Devices = tuple[torch.device | str, torch.device | str]
 
 
-class Towers(nn.Module):
+class TowerModule(nn.Module):
+    """What two towers in one process, and one in its own, have in common."""
+
+    spec: AlexNetSpec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As AlexNet.forward: images on any device -> class scores (N, classes) on the first device."""
+        return self._head(self._features(x), 0)
+
+    def forward_with_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As AlexNet.forward_with_box."""
+        features = self._features(x)
+        return self._head(features, 0), self._head(features, 1)
+
+    def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
+        """As AlexNet.layer_of, for a parameter such as `tower0.conv1.weight`."""
+        _, name, leaf = parameter.split(".")
+        return name, self.spec.layer_kinds[name], "bias" if leaf == "bias" else "weight"
+
+    def _features(self, x: Tensor) -> Tensor:
+        """The input of the heads, on the first device."""
+        raise NotImplementedError
+
+    def _head(self, features: Tensor, number: int) -> Tensor:
+        """Class scores (number 0) or boxes (1)."""
+        raise NotImplementedError
+
+
+class Towers(TowerModule):
     """A spec's net as two towers without initial weights; `split` returns a usable one.
 
     `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in
@@ -45,21 +73,7 @@ class Towers(nn.Module):
         self.register_state_dict_post_hook(_join_columns)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_part_columns)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As AlexNet.forward: images on any device -> class scores (N, classes) on the first device."""
-        return self._head(self._features(x), 0)
-
-    def forward_with_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As AlexNet.forward_with_box."""
-        features = self._features(x)
-        return self._head(features, 0), self._head(features, 1)
-
-    def layer_of(self, parameter: str) -> tuple[str, str, ParameterType]:
-        """As AlexNet.layer_of, for a parameter such as `tower0.conv1.weight`."""
-        return layer_of(self.spec, parameter)
-
     def _features(self, x: Tensor) -> Tensor:
-        """The input of the heads, on the first device."""
         columns = [x.to(device) for device in self.devices]
         for at, crosses in enumerate(self.crosses):
             if crosses and at:  # both devices have the image, which the first layer reads
@@ -111,12 +125,6 @@ def draw_own_masks(tower: nn.Module, side: int) -> None:
     for name, layer in tower.named_children():
         if isinstance(layer, nn.Dropout):
             setattr(tower, name, ColumnDropout(layer.p, side))
-
-
-def layer_of(spec: AlexNetSpec, parameter: str) -> tuple[str, str, ParameterType]:
-    """As AlexNet.layer_of, for a parameter of a tower or of the heads, such as `tower0.conv1.weight`."""
-    _, name, leaf = parameter.split(".")
-    return name, spec.layer_kinds[name], "bias" if leaf == "bias" else "weight"
 
 
 def _chain(rows: Iterable[LayerRow]) -> nn.Sequential:

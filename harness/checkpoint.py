@@ -27,6 +27,7 @@ from torch import Tensor
 from harness.errors import RecordError, UsageError
 from harness.events import Evaluated, Event, StepsDone
 from harness.files import write_atomically
+from harness.optim import set_velocity_lrs, velocity_lrs
 from harness.records.files import writing
 from harness.records.record import Stamped
 from harness.serialization import from_json, to_json
@@ -116,6 +117,7 @@ class Checkpoints:
             "torch": torch.__version__,
             "step": state.done,
             "lr": state.lr,
+            "velocity_lrs": velocity_lrs(state.optimizer),
             "finished": state.finished,
             "scheduler": state.scheduler.state_dict(),
             "total": asdict(state.total),
@@ -245,6 +247,7 @@ def _put(state: TrainState, plain: dict[str, Any], tensors: dict[str, Tensor]) -
         index, _, field = name.partition("/")
         kept.setdefault(int(index), {})[field] = torch.empty_like(weights[int(index)]).copy_(tensor)
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": kept})
+    set_velocity_lrs(state.optimizer, plain.get("velocity_lrs", ()))
     state.scheduler.load_state_dict(plain["scheduler"])
     state.done, state.lr, state.total = int(plain["step"]), float(plain["lr"]), Total(**plain["total"])
     state.finished = bool(plain["finished"])

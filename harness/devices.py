@@ -27,8 +27,8 @@ def run_placement(
     """The placement from the command line's options. Raises UsageError for a device that can't be used.
 
     environ: torchrun's variables. Each rank uses cuda:LOCAL_RANK, or its part of the machine's cores.
-    layout: two towers are on cuda:0 and cuda:1 if `device` does not name one GPU; else both are on
-    `device`.
+    layout: two towers in one process are on cuda:0 and cuda:1 if `device` does not name one GPU; else
+    both are on `device`. Of two ranks, each has one tower on its own device.
     """
     local_ranks = int(environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "auto":
@@ -49,7 +49,7 @@ def run_placement(
         ) from error
     threads = threads or max(1, usable_cores() // local_ranks)
     placement = Placement(device=device, threads=threads, workers=workers, loader=loader)
-    if layout == "one_device":
+    if layout == "one_device" or int(environ.get("WORLD_SIZE", "1")) > 1:
         return placement
     if device == "cuda" and torch.cuda.device_count() > 1:
         return replace(placement, device="cuda:0", second_device="cuda:1")

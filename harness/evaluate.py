@@ -22,7 +22,7 @@ from harness.events import Evaluated
 from harness.loss import intersection_over_union
 from harness.precision import autocast
 from harness.records.schema import MOST_CLASSES, Analysis, Bin, ProtocolResult
-from variants.modules.towers import Network
+from variants.modules.network import Network
 from variants.recipes.recipe import Precision
 
 Bits = NDArray[np.bool_]
@@ -82,7 +82,7 @@ def evaluate(
     If the ten views are computed, "centre" and "mirror" use two of them. With `boxed` the box predicted
     for the centre view is scored, too; this needs a network with a box head and a loader with boxes.
     Forward passes run in the recipe's precision, as training does; softmax and scores are float32. With
-    several ranks, each evaluates its slices, and all return the results of all images.
+    several ranks, each evaluates its slices, or with its tower; all return the results of all images.
     """
     model.eval()
     found: dict[str, ImageResults] = {
@@ -94,6 +94,8 @@ def evaluate(
             with autocast(precision, device):
                 outputs = _outputs(model, batch.images.to(device), pixels, protocols)
             for name, (probabilities, boxes) in outputs.items():
+                if probabilities.numel() == 0:  # of the second tower, which has no scores
+                    continue
                 _score(found[name], batch, probabilities.cpu())
                 if found[name].box_hits is not None and boxes is not None and batch.boxes is not None:
                     _score_boxes(

@@ -15,7 +15,7 @@ from harness.errors import RecordError
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
 from variants.modules.alexnet import build
-from variants.modules.towers import Network
+from variants.modules.network import Network
 from variants.weights import save_weights
 
 

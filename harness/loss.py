@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.errors import UsageError
-from variants.modules.towers import Network
+from variants.modules.network import Network
 from variants.recipes.recipe import Loss, Recipe
 
 LossFunction: TypeAlias = Callable[

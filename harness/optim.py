@@ -10,7 +10,7 @@ torch.optim.SGD itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -117,6 +117,18 @@ class FusedPaperSGD(PaperSGD):
             weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"], dampening=0.0,
             nesterov=group["nesterov"], maximize=False,
         )  # fmt: skip
+
+
+def velocity_lrs(optimizer: torch.optim.Optimizer) -> list[float | None]:
+    """The lr in the velocities of each group, where the rule is FusedPaperSGD; a checkpoint needs it."""
+    return [group.get("velocity_lr") for group in optimizer.param_groups]
+
+
+def set_velocity_lrs(optimizer: torch.optim.Optimizer, lrs: Sequence[float | None]) -> None:
+    """Restore them. The second of two towers has no classifier, so it may lack the last groups."""
+    for group, lr in zip(optimizer.param_groups, lrs, strict=False):
+        if lr is not None:
+            group["velocity_lr"] = lr
 
 
 def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.optim.Optimizer:

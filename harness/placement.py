@@ -17,7 +17,8 @@ LoaderName: TypeAlias = Literal["auto", "ffcv", "folder"]
 class Placement:
     """device: torch's name, such as "cpu" or "cuda:1". threads: torch's intra-op threads.
 
-    second_device: of the second tower; it may be the same one. None: the network is on one device.
+    second_device: of the second tower in this process; it may be the same one. None: the process has one
+    device.
     workers: the loader's. concurrent: number of runs at a time on this machine.
     """
 

@@ -26,6 +26,7 @@ from harness.data.base import Loader, Prepared
 from harness.data.progress import Progress, silent
 from harness.device_errors import device_errors
 from harness.distributed.ranks import ALONE, Ranks, StopTogether
+from harness.distributed.tower_state import is_whole, load_checkpoint, whole_state
 from harness.errors import RecordError, UsageError
 from harness.evaluate import ImageResults, analysis, evaluate, evaluated, first_kernels
 from harness.events import Evaluated, Event, RunResumed, StepsDone, TrainingStarted
@@ -49,7 +50,7 @@ from harness.signals import stop_requests
 from harness.spec import RunSpec
 from harness.train import TrainState, total_steps, validation_due
 from variants.modules.alexnet import build
-from variants.modules.towers import Network
+from variants.modules.network import Network
 from variants.weights import WeightsError, load_weights
 
 Listener = Callable[[Event], None]
@@ -82,7 +83,7 @@ def execute(
     check_compiler(recipe, device)
     checkpoints = Checkpoints(store.root, spec, checkpoint_s, time.perf_counter)
     finished = None if fresh else finished_before(spec, store, checkpoints, weights_to)
-    ranks.gather(finished is not None)
+    ranks.of_first(finished is not None)
     if finished is not None:
         return finished
     set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
@@ -98,7 +99,7 @@ def execute(
     ):
         parts = set_up(spec, prepared, where, ranks)
         state, loader, pixels = parts.state, parts.loader, parts.pixels
-        model, steps = state.model, total_steps(recipe, loader)
+        steps = total_steps(recipe, loader)
         for sentence in writer.swept:
             print(sentence, file=sys.stderr)
         writer.add_summary_fields(loader=loader.choice.name, loader_reason=loader.choice.reason)
@@ -113,7 +114,7 @@ def execute(
 
         if fresh:
             checkpoints.remove()
-        elif (found_checkpoint := checkpoints.load(state)) is not None:
+        elif (found_checkpoint := load_checkpoint(checkpoints, state, recipe)) is not None:
             writer.continue_from(found_checkpoint.past)
             for stamped in found_checkpoint.past:
                 if isinstance(stamped.event, TrainingStarted):
@@ -136,19 +137,20 @@ def execute(
                     try:
                         report(event)
                     except RecordError:  # the record is lost, but its events are in the checkpoint
-                        if checkpoints.due(event, validates, at_once=True):
+                        if is_whole(state) and checkpoints.due(event, validates, at_once=True):
                             _save_checkpoint(checkpoints, state, writer)
                         raise
                     asked = stop.checkpoint or stop() or state.finished or state.done == steps
-                    if checkpoints.due(event, validates, at_once=asked):
+                    if ranks.of_first(checkpoints.due(event, validates, at_once=asked)):
                         stop.checkpoint = False
-                        _save_checkpoint(checkpoints, state, writer)
+                        _save_checkpoint(checkpoints, whole_state(state, recipe), writer)
             together.raise_if_asked()
+            trained = whole_state(state, recipe).model
             # before anything else can fail
-            unsaved = None if weights_to is None else write_weights(model, weights_to)
+            unsaved = None if weights_to is None else write_weights(trained, weights_to)
             started_s = time.perf_counter()
             found = _final_evaluation(
-                spec, model, parts.eval_loaders["val"], pixels, device, ranks=ranks
+                spec, state.model, parts.eval_loaders["val"], pixels, device, ranks=ranks
             )
             elapsed_s = time.perf_counter() - started_s
             # before the events: a killed run's result is recovered with its bits
@@ -156,7 +158,7 @@ def execute(
                 writer.write_correct(name, results.top1, results.top5)
             first = spec.recipe.evaluation.protocols[0]
             writer.analysis(analysis(first, found[first], prepared.manifest.classes))
-            writer.array("conv1", first_kernels(model))
+            writer.array("conv1", first_kernels(trained))
             for name, results in found.items():
                 report(
                     evaluated(
@@ -178,33 +180,36 @@ def execute(
 def follow(
     spec: RunSpec, prepared: Prepared, store: Store, where: Placement, ranks: Ranks, fresh: bool = False
 ) -> None:
-    """What every rank but the first does: the same training and evaluation. It reads checkpoints and
-    writes nothing.
+    """What every rank but the first does: the same training and evaluation, without writing anything.
 
-    Its calls of `ranks` are those of `execute`, in the same order.
+    Its calls of `ranks` and `whole_state` are those of `execute`, in the same order.
     """
-    if ranks.gather(False)[0]:  # the first rank has found that the run had finished
+    if ranks.of_first(False):  # it has found that the run had finished
         return
-    device = torch.device(where.device)
-    set_up_torch(spec.seed, where.threads, deterministic=spec.recipe.deterministic)
-    with float32_precision(spec.recipe.precision), device_errors(spec, where):
+    device, recipe = torch.device(where.device), spec.recipe
+    set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
+    with float32_precision(recipe.precision), device_errors(spec, where):
         reset_peak_gpu_memory(*where.devices)
         ranks.gather(used_gpus(where.device, {}))
         parts = set_up(spec, prepared, where, ranks)
+        state = parts.state
         if not fresh:
-            Checkpoints(store.root, spec, CHECKPOINT_S, time.perf_counter).load(parts.state)
-        ranks.refuse_different_steps(parts.state.done)
+            checkpoints = Checkpoints(store.root, spec, CHECKPOINT_S, time.perf_counter)
+            load_checkpoint(checkpoints, state, recipe)
+        ranks.refuse_different_steps(state.done)
         with (
             stop_requests() as stop,
             closing(
-                parts.train(spec.recipe, device, together := StopTogether(ranks, stop), ranks)
+                parts.train(recipe, device, together := StopTogether(ranks, stop), ranks)
             ) as events,
         ):
             for _ in events:
-                pass
+                if ranks.of_first(False):  # it saves a checkpoint
+                    whole_state(state, recipe)
         together.raise_if_asked()
+        whole_state(state, recipe)
         _final_evaluation(
-            spec, parts.state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks
+            spec, state.model, parts.eval_loaders["val"], parts.pixels, device, ranks=ranks
         )
         _of_ranks(where, ranks)
 

@@ -19,7 +19,9 @@ from harness.placement import Placement
 from harness.spec import RunSpec
 from harness.train import TrainState, train
 from variants.modules.alexnet import build
-from variants.modules.towers import Network, split
+from variants.modules.network import Network
+from variants.modules.tower_rank import TowerRank
+from variants.modules.towers import split
 from variants.recipes.recipe import Recipe
 
 EVALUATION_BATCH = 250  # images, on each rank
@@ -56,21 +58,27 @@ def set_up(spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks) ->
     recipe, device = spec.recipe, torch.device(where.device)
     if ranks.world_size > 1 and device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL's buffers go to the current device
-    loader, val_loader = open_loaders(spec, prepared, where, ranks)
-    net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
-    towers = spec.layout == "two_towers"
-    model: Network = (
-        split(net, (where.device, where.second_device or where.device)) if towers else net.to(device)
-    )
-    model = model.to(memory_format=torch.channels_last)
+    slices = ALONE if spec.layout == "two_towers" else ranks  # of each batch; two towers read all of it
+    loader, val_loader = open_loaders(spec, prepared, where, slices)
+    model = network(spec, where, ranks).to(memory_format=torch.channels_last)
     pixels = ImageTransform(prepared, recipe, spec.net.input_size, spec.seed, device)
     eval_loaders: dict[Split, Loader] = {"val": val_loader}
     if recipe.evaluation.training_error:
         eval_loaders = {
-            "train": evaluation_loader(spec, prepared, where, "train", ranks),
+            "train": evaluation_loader(spec, prepared, where, "train", slices),
             **eval_loaders,
         }
     return Parts(TrainState.start(model, recipe), loader, eval_loaders, pixels)
+
+
+def network(spec: RunSpec, where: Placement, ranks: Ranks) -> Network:
+    """The net of the run with its initial weights, as this rank has it."""
+    net = build(spec.net, generator=torch.Generator().manual_seed(spec.seed))
+    if spec.layout == "one_device":
+        return net.to(where.device)
+    if ranks.world_size == 1:
+        return split(net, (where.device, where.second_device or where.device))
+    return TowerRank(split(net, ("cpu", "cpu")), ranks.rank).to(where.device)
 
 
 def open_loaders(

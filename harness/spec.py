@@ -48,7 +48,8 @@ class RunSpec:
 
     layout: two_towers has the columns of the net on two devices (variants/modules/towers.py). Its
     scores are the same to the bit, but its gradients differ in the last bits, and it draws other
-    dropout masks; so it is another run. Which two devices they are is a matter of placement.
+    dropout masks; so it is another run. Which two devices they are is a matter of placement. With two
+    ranks each has one of them, and reads the whole batch.
     """
 
     variant: str
@@ -58,7 +59,8 @@ class RunSpec:
     data: DataSpec
     seed: int
     device: Literal["cpu", "cuda"] = "cpu"  # the two have different kernels, so the last bits differ
-    # ranks that train together; their number changes dropout masks and the last bits
+    # ranks that train together; if they divide the batch, their number changes dropout masks and the
+    # last bits
     world_size: int = 1
     overrides: tuple[str, ...] = ()  # such as "lr=0.02": the changes by --set, for titles
     layout: Layout = "one_device"

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, Loader
@@ -23,12 +22,13 @@ from harness.data.names import Split
 from harness.data.prefetch import ahead
 from harness.distributed.data_parallel import has_box_loss, loss_function, seed_dropout
 from harness.distributed.ranks import ALONE, Ranks
+from harness.distributed.tower_parallel import clip_gradients
 from harness.errors import NOT_FINITE, RunFailed
 from harness.evaluate import evaluate, evaluated
 from harness.events import Event, LrChanged, StepsDone, TrainingDone, TrainingStarted
 from harness.optim import LrScheduler, colour_noise_on, make_optimizer
 from harness.precision import autocast
-from variants.modules.towers import Network
+from variants.modules.network import Network
 from variants.recipes.recipe import Linear, Recipe
 
 Clock = Callable[[], float]
@@ -97,8 +97,8 @@ def train(
     RunFailed.
     eval_loaders: the splits that are evaluated while training goes on, the validation set last.
     stop: asked after every step; once it is True the loop ends with that step, after its events.
-    ranks: those that train together, each on its slice of every batch; the events are those of the
-    whole batches.
+    ranks: those that train together, each on its slice of every batch or with its tower of the net; the
+    events are those of the whole batches.
     """
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -106,7 +106,7 @@ def train(
     compute_loss = loss_function(model, ranks, recipe, device)
     if state.done == 0:
         yield TrainingStarted(
-            steps=steps, images_per_epoch=loader.images, parameters=sum(w.numel() for w in weights)
+            steps=steps, images_per_epoch=loader.images, parameters=model.spec.parameters
         )
     window = Window(clock())
     for epoch in range(state.done // loader.batches, math.ceil(steps / loader.batches)):
@@ -125,18 +125,18 @@ def train(
 
                 model.train()
                 optimizer.zero_grad()
-                seed_dropout(ranks, pixels.seed, state.done)
+                seed_dropout(model, ranks, pixels.seed, state.done)
                 with autocast(recipe.precision, device):
                     logits, loss = compute_loss(images, labels, boxes, recipe.loss, batch.fraction)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if recipe.clip_norm is not None:
-                    clip_grad_norm_(weights, recipe.clip_norm)
+                    clip_gradients(model, weights, recipe.clip_norm, ranks)
                 lr_before, state.lr = state.lr, scheduler.step(state.done, epochs_done)
                 optimizer.step()
 
                 state.done += 1
                 epochs_done, stopping = state.done / loader.batches, stop()
-                wrong = (logits.detach().argmax(1) != labels).sum()
+                wrong = (logits.detach().argmax(1) != labels[: len(logits)]).sum()
                 window.add(loss.detach(), wrong, batch.whole or len(labels), wait_s)
                 # Linear changes it at every step
                 if state.lr != lr_before and not isinstance(recipe.schedule, Linear):
@@ -177,7 +177,9 @@ def train(
         images=total.images,
         elapsed_s=total.elapsed_s,
         wait_s=total.wait_s,
-        unchanged=state.unchanged(),
+        unchanged=tuple(
+            dict.fromkeys(name for names in ranks.gather(state.unchanged()) for name in names)
+        ),
     )
 
 

@@ -32,8 +32,8 @@ class Said:
 
 
 Call = Callable[..., Said]
-SUBMIT_STUDY = ("submit", "reproduce", "--data", "synthetic", "--seeds", "1")
-SUBMIT_STUDY += ("--limit-train", "64", "--limit-val", "50")
+SMALL_DATA = ("--data", "synthetic", "--limit-train", "64", "--limit-val", "50")
+SUBMIT_STUDY = ("submit", "reproduce", *SMALL_DATA, "--seeds", "1")
 
 
 def make_class_folders(root: Path, train: int = 12, val: int = 8) -> Path:

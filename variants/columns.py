@@ -57,6 +57,14 @@ def crosslinks(spec: AlexNetSpec) -> tuple[LayerRow, ...]:
     return tuple(row for row in _body(spec)[1:] if reads_both(row))
 
 
+def first_column_macs(spec: AlexNetSpec) -> int:
+    """Multiply-accumulates of an image's forward pass on the first device: half of all layers before the
+    classifier, and the classifier.
+    """
+    before = sum(row.macs for row in _body(spec))
+    return before // 2 + spec.rows[len(spec.layers) - 1].macs
+
+
 def _body(spec: AlexNetSpec) -> tuple[LayerRow, ...]:
     return spec.rows[: len(spec.layers) - 1]
 

@@ -1,3 +1,3 @@
-"""Measurements for `python -m harness bench`: the speed of the loader, of the training step, and of
-both together.
+"""Measurements for `python -m harness bench`: the speed of the loader, of the training step, of both
+together, and of two towers in two processes.
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.bench_towers import towers
 from harness.cli.runs import Data, DataPath, Device, RecipeName, Set, Threads, Workers
 from harness.placement import LoaderName
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.spec import RunSpec
 
 app = typer.Typer(help="Measure the loader, the training step, or both together.", no_args_is_help=True)
+app.command()(towers)
 Variant = Annotated[str, typer.Argument(help="A name from `python -m harness list`.")]
 Loader = Annotated[
     LoaderName, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")

@@ -102,7 +102,8 @@ def run(
     """Train and evaluate one variant, and seal a record. If it was stopped, the same command resumes
     it.
 
-    Under torchrun, several processes train it together, each on its part of every batch.
+    Under torchrun, several processes train it together, each on its part of every batch, or with
+    --placement two_towers two processes with a tower each.
     """
     from harness.cli.running import Asked, run_on_this_rank
     from harness.distributed.ranks import join

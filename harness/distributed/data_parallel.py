@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -32,11 +33,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from harness.data.augment.counter_rng import DROPOUT, stream_base
 from harness.distributed.ranks import Ranks
+from harness.distributed.tower_parallel import refuse_unsuitable_towers, tower_loss
 from harness.errors import UsageError
 from harness.loss import maybe_compiled, training_loss
 from harness.spec import RunSpec
 from variants.layers import BatchNorm, Inception
-from variants.modules.towers import Network
+from variants.modules.network import Network
+from variants.modules.tower_rank import TowerRank
 from variants.recipes.recipe import Loss, Recipe
 
 LossFunction = Callable[[Tensor, Tensor, Tensor | None, Loss, float], tuple[Tensor, Tensor]]
@@ -64,6 +67,8 @@ def loss_function(
     fraction: the slice's part of the global batch's images. `backward` gives each rank the gradient of
     the mean loss over the global batch. traffic: counts what is handed to all-reduce.
     """
+    if isinstance(model, TowerRank):
+        return partial(tower_loss, model)
     if ranks.world_size == 1:
         loss_of = maybe_compiled(recipe)
         return lambda images, labels, boxes, loss, fraction: loss_of(model, images, labels, boxes, loss)
@@ -86,12 +91,12 @@ def has_box_loss(model: Network, recipe: Recipe) -> bool:
     return model.spec.box is not None and recipe.loss.box_weight != 0.0
 
 
-def seed_dropout(ranks: Ranks, seed: int, step: int) -> None:
+def seed_dropout(model: Network, ranks: Ranks, seed: int, step: int) -> None:
     """Seed torch's generators before a step.
 
-    One rank goes on with the seed of the run's start instead.
+    One rank, and ranks with a tower each, go on with the seed of the run's start instead.
     """
-    if ranks.world_size > 1:
+    if ranks.world_size > 1 and not isinstance(model, TowerRank):
         torch.manual_seed(stream_base(seed, step, DROPOUT, ranks.rank))
 
 
@@ -136,7 +141,8 @@ def refuse_unsuitable(spec: RunSpec) -> None:
     if spec.world_size == 1:
         return
     if spec.layout == "two_towers":
-        raise UsageError("two towers run in one process; use --placement two_towers without torchrun")
+        refuse_unsuitable_towers(spec)
+        return
     if spec.recipe.compile:
         raise UsageError("compile=true works with one rank; use --set compile=false with torchrun")
     if spec.recipe.batch_size < spec.world_size:

@@ -3,7 +3,8 @@ together.
 
     torchrun --nproc-per-node 4 -m harness run --variant grouped_2gpu --recipe paper --data imagenet
 
-data_parallel.py has what they compute. The first rank writes the record and the checkpoints; the others
+data_parallel.py has what they compute, and tower_parallel.py what two ranks with a tower each compute.
+The first rank writes the record and the checkpoints; the others
 write nothing. All ranks read the results folder for checkpoints, so on several machines it must be a
 common one. With `torchrun --max-restarts 3` all ranks start again from the last checkpoint when one of
 them was killed.
@@ -89,6 +90,10 @@ class Ranks:
         found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, mine, group=self.host)
         return found
+
+    def of_first(self, mine: T) -> T:
+        """The first rank's object, on all ranks."""
+        return self.gather(mine)[0]
 
     def refuse_different_steps(self, done: int) -> None:
         """Raise RunFailed unless all ranks resume from the same step, as they do with a common

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import SUBMIT_STUDY
+from calling import SMALL_DATA, SUBMIT_STUDY
 
 from harness.checkpoint import FOLDER
 from harness.events import RunResumed, StepsDone
@@ -104,7 +104,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     """The run that was never stopped, on one thread as in a job."""
     home = tmp_path_factory.mktemp("whole")
     environ = {**os.environ, "HARNESS_CACHE": str(home / "cache"), "PYTHONPATH": str(ROOT)}
-    words = ("run", "--variant", "no_lrn", *STUDY[2:8], *LONG, "--threads", "1", "--device", "cpu")
+    words = ("run", "--variant", "no_lrn", *SMALL_DATA, *LONG, "--threads", "1", "--device", "cpu")
     command = [sys.executable, "-m", "harness", *words]
     subprocess.run(command, env=environ, cwd=home, check=True, timeout=300)
     (record,) = Store(home / "results").records()

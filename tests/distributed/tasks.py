@@ -28,6 +28,7 @@ from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
 from harness.distributed.data_parallel import Traffic, loss_function
 from harness.distributed.ranks import Ranks, join
+from harness.distributed.tower_state import load_checkpoint, whole_state
 from harness.errors import RunFailed
 from harness.events import Event, StepsDone
 from harness.placement import Placement
@@ -35,6 +36,7 @@ from harness.records.store import Store
 from harness.run import execute, follow
 from harness.spec import RunSpec
 from harness.train import TrainState, train
+from variants.modules.network import Network
 from variants.modules.tower_rank import Sent, TowerRank
 from variants.modules.towers import split
 from variants.recipes.recipe import Recipe
@@ -53,7 +55,11 @@ class Trained:
 
 def trained(ranks: Ranks, spec: AlexNetSpec, rules: Recipe, images: int) -> Trained:
     """One training on `images` synthetic images of 10 x 10 pixels, evaluated on as many."""
-    state = TrainState.start(net(spec), rules)
+    return trained_net(ranks, net(spec), rules, images)
+
+
+def trained_net(ranks: Ranks, model: Network, rules: Recipe, images: int) -> Trained:
+    state = TrainState.start(model, rules)
     events = list(events_of(ranks, state, rules, images))
     return Trained(
         events,
@@ -77,7 +83,8 @@ def events_of(
     settings = LoaderSettings(
         batch_size=rules.batch_size, crop=train_crop(rules, SIDE), seed=SEED, shuffle=True
     )
-    settings = replace(settings, rank=ranks.rank, world_size=ranks.world_size)
+    if not isinstance(state.model, TowerRank):
+        settings = replace(settings, rank=ranks.rank, world_size=ranks.world_size)
     in_order = replace(settings, crop=CropRule(), shuffle=False)
     splits: list[Split] = ["train", "val"] if rules.evaluation.training_error else ["val"]
     eval_loaders = {split: open_loader(data, split, in_order) for split in splits}
@@ -90,7 +97,49 @@ def trainings(ranks: Ranks, cases: list[tuple[AlexNetSpec, Recipe, int]]) -> lis
     return [trained(ranks, *case) for case in cases]
 
 
+def towers(ranks: Ranks, spec: AlexNetSpec) -> Network:
+    """This rank's tower; both of them for one rank."""
+    both = split(net(spec), ("cpu", "cpu"))
+    model = both if ranks.world_size == 1 else TowerRank(both, ranks.rank)
+    return model.to(memory_format=torch.channels_last)
+
+
+def tower_trainings(ranks: Ranks, cases: list[tuple[AlexNetSpec, Recipe, int]]) -> list[Trained]:
+    return [trained_net(ranks, towers(ranks, spec), rules, images) for spec, rules, images in cases]
+
+
+def boxed_step(ranks: Ranks, spec: AlexNetSpec) -> tuple[float, dict[str, NDArray[np.float32]]]:
+    """The sum of scores and boxes of eight images, and this rank's gradients of it."""
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    model = towers(ranks, spec)
+    images = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    scores, boxes = model.forward_with_box(images.contiguous(memory_format=torch.channels_last))
+    loss = scores.square().sum() + boxes.square().sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {name: weight.grad for name, weight in model.named_parameters()}
+    return loss.item(), {name: held.numpy() for name, held in gradients.items() if held is not None}
+
+
 # ------------------------------------------------------------------------------------------------------------ to resume
+
+
+def towers_resumed(
+    ranks: Ranks, run: RunSpec, images: int, at: int, folder: Path
+) -> tuple[list[float], list[float]]:
+    """Losses until a checkpoint at step `at`, and those of a new state that has loaded it."""
+    rules = run.recipe
+    state = TrainState.start(towers(ranks, run.net), rules)
+    before = losses(list(events_of(ranks, state, rules, images, stop=lambda: state.done >= at)))
+    checkpoints = Checkpoints(folder, run, 600.0, lambda: 0.0)
+    whole = whole_state(state, rules)
+    if ranks.rank == 0:
+        checkpoints.save(whole, [], "run-1")
+    ranks.gather(None)  # the other one waits for the file
+    torch.manual_seed(99)
+    again = TrainState.start(towers(ranks, run.net), rules)
+    assert load_checkpoint(checkpoints, again, rules) is not None
+    return before, losses(list(events_of(ranks, again, rules, images, seed=None)))
 
 
 def resumed(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from variants.catalog import CATALOG
 from variants.catalog.paper import PAPER
+from variants.columns import first_column_macs
 from variants.communication import (
     all_reduce_bytes,
     bytes_per_tower,
@@ -60,10 +61,7 @@ def test_a_tower_per_process_trains_as_both_in_one_process_to_the_bit(pair: list
     assert losses[-1] < losses[0]
     (first_losses, first, *_), (_, second, *_) = pair
     assert first_losses == losses
-    together = {f"tower1.{name.removeprefix('tower.')}": weight for name, weight in second.items()}
-    for name, weight in first.items():
-        renamed = f"tower0.{name.removeprefix('tower.')}" if name.startswith("tower.") else None
-        together[renamed or name.replace("heads.0", "heads.fc8")] = weight
+    together = first | second
     assert set(together) == set(weights)
     assert all((together[name] == weight).all() for name, weight in weights.items())
 
@@ -112,6 +110,13 @@ def test_at_the_overtaking_batch_and_not_before_towers_send_more(name: str) -> N
         batch, data_parallel = overtaking_batch(spec), all_reduce_bytes(gradient_bytes(spec), 2)
         assert bytes_per_tower(tower_links(spec, batch)) > data_parallel
         assert batch == 1 or bytes_per_tower(tower_links(spec, batch - 1)) <= data_parallel
+
+
+def test_the_papers_first_gpu_has_slightly_less_to_compute_than_its_net_for_one_gpu() -> None:
+    """By hand, from the MACs of conv1 to fc8; the net for one GPU has half the kernels in conv1 to conv4."""
+    both = 105_415_200 + 223_948_800 + 149_520_384 + 112_140_288 + 74_760_192 + 37_748_736 + 16_777_216
+    assert first_column_macs(PAPER) == both // 2 + 4_096_000
+    assert first_column_macs(PAPER) / CATALOG["single_gpu"].spec.macs == pytest.approx(0.930, abs=5e-4)
 
 
 def test_a_net_without_two_columns_has_no_crosslinks() -> None:

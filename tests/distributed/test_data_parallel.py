@@ -10,7 +10,7 @@ import pytest
 import torch
 from processes import run_ranks
 from tasks import Trained, executed, losses, resumed, run_of, trainings
-from tiny_training import BOXED, NET, recipe
+from tiny_training import BOXED, NET, net, recipe
 
 from harness.checkpoint import FOLDER, Checkpoints
 from harness.distributed.data_parallel import refuse_unsuitable, seed_dropout
@@ -115,14 +115,14 @@ def test_a_resumed_training_of_four_ranks_equals_an_uninterrupted_one_to_the_bit
 
 def test_dropout_masks_follow_from_seed_step_and_rank() -> None:
     def mask(seed: int, step: int, rank: int) -> list[float]:
-        seed_dropout(Ranks(rank, 2), seed, step)
+        seed_dropout(net(), Ranks(rank, 2), seed, step)
         return torch.rand(4).tolist()
 
     assert mask(0, 5, 1) == mask(0, 5, 1)
     assert len({tuple(mask(*key)) for key in [(0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 0)]}) == 4
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    seed_dropout(ALONE, 0, 5)
+    seed_dropout(net(), ALONE, 0, 5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -190,8 +190,6 @@ def test_a_checkpoint_of_another_world_size_is_refused(tmp_path: Path) -> None:
     one, two = run_of(1), run_of(2)
     assert one.digest != two.digest
     torch.manual_seed(0)
-    from tiny_training import net
-
     state = TrainState.start(net(), one.recipe)
     Checkpoints(tmp_path, one, 600.0, lambda: 0.0).save(state, [], "run-1")
     assert Checkpoints(tmp_path, two, 600.0, lambda: 0.0).load(state) is None

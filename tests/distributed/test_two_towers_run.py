@@ -23,7 +23,8 @@ from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
 from harness.train import TrainState
 from variants.layers import LRN, Activation, Conv, Dense, Dropout, Init, Pool
-from variants.modules.towers import Network, split
+from variants.modules.network import Network
+from variants.modules.towers import split
 from variants.recipes.recipe import FixedDrops, Recipe
 from variants.spec import AlexNetSpec
 

@@ -31,6 +31,9 @@ RECIPES = {
         late_changes=(LateChange(at_epoch=1.5, layer="conv1", lr=0.0, colour_noise=False),),
         schedule=FixedDrops(at_epochs=(2.0,)),
     ),
+    "the fused rule, whose velocities follow the lr": recipe(
+        epochs=3.0, fused_update=True, lr=1e-3, schedule=FixedDrops(at_epochs=(1.0, 2.0))
+    ),
     "the training set's error": recipe(
         epochs=3.0, evaluation=Evaluation(protocols=("centre",), every_epochs=0.5, training_error=True)
     ),

@@ -9,10 +9,11 @@ classifier is on the first device.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from variants.columns import column_rows, reads_both
 from variants.modules.alexnet import AlexNet, ParameterType, layer_module
@@ -21,25 +22,10 @@ from variants.spec import AlexNetSpec, LayerRow
 Devices = tuple[torch.device | str, torch.device | str]
 
 
-class Towers(nn.Module):
-    """A spec's net as two towers without initial weights; `split` returns a usable one.
+class TowerModule(nn.Module):
+    """What two towers in one process, and one in its own, have in common."""
 
-    `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in
-    one tensor. Raises SpecError for a net whose layers can't be divided into two columns.
-    """
-
-    def __init__(self, spec: AlexNetSpec, devices: Devices) -> None:
-        super().__init__()
-        self.spec = spec
-        self.num_classes = spec.classes
-        self.devices = devices
-        column = column_rows(spec)
-        self.crosses = [reads_both(row) for row in spec.rows[: len(column)]]
-        for tower in ("tower0", "tower1"):
-            self.add_module(tower, _chain(column))
-        self.add_module("heads", _chain(spec.rows[len(column) :]))
-        self.register_state_dict_post_hook(_join_columns)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_part_columns)  # type: ignore[no-untyped-call]
+    spec: AlexNetSpec
 
     def forward(self, x: Tensor) -> Tensor:
         """As AlexNet.forward: images on any device -> class scores (N, classes) on the first device."""
@@ -57,6 +43,37 @@ class Towers(nn.Module):
 
     def _features(self, x: Tensor) -> Tensor:
         """The input of the heads, on the first device."""
+        raise NotImplementedError
+
+    def _head(self, features: Tensor, number: int) -> Tensor:
+        """Class scores (number 0) or boxes (1)."""
+        raise NotImplementedError
+
+
+class Towers(TowerModule):
+    """A spec's net as two towers without initial weights; `split` returns a usable one.
+
+    `state_dict` and `load_state_dict` use the names of alexnet.py, with the kernels of both columns in
+    one tensor. Raises SpecError for a net whose layers can't be divided into two columns.
+    """
+
+    def __init__(self, spec: AlexNetSpec, devices: Devices) -> None:
+        super().__init__()
+        self.spec = spec
+        self.num_classes = spec.classes
+        self.devices = devices
+        column = column_rows(spec)
+        self.crosses = [reads_both(row) for row in spec.rows[: len(column)]]
+        for side in (0, 1):
+            self.add_module(f"tower{side}", _chain(column))
+        if devices[0] != devices[1]:
+            for side in (0, 1):
+                draw_own_masks(self._tower(side), side)
+        self.add_module("heads", _chain(spec.rows[len(column) :]))
+        self.register_state_dict_post_hook(_join_columns)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_part_columns)  # type: ignore[no-untyped-call]
+
+    def _features(self, x: Tensor) -> Tensor:
         columns = [x.to(device) for device in self.devices]
         for at, crosses in enumerate(self.crosses):
             if crosses and at:  # both devices have the image, which the first layer reads
@@ -74,7 +91,23 @@ class Towers(nn.Module):
         return tower
 
 
-Network: TypeAlias = AlexNet | Towers
+class ColumnDropout(nn.Module):
+    """Dropout of column number `side` on a device of its own. It draws the masks of both columns, the
+    first one's first, as one device with both does.
+
+    So the masks of the columns differ, although their devices' generators have the same seed, and a
+    tower has the same masks wherever the other one is.
+    """
+
+    def __init__(self, p: float, side: int) -> None:
+        super().__init__()
+        self.p, self.side = p, side
+
+    def forward(self, x: Tensor) -> Tensor:
+        masked = [
+            F.dropout(x if side == self.side else x.detach(), self.p, self.training) for side in (0, 1)
+        ]
+        return masked[self.side]
 
 
 def split(net: AlexNet, devices: Devices) -> Towers:
@@ -85,6 +118,13 @@ def split(net: AlexNet, devices: Devices) -> Towers:
         towers.get_submodule(name).to_empty(device=device)
     towers.load_state_dict(net.state_dict())
     return towers.train(net.training)
+
+
+def draw_own_masks(tower: nn.Module, side: int) -> None:
+    """Give a tower on a device of its own the dropout that it needs there."""
+    for name, layer in tower.named_children():
+        if isinstance(layer, nn.Dropout):
+            setattr(tower, name, ColumnDropout(layer.p, side))
 
 
 def _chain(rows: Iterable[LayerRow]) -> nn.Sequential:

@@ -91,7 +91,7 @@ def loader(
     path: DataPath = None,
     set_: Set = None,
     loader: Loader = "auto",
-    workers: Workers = 1,
+    workers: Workers = None,
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +127,7 @@ def pipeline(
     device: Device = "auto",
     loader: Loader = "auto",
     threads: Threads = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
@@ -161,7 +161,7 @@ def _open(
     settings: list[str] | None,
     device: str,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     loader: LoaderName,
 ) -> tuple[RunSpec, Prepared, Placement]:
     """The run that is measured, as a value, with its data. Sets torch's threads."""

@@ -15,17 +15,20 @@ from harness.placement import LoaderName, Placement
 from harness.studies.workers import Variables
 from variants.columns import Layout
 
+MOST_WORKERS = 12
+
 
 def run_placement(
     device: str,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     loader: LoaderName,
     environ: Mapping[str, str] = os.environ,
     layout: Layout = "one_device",
 ) -> Placement:
     """The placement from the command line's options. Raises UsageError for a device that can't be used.
 
+    workers: of the loader; None: one on the CPU, whose cores compute, and `loader_workers` on a GPU.
     environ: torchrun's variables. Each rank uses cuda:LOCAL_RANK, or its part of the machine's cores.
     layout: two towers in one process are on cuda:0 and cuda:1 if `device` does not name one GPU; else
     both are on `device`. Of two ranks, each has one tower on its own device.
@@ -47,13 +50,20 @@ def run_placement(
         raise UsageError(
             f"device '{device}' can't be used: {str(error).splitlines()[0]}; use --device cpu"
         ) from error
-    threads = threads or max(1, usable_cores() // local_ranks)
+    cores = usable_cores() // local_ranks
+    threads = threads or max(1, cores)
+    workers = workers or (1 if device == "cpu" else loader_workers(cores))
     placement = Placement(device=device, threads=threads, workers=workers, loader=loader)
     if layout == "one_device" or int(environ.get("WORLD_SIZE", "1")) > 1:
         return placement
     if device == "cuda" and torch.cuda.device_count() > 1:
         return replace(placement, device="cuda:0", second_device="cuda:1")
     return replace(placement, second_device=device)
+
+
+def loader_workers(cores: int) -> int:
+    """How many workers load images with so many cores. With many more than 12, a batch takes longer."""
+    return max(1, min(MOST_WORKERS, cores))
 
 
 def study_placement(
@@ -82,7 +92,7 @@ def study_placement(
             )
         environments = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs or 1) for gpu in chosen]
         # one core of each run launches GPU kernels
-        workers = max(1, usable_cores() // len(environments) - 1)
+        workers = loader_workers(usable_cores() // len(environments) - 1)
         where = Placement(
             device="cuda", threads=usable_cores(), workers=workers, loader=loader, concurrent=jobs or 1
         )

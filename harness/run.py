@@ -38,6 +38,7 @@ from harness.machine.environment import Environment
 from harness.pauses import Pauses
 from harness.placement import Placement
 from harness.precision import float32_precision
+from harness.probes.host import memory_mib
 from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
 from harness.probes.table import open_probes
@@ -222,7 +223,7 @@ def _describe(results: Path, where: Placement, ranks: Ranks) -> Environment:
 
 
 def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
-    """For probes.json: the device and the peak memory of each rank.
+    """For probes.json: the device and the memory of each rank, peaks but for memory_mib.
 
     Only the first rank is sampled during the run.
     """
@@ -232,6 +233,7 @@ def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
     mine = {
         "rank": ranks.rank,
         "device": where.device,
+        "memory_mib": memory_mib(os.getpid()),
         "peak_rss_mib": rss_mib,
         "peak_gpu_mib": peak_gpu_mib(*where.devices),
     }

@@ -12,6 +12,7 @@ from harness.data.augment.transforms import ImageTransform, train_crop
 from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.names import Split
+from harness.data.page_order import raw_pages
 from harness.distributed.ranks import ALONE, Ranks
 from harness.events import Event
 from harness.machine.allocator import keep_freed_memory
@@ -84,20 +85,29 @@ def network(spec: RunSpec, where: Placement, ranks: Ranks) -> Network:
 def open_loaders(
     spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE
 ) -> tuple[Loader, Loader]:
-    """Training crops in random order, and whole stored images of the validation set in the order of
+    """Training crops in the recipe's order, and whole stored images of the validation set in the order of
     the split.
     """
+    train = training_loader(spec, prepared, where, ranks)
+    return train, evaluation_loader(spec, prepared, where, "val", ranks)
+
+
+def training_loader(
+    spec: RunSpec, prepared: Prepared, where: Placement, ranks: Ranks = ALONE
+) -> Loader:
+    """Training crops in the recipe's order."""
+    recipe = spec.recipe
     settings = LoaderSettings(
-        batch_size=spec.recipe.batch_size,
-        crop=train_crop(spec.recipe, spec.net.input_size),
+        batch_size=recipe.batch_size,
+        crop=train_crop(recipe, spec.net.input_size),
         seed=spec.seed,
         shuffle=True,
         workers=where.workers,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        pages=raw_pages(spec.data.store_size) if recipe.order == "pages" else None,
     )
-    train = open_loader(prepared, "train", settings, where.loader)
-    return train, evaluation_loader(spec, prepared, where, "val", ranks)
+    return open_loader(prepared, "train", settings, where.loader)
 
 
 def evaluation_loader(

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from harness.bench.timing import Timing, interleaved
-from harness.data.augment.transforms import train_crop
 from harness.data.base import Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.placement import Placement
+from harness.set_up import training_loader
 from harness.spec import RunSpec
 
 PEER = "torchvision_pil"
@@ -44,18 +44,6 @@ class LoaderResult:
             for name, timing in self.timings.items()
             if name != "loader"
         }
-
-
-def training_loader(spec: RunSpec, prepared: Prepared, where: Placement) -> Loader:
-    """The loader that trains the run."""
-    settings = LoaderSettings(
-        batch_size=spec.recipe.batch_size,
-        crop=train_crop(spec.recipe, spec.net.input_size),
-        seed=spec.seed,
-        shuffle=True,
-        workers=where.workers,
-    )
-    return open_loader(prepared, "train", settings, where.loader)
 
 
 def measure_loader(

@@ -11,13 +11,14 @@ from typing import Literal
 
 import torch
 
-from harness.bench.loader import WINDOW_BATCHES, batches_of, training_loader
+from harness.bench.loader import WINDOW_BATCHES, batches_of
 from harness.bench.step import WINDOW_S, Step
 from harness.bench.timing import Timing, interleaved
 from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Prepared
 from harness.data.prefetch import ahead
 from harness.placement import Placement
+from harness.set_up import training_loader
 from harness.spec import RunSpec
 
 BALANCED = 0.15  # if the two speeds differ by less than this fraction, both limit training

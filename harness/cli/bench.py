@@ -93,7 +93,7 @@ def loader(
     path: DataPath = None,
     set_: Set = None,
     loader: Loader = "auto",
-    workers: Workers = 1,
+    workers: Workers = None,
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
@@ -129,7 +129,7 @@ def pipeline(
     device: Device = "auto",
     loader: Loader = "auto",
     threads: Threads = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     windows: Windows = 7,
     as_json: AsJson = False,
 ) -> None:
@@ -163,7 +163,7 @@ def _open(
     settings: list[str] | None,
     device: str,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     loader: LoaderName,
 ) -> tuple[RunSpec, Prepared, Placement]:
     """The run that is measured, as a value, with its data. Sets torch's threads."""

@@ -46,7 +46,7 @@ def counting(clock: Callable[[], float] = time.monotonic) -> Iterator[data.Progr
                 tasks[what] = bars.add_task(what, total=total, completed=done, status="")
                 speeds[what] = Speed(done, clock())
             status = speeds[what].words(what, done, total, clock())
-            bars.update(tasks[what], completed=done, total=total, status=status.partition(",")[0])
+            bars.update(tasks[what], completed=done, total=total, status=status.partition(", ")[0])
             if not console.is_terminal and clock() - said_s > PLAIN_EVERY_S:
                 said_s = clock()
                 of = "" if total is None else f" of {total:,}"

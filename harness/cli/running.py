@@ -28,7 +28,7 @@ class Asked:
     layout: Layout
     loader: LoaderName
     threads: int | None
-    workers: int
+    workers: int | None
     save_weights: Path | None
     checkpoint_s: float
     fresh: bool

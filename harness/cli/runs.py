@@ -41,7 +41,12 @@ SkipBad = Annotated[
         "--skip-bad-images", help="Leave unreadable images out instead of ending with an error."
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, max=1024, help="Loader threads per run.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Loader threads per run; default: all cores up to 12 on a GPU, else 1."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,7 +91,7 @@ def run(
         Layout, typer.Option(help="two_towers: the two columns of the net on two devices, as in 2012.")
     ] = "one_device",
     threads: Threads = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     skip_bad_images: SkipBad = False,
     format_: Format = "raw",
     jpeg_quality: JpegQuality = None,
@@ -260,7 +265,7 @@ def evaluate(
         limit_val=limit_val,
     )
     check_request(request)
-    where = run_placement(device, threads, 1, loader)
+    where = run_placement(device, threads, None, loader)
     prepared = load(request, loader)
     with counting() as progress:
         results = evaluate_weights(

@@ -66,6 +66,7 @@ def submit(
     """
     from harness.cli.loading import load
     from harness.cli.reproduce import study_tasks
+    from harness.devices import loader_workers
     from harness.placement import Placement
     from harness.records.store import Store
     from harness.report.text import count
@@ -94,7 +95,7 @@ def submit(
     store = Store(results)
     store.make()
     prepared = load(firsts[0], loader)
-    where = Placement(device=device, threads=cpus, workers=max(1, cpus - 1), loader=loader)
+    where = Placement(device=device, threads=cpus, workers=loader_workers(cpus - 1), loader=loader)
     tasks = study_tasks(study, wanted, request, prepared, where, store, 60 * checkpoint_minutes)
     if not tasks:
         print(f"study {study}: all known runs are finished; nothing is submitted")

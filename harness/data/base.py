@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.augment.counter_rng import epoch_order
+from harness.data.page_order import Pages, page_order
 from harness.data.prepare.manifest import Manifest
 from harness.spec import DataSpec
 from variants.values import value
@@ -87,6 +88,7 @@ class LoaderSettings:
     batch_size: images of a global batch; the last one holds the rest. seed: order and crops follow from
     it.
     shuffle: a new order each epoch, else by index. workers: threads (FFCV) or processes (folder).
+    pages: shuffle images within groups of these pages; None shuffles all images.
     rank, world_size: which slice of each global batch is read (harness.data.slices).
     """
 
@@ -97,10 +99,15 @@ class LoaderSettings:
     workers: int = 1
     rank: int = 0
     world_size: int = 1
+    pages: Pages | None = None
 
     def order(self, epoch: int, images: int) -> NDArray[np.int64]:
         """The images of a split in the order of this epoch: int64, (images,)."""
-        return epoch_order(self.seed, epoch, images) if self.shuffle else np.arange(images)
+        if not self.shuffle:
+            return np.arange(images)
+        if self.pages is not None:
+            return page_order(self.seed, epoch, images, self.pages)
+        return epoch_order(self.seed, epoch, images)
 
     def batches(self, images: int) -> int:
         """How many batches an epoch of so many images has."""

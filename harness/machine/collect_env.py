@@ -189,6 +189,7 @@ def bench_key(env: Environment, spec: RunSpec, *, loader: str | None = None) -> 
         name.replace("_", " ") for name in ("compile", "fused_update") if getattr(spec.recipe, name)
     ]
     chosen += [] if spec.recipe.deterministic else ["not deterministic"]
+    chosen += [] if spec.recipe.order == "random" else [f"order {spec.recipe.order}"]
     if chosen:  # left out where there are none: lines of older reports stay as they are
         key["choices_for_speed"] = " and ".join(chosen)
     return key | {

@@ -28,6 +28,7 @@ SOURCES = {  # field of Summary: field of the samples
     "gpu_utilisation": "kernel_running_fraction",
     "gpu_energy_j": "energy_j",
     "cpu_utilisation": "cpu_s",
+    "peak_memory_mib": "memory_mib",
     "peak_rss_mib": "rss_mib",
 }
 
@@ -51,6 +52,7 @@ def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str
         "gpu_utilisation": watch.mean("kernel_running_fraction"),
         "gpu_energy_j": energy,
         "cpu_utilisation": None if cpu_s is None else round(cpu_s / watch.length_s, 4),
+        "peak_memory_mib": watch.peak("memory_mib"),
         "peak_rss_mib": watch.peak("rss_mib"),
     }
     details = {

@@ -226,11 +226,19 @@ def read_summary(folder: Path, spec: RunSpec) -> Summary:
     """
     path = folder / "summary.json"
     try:
-        summary = from_json(read_whole(path, TEXT_LIMIT), Summary)
+        summary = from_json(read_whole(path, TEXT_LIMIT), Summary, _with_memory)
         _refuse_contradictions(summary, spec)
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from error
     return summary
+
+
+def _with_memory(plain: dict[str, Any]) -> dict[str, Any]:
+    """summary.json with the reason why an older one lacks peak_memory_mib."""
+    if "peak_memory_mib" in plain:
+        return plain
+    reason = "older records have peak_rss_mib only"
+    return {**plain, "missing": {**plain["missing"], "peak_memory_mib": reason}}
 
 
 def _refuse_contradictions(summary: Summary, spec: RunSpec) -> None:

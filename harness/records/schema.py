@@ -47,7 +47,8 @@ class Summary:
     images_per_second: Amount | None  # median over windows after the warm-up
     warmup_steps: Count  # in the first window after each start of the run
     evaluation_s: Amount | None
-    peak_rss_mib: Amount | None
+    peak_rss_mib: Amount | None  # resident memory, with the pages of mapped files
+    peak_memory_mib: Amount | None = None  # without them; older records lack it
     peak_gpu_mib: Amount | None
     # mean over training, fraction of NVML's past window with a kernel running
     gpu_utilisation: float | None

@@ -16,7 +16,8 @@ from harness.records.record import RunRecord
 from harness.serialization import to_plain
 
 MAYBE_NULL = (  # columns of numbers, some of which a run may not have
-    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_gpu_mib",
+    "final_train_loss", "train_s", "wait_s", "images_per_second", "evaluation_s", "peak_rss_mib", "peak_memory_mib",
+    "peak_gpu_mib",
     "gpu_utilisation", "gpu_energy_j", "cpu_utilisation", "top1_error", "top5_error", "loss", "localisation_error",
 )  # fmt: skip
 

@@ -61,7 +61,7 @@ def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
     timed = timed.assign(
         wait_fraction=timed["wait_s"] / timed["train_s"].where(timed["train_s"] > 0),
         gpu_j_per_image=timed["gpu_energy_j"] / timed["images_seen"].where(timed["images_seen"] > 0),
-        memory_mib=timed["peak_gpu_mib"].fillna(timed["peak_rss_mib"]),
+        memory_mib=timed["peak_gpu_mib"].fillna(timed["peak_memory_mib"]).fillna(timed["peak_rss_mib"]),
     )
     grouped = timed.groupby(["setting", "bench_key", "variant"], sort=False)
     made = grouped.agg(

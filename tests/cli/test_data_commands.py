@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from harness.cli.data import app
@@ -92,3 +95,17 @@ def test_in_a_log_a_line_every_15_s_has_the_speed_and_the_time_left(
     said = capfd.readouterr().err
     assert "preparing train images: 2,000 of 5,000, 50 images/s, 0:01:00 left" in said
     assert said.count("preparing train images: ") == 1
+
+
+def test_a_terminal_of_80_columns_has_room_for_the_speed_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("harness.cli.progress.console", terminal)
+    seconds = iter(range(1000))
+    with counting(lambda: float(next(seconds))) as progress:
+        for done in range(0, 1_200_000, 200_000):
+            progress("preparing train images", done, 1_281_167)
+    assert isinstance(terminal.file, io.StringIO)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
+    assert re.search(r"1000000/1281167 [0-9,]+ images/s +[0-9-]+:[0-9-]+:[0-9-]+", shown), shown

@@ -19,6 +19,7 @@ from harness.data.augment.crops import draw_crops
 from harness.data.base import Batch, CropRule, Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.loaders.folder import FolderLoader
+from harness.data.page_order import Pages
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import Listing, StoreSettings
 from harness.errors import DataError, RunFailed
@@ -110,7 +111,10 @@ def test_loading_leaves_the_global_generator_alone(prepared: Prepared) -> None:
         CropRule(),
     ],
 )
-def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, crop: CropRule) -> None:
+@pytest.mark.parametrize("pages", [None, Pages(images=3, together=2)])
+def test_batches_equal_those_of_ffcv_bit_for_bit(
+    source: Path, tmp_path: Path, crop: CropRule, pages: Pages | None
+) -> None:
     pytest.importorskip("ffcv")
     for loader in ("folder", "ffcv"):
         ready = prepare(
@@ -125,7 +129,7 @@ def test_batches_equal_those_of_ffcv_bit_for_bit(source: Path, tmp_path: Path, c
         open_loader(
             ready,
             "train",
-            LoaderSettings(batch_size=4, crop=crop, seed=1, shuffle=True, workers=0),
+            LoaderSettings(batch_size=4, crop=crop, seed=1, shuffle=True, workers=0, pages=pages),
             loader,
         )
         for loader in ("folder", "ffcv")

@@ -14,6 +14,7 @@ from harness.data.augment.transforms import ImageTransform
 from harness.data.base import Batch, CropRule, Loader, LoaderSettings, Prepared
 from harness.data.loaders.factory import open_loader
 from harness.data.loaders.synthetic import prepare_synthetic
+from harness.data.page_order import Pages
 from harness.data.prepare.job import prepare
 from harness.data.prepare.manifest import StoreSettings
 from harness.data.slices import epoch_slices, rank_slice
@@ -35,12 +36,18 @@ def test_the_slices_of_a_batch_are_consecutive_and_their_sizes_differ_by_at_most
     assert max(sizes) - min(sizes) <= 1
 
 
-@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 9), st.booleans())
+@given(
+    st.integers(1, 200),
+    st.integers(1, 64),
+    st.integers(1, 9),
+    st.booleans(),
+    st.sampled_from([None, Pages(images=7, together=3)]),
+)
 def test_an_epoch_gives_every_image_to_exactly_one_rank(
-    images: int, batch: int, ranks: int, shuffle: bool
+    images: int, batch: int, ranks: int, shuffle: bool, pages: Pages | None
 ) -> None:
     settings = [
-        LoaderSettings(batch_size=batch, shuffle=shuffle, rank=rank, world_size=ranks)
+        LoaderSettings(batch_size=batch, shuffle=shuffle, rank=rank, world_size=ranks, pages=pages)
         for rank in range(ranks)
     ]
     epochs = [list(epoch_slices(each, images, 3)) for each in settings]
@@ -76,14 +83,14 @@ def batches(loader: Loader, epoch: int) -> list[Batch]:
         return list(found)
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize(("ranks", "pages"), [(2, None), (4, None), (2, Pages(images=2, together=2))])
 def test_the_ranks_batches_are_the_parts_of_the_whole_batch(
-    data: tuple[Prepared, LoaderName], ranks: int
+    data: tuple[Prepared, LoaderName], ranks: int, pages: Pages | None
 ) -> None:
     """Images, labels, and noise, which goes in groups of 3 images: 4 = 3 + 1 images a batch, cut within the group."""
     prepared, name = data
     crop = CropRule(size=CROP, position="random", mirror=True, images_per_draw=3)
-    settings = LoaderSettings(batch_size=4, crop=crop, seed=5, shuffle=True)
+    settings = LoaderSettings(batch_size=4, crop=crop, seed=5, shuffle=True, pages=pages)
     noise = Augmentation(colour_std=0.5, images_per_draw=3)
     pixels = ImageTransform(
         prepared, replace(RECIPES["mini"].recipe, augmentation=noise), CROP, 5, torch.device("cpu")

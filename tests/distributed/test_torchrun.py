@@ -205,6 +205,20 @@ def test_each_rank_of_a_machine_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch
         run_placement(device, None, 1, "auto", {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "3"})
 
 
+@pytest.mark.parametrize(
+    ("cores", "alone", "of_two"), [(1, 1, 1), (8, 8, 4), (12, 12, 6), (128, 12, 12)]
+)
+def test_a_gpu_is_fed_by_all_cores_up_to_12_and_the_cpu_by_one(
+    monkeypatch: pytest.MonkeyPatch, cores: int, alone: int, of_two: int
+) -> None:
+    monkeypatch.setattr(devices, "torch", FakeTorch)
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    assert run_placement("cuda", None, None, "auto", {}).workers == alone
+    assert run_placement("auto", None, None, "auto", SECOND).workers == of_two
+    assert run_placement("cpu", None, None, "auto", {}).workers == 1
+    assert run_placement("cuda", None, 20, "auto", {}).workers == 20  # as the user says
+
+
 def test_ranks_can_t_share_a_gpu_and_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     assert run_placement("cpu", None, 1, "auto", SECOND).threads == 4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 import threading
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from replay import SYNTHETIC, ReplayProbe, write_synthetic_trace
 
 from harness.errors import UsageError
 from harness.probes.base import Probe, Sample
-from harness.probes.host import HostProbe
+from harness.probes.host import HostProbe, memory_mib
 from harness.probes.sampler import Sampler
 
 
@@ -136,6 +139,51 @@ def test_the_host_probe_reads_this_process() -> None:
     assert second.values["rss_mib"] > 5  # type: ignore[operator]
     assert 0 <= second.values["system_cpu_fraction"] <= 1  # type: ignore[operator]
     assert set(second.values) == set(first.values)
+
+
+SIZE_MIB = 64
+
+
+def mapped_file(folder: Path) -> mmap.mmap:
+    path = folder / "images.beton"
+    path.write_bytes(bytes(SIZE_MIB << 20))
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+
+def own_memory(folder: Path) -> bytearray:
+    return bytearray(SIZE_MIB << 20)
+
+
+def shared_memory(folder: Path) -> mmap.mmap:
+    return mmap.mmap(-1, SIZE_MIB << 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("make", "counted"), [(mapped_file, False), (own_memory, True), (shared_memory, True)]
+)
+def test_memory_counts_what_only_the_process_can_free_and_no_pages_of_mapped_files(
+    tmp_path: Path, make: Callable[[Path], mmap.mmap | bytearray], counted: bool
+) -> None:
+    (before,) = HostProbe().sample(0.0)
+    held = make(tmp_path)
+    for at in range(0, len(held), 4096):  # of each page a byte
+        if counted:
+            held[at] = 1
+        else:
+            assert held[at] == 0
+    (after,) = HostProbe().sample(1.0)
+    rise = {name: after.values[name] - before.values[name] for name in ("memory_mib", "rss_mib")}  # type: ignore[operator]
+    assert rise["rss_mib"] > 0.9 * SIZE_MIB
+    assert rise["memory_mib"] > 0.9 * SIZE_MIB if counted else rise["memory_mib"] < 0.1 * SIZE_MIB
+
+
+@pytest.mark.parametrize("said", ["", "VmRSS:\t 10 kB\n", "RssAnon: ? kB\nRssShmem: 0 kB\n"])
+def test_memory_that_the_system_does_not_tell_is_none(tmp_path: Path, said: str) -> None:
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/status").write_text(said)
+    assert memory_mib(7, tmp_path) is None
 
 
 def test_a_replayed_trace_drives_the_sampler(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_a_bench_key_changes_with_what_changes_speed_and_not_with_the_variant() 
     for spec in (
         replace(SPEC, recipe=replace(SPEC.recipe, batch_size=64)),
         replace(SPEC, recipe=replace(SPEC.recipe, precision="bf16")),
+        replace(SPEC, recipe=replace(SPEC.recipe, order="pages")),
         replace(SPEC, data=replace(SPEC.data, store_size=16)),
     ):
         assert bench_key(here, spec, loader="ffcv") != key

@@ -104,3 +104,11 @@ def test_telemetry_is_one_row_a_reading(tmp_path: Path) -> None:
 
 def test_no_records_make_empty_tables() -> None:
     assert [len(make([])) for make in (runs_table, curves_table, telemetry_table)] == [0, 0, 0]
+
+
+def test_older_records_say_why_they_have_no_memory_without_mapped_files() -> None:
+    (old,) = (Path(__file__).parent / "schema_2").iterdir()
+    summary = RunRecord.load(old).summary
+    assert summary.peak_memory_mib is None
+    assert summary.peak_rss_mib is not None
+    assert summary.missing["peak_memory_mib"] == "older records have peak_rss_mib only"

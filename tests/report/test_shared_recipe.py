@@ -38,16 +38,17 @@ def test_a_variant_that_changes_its_recipe_is_compared_with_the_base(study: Stud
 
 
 @pytest.mark.parametrize("variant", ["no_lrn", "no_weight_decay"])
-def test_runs_with_another_learning_rate_are_another_setting_and_its_label_names_it(
-    study: Study, variant: str
+@pytest.mark.parametrize(("field", "new"), [("lr", 0.02), ("order", "pages")])
+def test_runs_with_another_learning_rate_or_order_are_another_setting_and_its_label_names_it(
+    study: Study, variant: str, field: str, new: object
 ):
     study.run(study.spec("grouped_2gpu", 0, recipe=MINI), 0.16)
-    changed = replace(own(variant), lr=0.02)
-    study.run(study.spec(variant, 0, recipe=changed, overrides=("lr=0.02",)), 0.2)
+    changed = replace(own(variant), **{field: new})
+    study.run(study.spec(variant, 0, recipe=changed, overrides=(f"{field}={new}",)), 0.2)
     plain, other = evidence(study).settings
     assert [list(plain.runs), list(other.runs)] == [["grouped_2gpu"], [variant]]
-    assert other.key.label.startswith("fashion_mnist, mini geometry, recipe mini, lr 0.02 for ")
-    assert "recipe mini, lr 0.02" in report_markdown(build("test", Store(study.root).records()))
+    assert other.key.label.startswith(f"fashion_mnist, mini geometry, recipe mini, {field} {new} for ")
+    assert f"recipe mini, {field} {new}" in report_markdown(build("test", Store(study.root).records()))
 
 
 def test_a_variant_with_an_override_of_its_own_change_is_never_pooled_with_the_base(study: Study):

@@ -30,6 +30,7 @@ NOTHING: dict[str, Any] = {
         "gpu_energy_j": None,
         "cpu_utilisation": 1.0,
         "peak_rss_mib": 100.0,
+        "peak_memory_mib": 90.0,
     },
     "missing": {"gpu_utilisation": "no GPU was watched", "gpu_energy_j": "no GPU was watched"},
     "details": {},

@@ -36,6 +36,15 @@ def test_on_the_cpu_workers_share_the_cores() -> None:
     assert (where.device, where.concurrent, environments) == ("cpu", 3, [{}, {}, {}])
 
 
+@pytest.mark.parametrize(("cores", "workers"), [(2, 1), (12, 3), (128, 12)])
+def test_runs_on_gpus_share_the_cores_for_loading(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    """One core of each run launches kernels, and no run has more than 12 workers."""
+    monkeypatch.setattr("harness.devices.usable_cores", lambda: cores)
+    assert study_placement("cuda", None, "auto", GPUS, run_mib=1000)[0].workers == workers
+
+
 def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu() -> None:
     with pytest.raises(UsageError, match="device 'cuda' can't be used"):
         study_placement("cuda", None, "auto", [], run_mib=1000)

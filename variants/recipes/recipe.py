@@ -200,6 +200,9 @@ class Recipe:
     fused_update: bool = False
     # False: on a GPU the fastest algorithms, whose sums depend on the order of threads
     deterministic: bool = True
+    # pages: for files larger than memory. Images are shuffled within groups of the file's pages, which
+    # are read one after another (harness/data/page_order.py), so other images meet in a batch.
+    order: Literal["random", "pages"] = "random"
 
     def __post_init__(self) -> None:
         for field in ("batch_size", "epochs", "store_size", "lr"):
@@ -218,7 +221,7 @@ class Recipe:
 
 # Fields that Recipe got when records of runs had been sealed without them, which were trained as their
 # defaults say. A digest leaves them out at their default, so that it stays what it was.
-ADDED = ("compile", "fused_update", "deterministic")
+ADDED = ("compile", "fused_update", "deterministic", "order")
 
 
 @value

@@ -19,6 +19,7 @@ from harness.data.augment.crops import draw_crops
 from harness.data.base import CropRule, Crops
 from harness.data.ffcv.library import IMAGE_MODES, Operation, imdecode
 from harness.data.ffcv.ops import crop_planes
+from harness.data.ffcv.read_ahead import Before
 
 Ints = NDArray[np.int64]
 Code = Callable[..., Any]
@@ -62,14 +63,18 @@ class CroppedImages(Decoder):
     def __init__(self, path: Path, rule: CropRule, seed: int) -> None:
         super().__init__()
         self._path, self._rule, self._seed = path, rule, seed
+        self.before: Before | None = None  # reads ahead
 
-    def begin(self, epoch: int, pool: Executor, workers: int, keys: Ints | None) -> None:
+    def begin(
+        self, epoch: int, pool: Executor, workers: int, keys: Ints | None, first_batch: int
+    ) -> None:
         """Before each epoch: its number, the threads that crop, and which draw each image of the split
         uses.
 
-        keys: None if that follows from a batch's indices.
+        keys: None if that follows from a batch's indices. first_batch: above 0 after a stall.
         """
         self._epoch, self._pool, self._workers, self._keys = epoch, pool, workers, keys
+        self._batch = first_batch
 
     def generate_code(self) -> Code:
         def decode(
@@ -83,6 +88,9 @@ class CroppedImages(Decoder):
         return decode
 
     def _decode(self, indices: Ints, table: NDArray[Any], storage: Any) -> Cropped:
+        if self.before is not None:
+            self.before(self._batch, storage[0])
+            self._batch += 1
         side = int(table["width"][0])
         size = self._rule.size or side
         # Pinned only if CUDA is initialised: otherwise pinning would make a context on an unused GPU.

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -27,6 +27,13 @@ from harness.data.base import Batch, Crops, LoaderChoice, LoaderSettings
 from harness.data.ffcv.decoders import Columns, CroppedImages, Indices
 from harness.data.ffcv.library import Loader as StockLoader
 from harness.data.ffcv.library import PipelineSpec, TraversalOrder
+from harness.data.ffcv.read_ahead import (
+    Before,
+    image_plan,
+    outgrows_memory,
+    page_plan,
+    reading_ahead,
+)
 from harness.data.ffcv.write import BOX_FIELDS, check_beton
 from harness.data.slices import epoch_slices, keys_by_image, slice_size
 from harness.errors import DataError, RunFailed
@@ -92,15 +99,28 @@ class FfcvLoader:
             raise RuntimeError("an epoch of this loader is still open; leave its `with` block first")
         self._busy = True
         with_images = self.batches if self._last_size else self.batches - 1
-        readers = [self._reader(epoch, 0)] if with_images else []
-        try:
-            yield self._batches(epoch, readers, with_images)
-        finally:
-            for reader in readers:
-                hung = reader is not readers[-1]  # it had its time
-                ended = _end(reader.thread, min(POLL_S, self._timeout_s) if hung else self._timeout_s)
-                reader.pool.shutdown(wait=ended, cancel_futures=True)
-            self._busy = False
+        with self._reading_ahead(epoch) as self._crops.before:
+            readers = [self._reader(epoch, 0)] if with_images else []
+            try:
+                yield self._batches(epoch, readers, with_images)
+            finally:
+                for reader in readers:
+                    hung = reader is not readers[-1]  # it had its time
+                    timeout_s = min(POLL_S, self._timeout_s) if hung else self._timeout_s
+                    ended = _end(reader.thread, timeout_s)
+                    reader.pool.shutdown(wait=ended, cancel_futures=True)
+                self._busy = False
+
+    def _reading_ahead(self, epoch: int) -> AbstractContextManager[Before | None]:
+        """What reads ahead in this epoch; nothing does if the file stays in memory."""
+        if not outgrows_memory(self._path):
+            return nullcontext()
+        settings, table = self._settings, self._stock.reader.alloc_table
+        images = image_plan(table, self._order.whole(epoch), self._slice_size)
+        if settings.pages is None:
+            return reading_ahead(self._path, images)
+        pages = page_plan(table, settings.pages, settings.seed, epoch, settings.batch_size)
+        return reading_ahead(self._path, images, pages)
 
     def _reader(self, epoch: int, done: int) -> _Reader:
         """What reads the epoch's batches after the first `done`."""
@@ -112,6 +132,7 @@ class FfcvLoader:
             pool,
             settings.workers,
             keys_by_image(settings, self.images, epoch) if common_draws else None,
+            done,
         )
         self._order.first = done * self._slice_size
         self._stock.next_epoch = epoch
@@ -210,10 +231,12 @@ class _Order(TraversalOrder):  # type: ignore[misc]
         return self
 
     def sample_order(self, epoch: int) -> NDArray[np.int64]:
-        order = np.concatenate(
-            [part.indices for part in epoch_slices(self._settings, self._images, epoch)]
-        )
-        return order[self.first :]
+        return self.whole(epoch)[self.first :]
+
+    def whole(self, epoch: int) -> NDArray[np.int64]:
+        """All images of this rank."""
+        parts = epoch_slices(self._settings, self._images, epoch)
+        return np.concatenate([part.indices for part in parts])
 
 
 def _pipelines(crops: CroppedImages, boxes: bool) -> dict[str, PipelineSpec]:

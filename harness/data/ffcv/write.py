@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from harness.data.ffcv.encode import Box, Item, encoded
 from harness.data.ffcv.library import IMAGE_MODES, FloatField, IntField, Reader, RGBImageField, layout
 from harness.data.names import JPEG_QUALITY
+from harness.data.page_order import PAGE
 from harness.data.prepare.manifest import StoreSettings, data_file
 from harness.data.progress import Progress, silent
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
-PAGE = 1 << 23  # bytes; FFCV's own default. No image crosses a page.
 HEADER = layout.HeaderType
 
 

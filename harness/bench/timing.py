@@ -8,18 +8,20 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import geometric_mean, median
 from typing import TypeAlias
 
 from scipy.stats import binom
 
 from harness.records.bench import Ratio, Timing
 
-# The warm-up ends once no way's speed has a trend: the median of its last SPAN windows differs from that
-# of the SPAN windows before by less than STEADY, or by less than half the range of them all, since noise
-# that wide hides a smaller trend. It ends after MOST_WARM_UPS windows in any case, which is then said.
+# The warm-up ends once the speeds have no trend. The median of the last SPAN rounds (a window of each way)
+# differs from that of the SPAN rounds before: for the geometric mean of all ways' speeds by less than STEADY,
+# or by less than half the range of those rounds, since noise that wide hides a smaller trend; and for no
+# single way by STEADY_EACH. It ends after MOST_WARM_UPS rounds in any case, which is then said.
 SPAN = 3
 STEADY = 0.05
+STEADY_EACH = 0.25
 MOST_WARM_UPS = 20
 
 
@@ -128,15 +130,20 @@ def _warm_up(ways: Mapping[str, Way]) -> Windows:
     for done in range(1, MOST_WARM_UPS + 1):
         for name, way in ways.items():
             speeds[name].append(_window(way).speed)
-        if done >= 2 * SPAN and all(_is_steady(held) for held in speeds.values()):
+        if done >= 2 * SPAN and _are_steady(list(speeds.values())):
             return Windows(done, True)
     return Windows(MOST_WARM_UPS, False)
 
 
-def _is_steady(speeds: list[float]) -> bool:
-    last, before = speeds[-SPAN:], speeds[-2 * SPAN : -SPAN]
-    noise = (max(last + before) - min(last + before)) / 2
-    return abs(median(last) - median(before)) < max(STEADY * median(before), noise)
+def _are_steady(ways: list[list[float]]) -> bool:
+    rounds = [geometric_mean(speeds) for speeds in zip(*ways, strict=True)][-2 * SPAN :]
+    noise = (max(rounds) - min(rounds)) / 2 / median(rounds[:SPAN])
+    return _change(rounds) < max(STEADY, noise) and all(_change(way) < STEADY_EACH for way in ways)
+
+
+def _change(speeds: list[float]) -> float:
+    """Of the median of the last SPAN speeds against that of the SPAN before, as a fraction."""
+    return abs(median(speeds[-SPAN:]) / median(speeds[-2 * SPAN : -SPAN]) - 1)
 
 
 def _window(way: Way) -> Window:

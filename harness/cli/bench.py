@@ -167,6 +167,43 @@ def pipeline(
     _give(opened, pipeline_result(found), as_json, save, results)
 
 
+@app.command()
+def regressions(
+    folder: Annotated[Path, typer.Argument(help="Where pytest-benchmark stores its runs.")] = Path(
+        ".benchmarks"
+    ),
+    runs_missing: Annotated[
+        bool,
+        typer.Option(
+            "--runs-missing",
+            help="Only print how many more runs are needed to know this machine's noise.",
+        ),
+    ] = False,
+) -> None:
+    """Compare the last run of `nox -s bench` with the one before on the same bench key. Exit code 1 if a
+    benchmark got slower by more than this machine's noise, which runs of equal source give.
+    """
+    from harness.bench import regressions as suite
+
+    runs = suite.suite_runs(folder)
+    if runs_missing:
+        print(suite.runs_missing(runs))
+        return
+    found = suite.changes(runs)
+    if not found:
+        print(f"no two runs with one bench key under {folder} yet; run: nox -s bench")
+        return
+    from rich.console import Console
+
+    from harness.cli.terminal import print_table
+
+    print_table(Console(), suite.change_table(found))
+    if slower := [change.name for change in found if change.is_regression]:
+        from harness.errors import HarnessError
+
+        raise HarnessError(f"slower by more than the noise of this machine: {', '.join(slower)}")
+
+
 @dataclass(frozen=True)
 class _Opened:
     """The run that is measured, as a value, with its data."""

@@ -91,12 +91,12 @@ def _ceilings(found: BenchResult, ax: Axes) -> None:
         ax.plot(reach, slope, ("--", ":")[place == len(sizes) - 1], color="0.3", lw=1, label=label)
     for name, colour in (("conv", colours[0]), ("gemm", colours[1])):
         ax.axhline(held[f"{name}_gflops"] or 0, color=colour, lw=1, label=CEILINGS[name])
-    for layer in points:
-        colour = colours[0] if layer.kind in ON_MAPS else colours[1]
-        ax.plot(layer.intensity, layer.gflops, "o", ms=5, color=colour)
-        ax.annotate(
-            layer.name, (layer.intensity, layer.gflops), (4, -8), textcoords="offset points", fontsize=7
-        )
+    for place, layer in enumerate(sorted(points, key=lambda layer: layer.intensity)):
+        at = (layer.intensity, layer.gflops)
+        ax.plot(*at, "o", ms=5, color=colours[0] if layer.kind in ON_MAPS else colours[1])
+        # neighbours have their names on different sides
+        offset, side = ((5, -8), "left") if place % 2 else ((-5, 4), "right")
+        ax.annotate(layer.name, at, offset, textcoords="offset points", ha=side, fontsize=7)
     ax.set(xscale="log", yscale="log", xlabel="FLOP per byte", ylabel="GFLOP/s")
     ax.legend(frameon=False, fontsize=7, loc="lower right")
 

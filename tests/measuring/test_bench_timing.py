@@ -63,6 +63,13 @@ def test_a_speed_that_never_settles_is_said_to_be_unsteady(clock: Clock) -> None
     assert (found.warm_ups, found.steady) == (20, False)
 
 
+def test_one_way_that_still_speeds_up_keeps_all_warming_up(clock: Clock) -> None:
+    """Beside nine others its trend hardly moves the mean of all."""
+    ways = {f"steady {n}": partial(taking, clock, 0.01) for n in range(9)}
+    found = interleaved({**ways, "compiling": warming(clock, [0.02] * 4 + [0.01] * 20)}, 5)
+    assert (found.warm_ups, found.steady) == (9, True)
+
+
 def test_noise_without_a_trend_is_steady(clock: Clock) -> None:
     noise = [0.010, 0.013, 0.009, 0.012, 0.011, 0.010] * 5
     assert interleaved({"noisy": warming(clock, noise)}, 5).steady

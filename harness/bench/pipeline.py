@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from harness.bench.energy import Energy, watching
 from harness.bench.loader import WINDOW_BATCHES, batches_of, training_loader
 from harness.bench.step import WINDOW_S, Step
 from harness.bench.timing import Way, Windows, interleaved
@@ -25,11 +26,12 @@ BALANCED = 0.15  # if the two speeds differ by less than this fraction, both lim
 @dataclass(frozen=True)
 class PipelineResult:
     """windows: of "both", the loader's batches, transformed and trained on, and of "loader" and "step"
-    alone. choice: which loader it is, and why.
+    alone. choice: which loader it is, and why. energy: of the windows of both.
     """
 
     windows: Windows
     choice: LoaderChoice
+    energy: Energy
 
     @property
     def bound_by(self) -> Literal["loader", "step", "both"]:
@@ -65,7 +67,9 @@ def measure_pipeline(
         "loader": batches_of(loader, WINDOW_BATCHES * spec.recipe.batch_size),
         "step": step_window,
     }
-    return PipelineResult(interleaved(ways, windows), loader.choice)
+    with watching(where.device) as watch:
+        measured = interleaved(ways, windows)
+    return PipelineResult(measured, loader.choice, watch.of(measured, "both"))
 
 
 def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int) -> Way:

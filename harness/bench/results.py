@@ -19,9 +19,7 @@ TOO_LOW = (
 NO_PEAK = "the system does not say how much memory the process needed at most"
 
 
-def step_result(
-    found: StepResult, others: Sequence[str], notes: Mapping[str, str], missing: Mapping[str, str]
-) -> BenchResult:
+def step_result(found: StepResult, others: Sequence[str], missing: Mapping[str, str]) -> BenchResult:
     """others: the names of what the step is compared with. missing: why others were not measured."""
     parts, roof, rates = found.part_ms, found.roofline, found.rates
     lacking = {"peak_memory_mib": NO_PEAK} if found.peak_memory_mib is None else {}
@@ -42,6 +40,7 @@ def step_result(
         "least_arithmetic_ms": 1000 * roof.arithmetic_s,
         "least_memory_ms": 1000 * roof.memory_s,
         "roofline_reached": roof.reached if roof.reached <= 1 else None,
+        **found.energy.values,
     }
     return _result(
         "step",
@@ -50,8 +49,8 @@ def step_result(
         ratios=others,
         bound_by=roof.bound_by,
         values=values,
-        notes=notes,
-        missing={**missing, **lacking},
+        notes=found.energy.flags,
+        missing={**missing, **lacking, **found.energy.missing},
     )
 
 
@@ -75,8 +74,13 @@ def pipeline_result(found: PipelineResult) -> BenchResult:
         found.windows,
         ("both", "loader", "step"),
         bound_by=found.bound_by,
-        values={"without_bound_images_per_second": found.without_bound},
-        notes={"loader_name": found.choice.name, "loader_reason": found.choice.reason},
+        values={"without_bound_images_per_second": found.without_bound, **found.energy.values},
+        notes={
+            "loader_name": found.choice.name,
+            "loader_reason": found.choice.reason,
+            **found.energy.flags,
+        },
+        missing=found.energy.missing,
     )
 
 

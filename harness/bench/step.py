@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 
 from harness.bench.ceilings import Rates, rate_probes, rates
+from harness.bench.energy import Energy, watching
 from harness.bench.repeating import finish
 from harness.bench.roofline import Roofline, layer_work, roofline
 from harness.bench.timing import Way, Windows, interleaved
@@ -49,6 +50,7 @@ class StepResult:
     parts: of each of the step's windows, means over its steps. flop_per_image: multiply-accumulates of
     forward and backward, twice. peak_memory_mib: on a GPU what torch's tensors held at most; on the CPU
     the most memory that this process had in RAM, with its libraries; None where that can't be read.
+    energy: of the step's windows.
     """
 
     windows: Windows
@@ -58,6 +60,7 @@ class StepResult:
     rates: Rates
     roofline: Roofline
     peak_memory_mib: float | None
+    energy: Energy
 
     @property
     def images_per_second(self) -> float:
@@ -172,7 +175,9 @@ def measure_step(
     step = Step(spec, device)
     way = step.window()
     peak_mib = _peak_memory_mib(way, device)  # before anything else needs memory
-    measured = interleaved({"step": way, **(others or {}), **rate_probes(spec, device)}, windows)
+    ways = {"step": way, **(others or {}), **rate_probes(spec, device)}
+    with watching(str(device)) as watch:
+        measured = interleaved(ways, windows)
     timings = measured.timings()
     step_s = spec.recipe.batch_size / timings["step"].images_per_second
     highest = rates(spec, {name: timing.highest for name, timing in timings.items()})
@@ -184,6 +189,7 @@ def measure_step(
         rates=rates(spec, {name: timing.images_per_second for name, timing in timings.items()}),
         roofline=roofline(spec, highest, step_s),
         peak_memory_mib=peak_mib,
+        energy=watch.of(measured, "step"),
     )
 
 

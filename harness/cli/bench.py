@@ -83,7 +83,7 @@ def step(
         ways, missing = step_peers(opened.spec, on, compiled=compiled)
         others |= ways
     found = measure_step(opened.spec, on, windows, others)
-    _give(opened, step_result(found, list(others), {}, missing), as_json, save, results)
+    _give(opened, step_result(found, list(others), missing), as_json, save, results)
 
 
 @app.command()

@@ -72,8 +72,12 @@ def sentences(spec: RunSpec, found: BenchResult) -> Iterator[str]:
             f"({_confidence(ratio.coverage)} {ratio.low:.2f} to {ratio.high:.2f}), per CPU second "
             f"{ratio.per_cpu_second:.2f} times"
         )
+    yield from _energy(found)
+    reasons: dict[str, list[str]] = {}
     for name, reason in found.missing.items():
-        yield f"{name} was not measured: {reason}"
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        yield f"not measured: {', '.join(names)}: {reason}"
     if not found.steady:
         yield NOT_STEADY.format(found.warm_up_windows)
 
@@ -98,6 +102,17 @@ def _step(spec: RunSpec, found: BenchResult) -> Iterator[str]:
         f"bound by {found.bound_by}: at the highest rates measured here arithmetic takes at least "
         f"{held['least_arithmetic_ms']:.2f} ms and memory {held['least_memory_ms']:.2f} ms{share}"
     )
+
+
+def _energy(found: BenchResult) -> Iterator[str]:
+    """The energy where there is one, and what makes it doubtful."""
+    held = found.values
+    if (joules := held.get("gpu_j_per_image")) is not None:
+        idle, differ = held["gpu_idle_w"], held["gpu_energy_disagreement"]
+        beside = "" if differ is None else f", integrated power gives {differ:+.1%}"
+        unused = "" if idle is None else f"; {idle:.0f} W when idle"
+        yield f"GPU: {joules:.4f} J per image by the energy counter{beside}{unused}"
+    yield from (found.notes[name] for name in ("foreign_process", "throttled") if name in found.notes)
 
 
 def _loader(spec: RunSpec, found: BenchResult) -> Iterator[str]:

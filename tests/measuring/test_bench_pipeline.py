@@ -13,12 +13,15 @@ import pytest
 import torch
 
 from harness.bench import pipeline
+from harness.bench.energy import Energy
 from harness.bench.pipeline import PipelineResult
 from harness.bench.step import Step
 from harness.bench.timing import Window, Windows
 from harness.data.base import Batch, Loader, LoaderChoice, Prepared
 from harness.placement import Placement
 from harness.spec import RunSpec
+
+NO_ENERGY = Energy({}, {}, {})
 
 
 def at(**speeds: float) -> Windows:
@@ -39,7 +42,7 @@ def test_the_slower_of_the_two_limits_training(
     loader: float, step: float, bound_by: str, without: float
 ) -> None:
     measured = at(both=min(loader, step), loader=loader, step=step)
-    found = PipelineResult(measured, LoaderChoice(name="folder", reason="a test"))
+    found = PipelineResult(measured, LoaderChoice(name="folder", reason="a test"), NO_ENERGY)
     assert (found.bound_by, found.without_bound) == (bound_by, without)
 
 

@@ -52,7 +52,11 @@ def report(
         shown, compared = [*of_study(wanted, own.records), *beside.records], []
     else:
         shown, compared = of_study(wanted, own.records), beside.records
-    model = write(study, shown, compared, out, refused if reference else (*own.refused, *refused))
+    model = (
+        write(study, shown, compared, out, refused)
+        if reference
+        else write(study, shown, compared, out, (*own.refused, *refused), store.root)
+    )
     if tables is not None:
         from harness.report.table_files import write_tables
 
@@ -140,12 +144,22 @@ def write(
     reference: Sequence[RunRecord],
     out: Path,
     refused: Sequence[Refused] = (),
+    results: Path | None = None,
 ) -> ReportModel:
-    """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
+    """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too.
+
+    results: where the records of speeds are that the report shows, too.
+    """
+    from harness.records.bench import load_benches
     from harness.report.build import build
     from harness.report.render import write_report
 
-    model = build(study, own, reference, refused=refused, descriptions=descriptions())
+    if results is not None:
+        benches, unreadable = load_benches(results)
+        refused = (*refused, *unreadable)
+    else:
+        benches = []
+    model = build(study, own, reference, refused=refused, descriptions=descriptions(), benches=benches)
     paths = write_report(model, out / study)
     for one in refused:
         typer.echo(f"{one.run_id} is left out: {one.reason}", err=True)

@@ -67,9 +67,8 @@ def run_study(
             break
     used, beside = counted(name, store), store.verified_reference(name)
     shown = records_of(planned.requests, used.records)
-    reports.write(
-        name, shown, () if study.long else beside.records, out, (*used.refused, *beside.refused)
-    )
+    refused = (*used.refused, *beside.refused)
+    reports.write(name, shown, () if study.long else beside.records, out, refused, results)
     _raise_failures(ended, [record for record in shown if record.run_id not in before])
 
 

@@ -7,7 +7,9 @@ sealed by one rename, like the record of a run, and never edited.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +17,16 @@ from typing import Any, Literal
 
 from harness.bounds import Amount, Count, Fraction, Size
 from harness.errors import RecordError
-from harness.machine.environment import SCHEMA_VERSION, Environment
+from harness.machine.environment import Environment
 from harness.records.files import SUMS, read_whole, write_file, writing
 from harness.records.private import hide_paths
-from harness.records.record import TEXT_LIMIT, read_environment, read_spec
+from harness.records.record import (
+    TEXT_LIMIT,
+    NewerSchemaError,
+    read_document,
+    read_environment,
+    read_spec,
+)
 from harness.records.schema import Refused
 from harness.records.verify import changed_files
 from harness.records.writer import document, seal_folder, stamp
@@ -28,6 +36,7 @@ from variants.values import value
 
 BENCH = "bench"  # the folder of these records under the results
 RESULT = "bench.json"
+SCHEMA = 1  # of bench.json
 FILES = ("spec.json", "env.json", RESULT)
 BENCH_ID = re.compile(r"\d{8}T\d{6}Z-(step|loader|pipeline|roofline)-[A-Za-z0-9_-]+-[0-9a-f]{8}(-\d+)?")
 Kind = Literal["step", "loader", "pipeline", "roofline"]
@@ -110,7 +119,7 @@ class BenchResult:
     speeds no longer changed; warm_up_windows: its length.
     """
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA
     kind: Kind
     bench_id: str
     measured_utc: str
@@ -178,15 +187,40 @@ def load_bench(path: Path) -> BenchRecord:
     """A record as it was sealed. Raises RecordError where it was changed or can't be read."""
     if problems := changed_files(path, FILES):
         raise RecordError("; ".join(problems))
+    held = read_document(path / RESULT)
+    if held.get("schema_version") != SCHEMA:
+        raise NewerSchemaError(
+            f"its schema_version is {held.get('schema_version')}; this harness reads {SCHEMA}; use a newer one"
+        )
     try:
-        result = from_json(read_whole(path / RESULT, TEXT_LIMIT), BenchResult)
+        result = from_json(json.dumps(held), BenchResult)
     except RecordError as error:
         raise RecordError(f"{path / RESULT}: {error}") from error
     if result.bench_id != path.name:
         raise RecordError(f"its folder is named {path.name}, but {RESULT} says {result.bench_id}")
     if not result.timings:
         raise RecordError(f"{path / RESULT} holds no timing")
-    return BenchRecord(path, read_spec(path, SCHEMA_VERSION), read_environment(path), result)
+    env = read_environment(path)
+    return BenchRecord(path, read_spec(path, env.schema_version), env, result)
+
+
+def verify_bench(path: Path) -> list[str]:
+    """The problems of one sealed record of speeds; none means it is whole and unchanged."""
+    try:
+        load_bench(path.resolve())
+    except (RecordError, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def newest(records: Iterable[BenchRecord]) -> list[BenchRecord]:
+    """The last record of each kind, variant, recipe, data set, device and machine, in the order of these."""
+    last = {}
+    for record in sorted(records, key=lambda record: record.path.name):
+        spec, kind = record.spec, record.result.kind
+        settings = (spec.recipe.name, spec.overrides, spec.data.name, spec.device)
+        last[spec.variant, *settings, record.env.machine_id, kind] = record
+    return [last[key] for key in sorted(last, key=str)]
 
 
 def bench_folders(results: Path) -> list[Path]:

@@ -56,7 +56,9 @@ def drawn(draw: Callable[..., Figure]) -> Drawing:
     def to_file(*args: Any, kind: str = "svg", **options: Any) -> bytes:
         with plot_style():
             figure, held = draw(*args, **options), io.BytesIO()
-            figure.savefig(held, format=kind, dpi=DPI, metadata=UNDATED[kind])
+            figure.savefig(
+                held, format=kind, dpi=DPI if kind == "png" else "figure", metadata=UNDATED[kind]
+            )
         return held.getvalue()
 
     return to_file

@@ -11,6 +11,7 @@ from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
+    bench,
     checks,
     differences,
     error_analysis,
@@ -34,6 +35,7 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     training.section,
     checks.section,
     speed.section,
+    bench.section,
     reference.section,
     paper.section,
     methods.section,

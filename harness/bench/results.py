@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.bench.layers import LayersResult
 from harness.bench.loader import LoaderResult
 from harness.bench.pipeline import PipelineResult
-from harness.bench.step import StepResult
+from harness.bench.step import PARTS_COVER, StepResult
 from harness.bench.timing import Windows
 from harness.records.bench import BenchResult, Kind
 
@@ -49,9 +49,15 @@ def step_result(found: StepResult, others: Sequence[str], missing: Mapping[str, 
         ratios=others,
         bound_by=roof.bound_by,
         values=values,
-        notes=found.energy.flags,
+        notes={**found.energy.flags, **_unaccounted(found.parts_cover)},
         missing={**missing, **lacking, **found.energy.missing},
     )
+
+
+def _unaccounted(parts_cover: float) -> dict[str, str]:
+    if parts_cover >= PARTS_COVER:
+        return {}
+    return {"parts": f"forward, backward and update take only {parts_cover:.0%} of the step's time"}
 
 
 def loader_result(found: LoaderResult) -> BenchResult:

@@ -72,7 +72,7 @@ def sentences(spec: RunSpec, found: BenchResult) -> Iterator[str]:
             f"({_confidence(ratio.coverage)} {ratio.low:.2f} to {ratio.high:.2f}), per CPU second "
             f"{ratio.per_cpu_second:.2f} times"
         )
-    yield from _energy(found)
+    yield from _energy_and_doubts(found)
     reasons: dict[str, list[str]] = {}
     for name, reason in found.missing.items():
         reasons.setdefault(reason, []).append(name)
@@ -104,15 +104,16 @@ def _step(spec: RunSpec, found: BenchResult) -> Iterator[str]:
     )
 
 
-def _energy(found: BenchResult) -> Iterator[str]:
-    """The energy where there is one, and what makes it doubtful."""
+def _energy_and_doubts(found: BenchResult) -> Iterator[str]:
+    """The energy where there is one, and what makes numbers doubtful."""
     held = found.values
     if (joules := held.get("gpu_j_per_image")) is not None:
         idle, differ = held["gpu_idle_w"], held["gpu_energy_disagreement"]
         beside = "" if differ is None else f", integrated power gives {differ:+.1%}"
         unused = "" if idle is None else f"; {idle:.0f} W when idle"
         yield f"GPU: {joules:.4f} J per image by the energy counter{beside}{unused}"
-    yield from (found.notes[name] for name in ("foreign_process", "throttled") if name in found.notes)
+    doubts = ("parts", "foreign_process", "throttled")
+    yield from (found.notes[name] for name in doubts if name in found.notes)
 
 
 def _loader(spec: RunSpec, found: BenchResult) -> Iterator[str]:

@@ -70,7 +70,7 @@ def roofline_plot(found: BenchResult) -> Figure:
     """Left: the layers with multiply-accumulates below the ceilings. Right: each layer's time, and the
     part of it that its bound explains.
     """
-    size = (figures.WIDTH_IN, min(figures.PAGE_IN, 1.4 + 0.21 * len(found.layers)))
+    size = (figures.WIDTH_IN, min(figures.PAGE_IN, 1.4 + 0.16 * len(found.layers)))
     figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _ceilings(found, left)

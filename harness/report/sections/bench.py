@@ -19,7 +19,8 @@ from harness.tables import Column, Table
 
 TITLE = "What limits the speed here"
 EPOCHS = 90  # of the paper
-IMAGES = IMAGE_SETS["ILSVRC-2012 val"].train_images
+ILSVRC = "ILSVRC-2012 val"
+IMAGES = IMAGE_SETS[ILSVRC].train_images
 FULL_SIZE = 200  # pixels; smaller images say nothing of the speed on ImageNet
 UNSTEADY = "The warm-up of these ended without a steady state, so they are doubtful"
 STEADY = "every one began after a warm-up that ended once the speeds had no trend"
@@ -99,10 +100,10 @@ def _steps(benches: Sequence[BenchRecord]) -> tuple[Block, ...]:
         Column(heading="Forward, ms", align="right"),
         Column(heading="Backward, ms", align="right"),
         Column(heading="Update, ms", align="right"),
-        Column(heading="Of a matrix product, %", align="right"),
-        Column(heading="Of the largest convolution, %", align="right"),
-        Column(heading="Memory, MiB", align="right"),
-        Column(heading="J/image (GPU)", align="right"),
+        Column(heading="Of GEMM, %", align="right"),
+        Column(heading="Of conv, %", align="right"),
+        Column(heading="MiB", align="right"),
+        Column(heading="J/image", align="right"),
     )
     rows = [
         (
@@ -119,8 +120,9 @@ def _steps(benches: Sequence[BenchRecord]) -> tuple[Block, ...]:
     ]
     notes = (
         _intervals(benches),
-        "Shares: FLOP/s of the step beside those of a square matrix product and of the net's largest "
-        "convolution in the same run. Memory: torch's tensors on a GPU, else the whole process.",
+        "Of GEMM, of conv: FLOP/s of the step beside those of a square matrix product and of the net's "
+        "largest convolution in the same run. MiB: the most memory needed, by torch's tensors on a GPU, "
+        "else by the whole process. J/image: of the GPU.",
         *_doubts(benches),
     )
     table = Table(caption="The training step alone.", columns=columns, rows=tuple(rows), notes=notes)
@@ -167,7 +169,7 @@ def _peers(benches: Sequence[BenchRecord]) -> tuple[Block, ...]:
         if name not in bench.result.values
     ]
     notes = (f"Not measured: {'; '.join(dict.fromkeys(reasons))}.",) if reasons else ()
-    caption = "Beside other software on the same images, in the same run and in turn."
+    caption = "Beside other software, and other settings, in the same run and in turn."
     return (Table(caption=caption, columns=columns, rows=tuple(rows), notes=notes),)
 
 
@@ -248,6 +250,8 @@ def _arithmetic(bench: BenchRecord) -> str:
         f"{bench.result.kind} of {_named(bench)}: {EPOCHS} x {number(IMAGES)} images / "
         f"{number(speed, 1)} images/s / 3,600 s = {number(_hours(speed), 1)} h; "
     )
+    if (classes := bench.spec.net.classes) != IMAGE_SETS[ILSVRC].classes:
+        said += f"measured with {classes} classes, so with a smaller last layer; "
     joules = held.get("gpu_j_per_image")
     if joules is None:
         why = bench.result.missing.get("gpu_j_per_image", "no power was measured")

@@ -115,10 +115,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """The benchmarks: ratios measured within one run, stored by pytest-benchmark under .benchmarks/."""
+    """The benchmarks, compared with the last run on the same bench key; the first time three runs, for the noise."""
     install(session, "tests")
     switches = ("--benchmark-enable", "--benchmark-only", "--benchmark-autosave", "-s")
     python(session, "-m", "pytest", "tests/bench", *switches, *session.posargs)
+    regressions = ("-m", "harness", "bench", "regressions")
+    missing = subprocess.check_output([PYTHON, *regressions, "--runs-missing"], text=True)
+    for _ in range(int(missing)):
+        python(session, "-m", "pytest", "tests/bench", *switches, *session.posargs)
+    python(session, *regressions)
 
 
 @nox.session(venv_backend="none")

@@ -44,7 +44,7 @@ from harness.probes.summary import summarise
 from harness.probes.table import open_probes
 from harness.records.schema import ProtocolResult
 from harness.records.store import RunRecord, Store
-from harness.records.summary_fields import summary_fields, training_intervals
+from harness.records.summary_fields import steady_intervals, summary_fields, training_intervals
 from harness.records.writer import Writer
 from harness.set_up import evaluation_loader, set_up, set_up_torch
 from harness.signals import stop_requests
@@ -166,8 +166,15 @@ def execute(
                         results, name, state.done, state.done / loader.batches, elapsed_s, final=True
                     )
                 )
-        watched = summarise(writer.telemetry(), training_intervals(writer.past))
-        writer.probes(sampler.report() | watched["details"] | _of_ranks(where, ranks))
+        watched = summarise(
+            writer.telemetry(),
+            training_intervals(writer.past),
+            *steady_intervals(writer.past),
+            concurrent=where.concurrent,
+        )
+        sampled = sampler.report()
+        sampled["missing"] |= watched["reasons"]
+        writer.probes(sampled | watched["details"] | _of_ranks(where, ranks))
         known = summary_fields(writer.past, watched, peak_gpu_mib(*where.devices))
         path = writer.seal(
             writer.finished({name: results.result() for name, results in found.items()}, **known)

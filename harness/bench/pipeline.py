@@ -4,18 +4,18 @@ training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
 import torch
 
+from harness.bench.energy import Energy, watching
 from harness.bench.loader import WINDOW_BATCHES, batches_of
 from harness.bench.step import WINDOW_S, Step
-from harness.bench.timing import Timing, interleaved
+from harness.bench.timing import Way, Windows, interleaved
 from harness.data.augment.transforms import ImageTransform
-from harness.data.base import Prepared
+from harness.data.base import LoaderChoice, Prepared
 from harness.data.prefetch import ahead
 from harness.placement import Placement
 from harness.set_up import training_loader
@@ -26,23 +26,30 @@ BALANCED = 0.15  # if the two speeds differ by less than this fraction, both lim
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """loader, step: each alone. both: the loader's batches, transformed and trained on."""
+    """windows: of "both", the loader's batches, transformed and trained on, and of "loader" and "step"
+    alone. choice: which loader it is, and why. energy: of the windows of both.
+    """
 
-    loader: Timing
-    step: Timing
-    both: Timing
+    windows: Windows
+    choice: LoaderChoice
+    energy: Energy
 
     @property
     def bound_by(self) -> Literal["loader", "step", "both"]:
-        ratio = self.loader.images_per_second / self.step.images_per_second
-        if abs(ratio - 1) < BALANCED:
+        loader, step = self._alone()
+        if abs(loader / step - 1) < BALANCED:
             return "both"
-        return "loader" if ratio < 1 else "step"
+        return "loader" if loader < step else "step"
 
     @property
     def without_bound(self) -> float:
         """Images per second to expect if the slower of the two took no time."""
-        return max(self.loader.images_per_second, self.step.images_per_second)
+        return max(self._alone())
+
+    def _alone(self) -> tuple[float, float]:
+        """Images per second of loader and step."""
+        loader, step = (self.windows.timing(name).images_per_second for name in ("loader", "step"))
+        return loader, step
 
 
 def measure_pipeline(
@@ -55,23 +62,18 @@ def measure_pipeline(
         spec.recipe.batch_size,
         round(WINDOW_S * spec.recipe.batch_size / max(sum(step.parts[-1]), 1e-9)),
     )
-    loader_window = batches_of(
-        training_loader(spec, prepared, where), WINDOW_BATCHES * spec.recipe.batch_size
-    )
-    timings = interleaved(
-        {
-            "loader": loader_window,
-            "step": step_window,
-            "both": _both(spec, prepared, where, step, images),
-        },
-        windows,
-    )
-    return PipelineResult(**timings)
+    loader = training_loader(spec, prepared, where)
+    ways = {
+        "both": _both(spec, prepared, where, step, images),
+        "loader": batches_of(loader, WINDOW_BATCHES * spec.recipe.batch_size),
+        "step": step_window,
+    }
+    with watching(where.device) as watch:
+        measured = interleaved(ways, windows)
+    return PipelineResult(measured, loader.choice, watch.of(measured, "both"))
 
 
-def _both(
-    spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int
-) -> Callable[[], int]:
+def _both(spec: RunSpec, prepared: Prepared, where: Placement, step: Step, images: int) -> Way:
     transform = ImageTransform(prepared, spec.recipe, spec.net.input_size, spec.seed, step.device)
     loader, epochs = training_loader(spec, prepared, where), count()
 
@@ -89,6 +91,7 @@ def _both(
                     taken += step()
                     if taken >= images:
                         break
+        step.finish()
         step.images, step.labels = own
         return taken
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # it has no entry in __all__
 
 from harness.bench.step import WINDOW_S, Step
-from harness.bench.timing import Timing, interleaved
+from harness.bench.timing import Elsewhere, Way, Windows, interleaved
 from harness.distributed.ranks import Ranks, join
 from harness.distributed.tower_parallel import tower_loss
 from harness.errors import RunFailed
 from harness.placement import Placement
+from harness.records.bench import Ratio
 from harness.set_up import network
 from harness.spec import RunSpec
 from harness.train import TrainState
@@ -42,7 +43,7 @@ LAST_WORDS_S = 5.0  # after which a process is ended
 
 @dataclass(frozen=True)
 class TowersResult:
-    """timings: of each way, by its name; the first one is TOWERS.
+    """windows: of each way, by its name; the first one is TOWERS.
 
     communication_ms: of a step, the median of each rank's time in which it sent or waited for the other
     one. On a GPU it is the time in which work was given to NCCL, which is not the same. bytes_sent: by
@@ -50,20 +51,15 @@ class TowersResult:
     of the net for one GPU.
     """
 
-    timings: dict[str, Timing]
+    windows: Windows
     communication_ms: tuple[float, float]
     bytes_sent: int
     macs_ratio: float
 
     @property
-    def time_ratios(self) -> dict[str, float]:
+    def time_ratios(self) -> dict[str, Ratio]:
         """How many times as long a step of the two towers takes as each of the others."""
-        towers = self.timings[TOWERS].images_per_second
-        return {
-            name: timing.images_per_second / towers
-            for name, timing in self.timings.items()
-            if name != TOWERS
-        }
+        return {name: self.windows.ratio(name, TOWERS) for name in self.windows.of if name != TOWERS}
 
 
 def measure_towers(spec: RunSpec, one_gpu: RunSpec, device: str, windows: int) -> TowersResult:
@@ -82,21 +78,18 @@ def measure_towers(spec: RunSpec, one_gpu: RunSpec, device: str, windows: int) -
         }
         if device == "cpu":
             ways[f"{spec.variant}, one process with two threads"] = _with_threads(2, whole.window())
-        timings = interleaved(ways, windows)
+        measured = interleaved(ways, windows)
         used = pair.used[-windows:]
-    images = pair.steps * spec.recipe.batch_size
-    per_cpu_s = median(images / sum(each.cpu_s for each in both) for both in used)
-    timings[TOWERS] = replace(timings[TOWERS], images_per_cpu_second=per_cpu_s)
     first_ms, second_ms = (
         1000 * median(both[rank].communication_s for both in used) / pair.steps for rank in range(2)
     )
     sent = bytes_per_tower(tower_links(spec.net, spec.recipe.batch_size))
     macs_ratio = first_column_macs(spec.net) / one_gpu.net.macs
-    return TowersResult(timings, (first_ms, second_ms), sent, macs_ratio)
+    return TowersResult(measured, (first_ms, second_ms), sent, macs_ratio)
 
 
-def _with_threads(threads: int, window: Callable[[], int]) -> Callable[[], int]:
-    def way() -> int:
+def _with_threads(threads: int, window: Way) -> Way:
+    def way() -> int | Elsewhere:
         torch.set_num_threads(threads)
         return window()
 
@@ -119,7 +112,7 @@ class TowerPair:
         self.used: list[tuple[Used, ...]] = []  # by each rank, in each window
         self.steps = 1
 
-    def __call__(self) -> int:
+    def __call__(self) -> Elsewhere:
         try:
             for pipe in self._pipes:
                 pipe.send(self.steps)
@@ -130,9 +123,10 @@ class TowerPair:
             self.used.append(tuple(found[pipe] for pipe in self._pipes))
         except (EOFError, OSError) as error:
             raise RunFailed("a tower's process has ended; its error is above") from error
-        return self.steps * self._batch_size
+        cpu_s = sum(each.cpu_s for each in self.used[-1])
+        return Elsewhere(self.steps * self._batch_size, cpu_s)
 
-    def window(self) -> Callable[[], int]:
+    def window(self) -> Way:
         """As many steps at a time as take about WINDOW_S; the first one takes longer, and is not
         timed.
         """

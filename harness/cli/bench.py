@@ -1,8 +1,8 @@
-"""The commands `bench step`, `bench loader` and `bench pipeline`, which measure speeds."""
+"""The commands `bench step`, `bench roofline`, `bench loader` and `bench pipeline`, which measure speeds."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,21 +13,31 @@ from harness.cli.runs import Data, DataPath, Device, RecipeName, Set, Threads, W
 from harness.placement import LoaderName
 
 if TYPE_CHECKING:
-    from harness.bench.timing import Timing
     from harness.data.base import Prepared
     from harness.placement import Placement
+    from harness.records.bench import BenchResult
+    from harness.resolve import RunRequest
     from harness.spec import RunSpec
 
-app = typer.Typer(help="Measure the loader, the training step, or both together.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure the loader, the training step, its layers, or loader and step together.",
+    no_args_is_help=True,
+)
 app.command()(towers)
 Variant = Annotated[str, typer.Argument(help="A name from `python -m harness list`.")]
 Loader = Annotated[
     LoaderName, typer.Option("--loader", help="auto: ffcv if it works here, else folder.")
 ]
 Windows = Annotated[
-    int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")
+    int,
+    typer.Option(min=5, max=1000, help="Windows to measure after the warm-up; the median is reported."),
 ]
+Peers = Annotated[bool, typer.Option(help="Measure other software, too, in turn with this.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Save = Annotated[
+    bool, typer.Option("--save", help="Seal the result under RESULTS/bench, for the report.")
+]
+Results = Annotated[Path, typer.Option(help="Folder of sealed records, for --save.")]
 
 
 @app.command()
@@ -39,50 +49,75 @@ def step(
     set_: Set = None,
     device: Device = "auto",
     threads: Threads = None,
-    windows: Windows = 7,
+    windows: Windows = 9,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OTHER",
+            help="Measure another variant, or another value of a field such as precision=bf16, in turn "
+            "with this one.",
+        ),
+    ] = None,
+    peers: Peers = True,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile-peer", help="Also measure torch.compile, which takes a minute or so."),
+    ] = False,
     as_json: AsJson = False,
+    save: Save = False,
+    results: Results = Path("results"),
 ) -> None:
     """Measure the training step on a batch that stays in memory, and say what bounds it on this
     machine.
     """
-    from harness.bench.step import measure_step
+    import torch
 
-    spec, _, where = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
-    found = measure_step(spec, _torch_device(where), windows)
-    plain = found.timing.plain() | {
-        "forward_ms": round(found.forward_ms, 2),
-        "backward_ms": round(found.backward_ms, 2),
-        "update_ms": round(found.update_ms, 2),
-        "gflops": round(found.timing.images_per_second * found.flop_per_image / 1e9, 1),
-        "gemm_gflops": round(found.rates.gemm_flops / 1e9, 1),
-        "share_of_gemm": round(found.share_of_gemm, 3),
-        "conv_gflops": round(found.rates.conv_flops / 1e9, 1),
-        "memory_gb_per_s": round(found.rates.bytes_per_second / 1e9, 2),
-        "least_arithmetic_ms": round(1000 * found.roofline.arithmetic_s, 2),
-        "least_memory_ms": round(1000 * found.roofline.memory_s, 2),
-        "bound_by": found.roofline.bound_by,
-        "roofline_reached": round(found.roofline.reached, 3),
-    }
-    if as_json:
-        _print_json(spec, where, plain)
-        return
-    print(f"{variant}, batch {spec.recipe.batch_size}, {spec.recipe.precision}: {_words(found.timing)}")
-    print(
-        f"forward {found.forward_ms:.1f} ms, backward {found.backward_ms:.1f} ms, update "
-        f"{found.update_ms:.1f} ms; "
-        f"{plain['gflops']:,} GFLOP/s, {found.share_of_gemm:.0%} of this machine's matrix product"
-    )
-    print(
-        f"this machine: matrix product {plain['gemm_gflops']:,} GFLOP/s, largest convolution "
-        f"{plain['conv_gflops']:,} "
-        f"GFLOP/s, memory {plain['memory_gb_per_s']:,} GB/s"
-    )
-    print(
-        f"bound by {found.roofline.bound_by}: at these rates arithmetic takes at least "
-        f"{plain['least_arithmetic_ms']} "
-        f"ms and memory {plain['least_memory_ms']} ms; their sum is {found.roofline.reached:.0%} of "
-        "the step"
-    )
+    from harness.bench.results import step_result
+    from harness.bench.step import Step, measure_step
+    from harness.bench.step_peers import step_peers
+
+    opened = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
+    on, others = torch.device(opened.where.device), {}
+    missing: dict[str, str] = {}
+    if compare is not None:
+        others[compare] = Step(opened.other(compare), on).window()
+    if peers:
+        ways, missing = step_peers(opened.spec, on, compiled=compiled)
+        others |= ways
+    found = measure_step(opened.spec, on, windows, others)
+    _give(opened, step_result(found, list(others), missing), as_json, save, results)
+
+
+@app.command()
+def roofline(
+    variant: Variant = "grouped_2gpu",
+    recipe: RecipeName = "mini",
+    data: Data = "synthetic",
+    path: DataPath = None,
+    set_: Set = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    windows: Windows = 9,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw it to this file: .png, .pdf or .svg.")
+    ] = None,
+    as_json: AsJson = False,
+    save: Save = False,
+    results: Results = Path("results"),
+) -> None:
+    """Measure each layer's forward and backward pass, and set it beside the least time it could take at
+    the rates of arithmetic and copying measured in the same run.
+    """
+    import torch
+
+    from harness.bench.layers import measure_layers
+    from harness.bench.results import roofline_result
+
+    opened = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
+    found = roofline_result(measure_layers(opened.spec, torch.device(opened.where.device), windows))
+    if plot is not None:
+        _draw(found, plot)
+    _give(opened, found, as_json, save, results)
 
 
 @app.command()
@@ -94,29 +129,19 @@ def loader(
     set_: Set = None,
     loader: Loader = "auto",
     workers: Workers = None,
-    windows: Windows = 7,
+    windows: Windows = 9,
+    peers: Peers = True,
     as_json: AsJson = False,
+    save: Save = False,
+    results: Results = Path("results"),
 ) -> None:
-    """Measure the training loader, and compare it with torchvision's loader on the same images."""
-    from tempfile import TemporaryDirectory
-
+    """Measure the training loader, and compare it with other loaders on the same images."""
     from harness.bench.loader import measure_loader
+    from harness.bench.results import loader_result
 
-    spec, prepared, where = _open(variant, recipe, data, path, set_, "cpu", 1, workers, loader)
-    with TemporaryDirectory() as scratch:
-        found = measure_loader(spec, prepared, where, windows, Path(scratch))
-    ours = found.timings["loader"]
-    if as_json:
-        peers = {name: timing.plain() for name, timing in found.timings.items() if name != "loader"}
-        _print_json(
-            spec,
-            where,
-            ours.plain() | {"loader": found.loader, "ratio_to": found.ratio_to, "peers": peers},
-        )
-        return
-    print(f"{found.loader} loader ({found.reason}): {_words(ours)}")
-    for name, ratio in found.ratio_to.items():
-        print(f"{name}: {_words(found.timings[name])}; ratio per CPU second {ratio:.1f}")
+    opened = _open(variant, recipe, data, path, set_, "cpu", 1, workers, loader)
+    found = measure_loader(opened.spec, opened.prepared, opened.where, windows, peers=peers)
+    _give(opened, loader_result(found), as_json, save, results)
 
 
 @app.command()
@@ -130,29 +155,77 @@ def pipeline(
     loader: Loader = "auto",
     threads: Threads = None,
     workers: Workers = None,
-    windows: Windows = 7,
+    windows: Windows = 9,
     as_json: AsJson = False,
+    save: Save = False,
+    results: Results = Path("results"),
 ) -> None:
     """Measure the loader, the training step and both together, to see what limits training."""
     from harness.bench.pipeline import measure_pipeline
+    from harness.bench.results import pipeline_result
 
-    spec, prepared, where = _open(variant, recipe, data, path, set_, device, threads, workers, loader)
-    found = measure_pipeline(spec, prepared, where, windows)
-    if as_json:
-        timings = {name: timing.plain() for name, timing in vars(found).items()}
-        bound = {
-            "bound_by": found.bound_by,
-            "without_bound_images_per_second": round(found.without_bound, 1),
-        }
-        _print_json(spec, where, timings | bound)
+    opened = _open(variant, recipe, data, path, set_, device, threads, workers, loader)
+    found = measure_pipeline(opened.spec, opened.prepared, opened.where, windows)
+    _give(opened, pipeline_result(found), as_json, save, results)
+
+
+@app.command()
+def regressions(
+    folder: Annotated[Path, typer.Argument(help="Where pytest-benchmark stores its runs.")] = Path(
+        ".benchmarks"
+    ),
+    runs_missing: Annotated[
+        bool,
+        typer.Option(
+            "--runs-missing",
+            help="Only print how many more runs are needed to know this machine's noise.",
+        ),
+    ] = False,
+) -> None:
+    """Compare the last run of `nox -s bench` with the one before on the same bench key. Exit code 1 if a
+    benchmark got slower by more than this machine's noise, which runs of equal source give.
+    """
+    from harness.bench import regressions as suite
+
+    runs = suite.suite_runs(folder)
+    if runs_missing:
+        print(suite.runs_missing(runs))
         return
-    for name, timing in vars(found).items():
-        print(f"{name}: {_words(timing)}")
-    bound_by = "both equally" if found.bound_by == "both" else f"the {found.bound_by}"
-    print(
-        f"limited by {bound_by}; without this limit {found.without_bound:,.0f} images/s could be "
-        "expected"
-    )
+    found = suite.changes(runs)
+    if not found:
+        print(f"no two runs with one bench key under {folder} yet; run: nox -s bench")
+        return
+    from rich.console import Console
+
+    from harness.cli.terminal import print_table
+
+    print_table(Console(), suite.change_table(found))
+    if slower := [change.name for change in found if change.is_regression]:
+        from harness.errors import HarnessError
+
+        raise HarnessError(f"slower by more than the noise of this machine: {', '.join(slower)}")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The run that is measured, as a value, with its data."""
+
+    request: RunRequest
+    spec: RunSpec
+    prepared: Prepared
+    where: Placement
+
+    def other(self, compared: str) -> RunSpec:
+        """The run that `--compare` names, on the same data."""
+        from harness.resolve import check_request, run_spec
+
+        request = (
+            replace(self.request, overrides=(*self.request.overrides, compared))
+            if "=" in compared
+            else replace(self.request, variant=compared)
+        )
+        check_request(request)
+        return run_spec(request, self.prepared, self.where.device)
 
 
 def _open(
@@ -165,8 +238,8 @@ def _open(
     threads: int | None,
     workers: int | None,
     loader: LoaderName,
-) -> tuple[RunSpec, Prepared, Placement]:
-    """The run that is measured, as a value, with its data. Sets torch's threads."""
+) -> _Opened:
+    """Sets torch's threads, too."""
     import torch
 
     from harness.cli.loading import load
@@ -178,32 +251,43 @@ def _open(
     where = run_placement(device, threads, workers, loader)
     torch.set_num_threads(where.threads)
     prepared = load(request, loader)
-    return run_spec(request, prepared, where.device), prepared, where
+    return _Opened(request, run_spec(request, prepared, where.device), prepared, where)
 
 
-def _torch_device(where: Placement) -> Any:
-    import torch
+def _give(opened: _Opened, found: BenchResult, as_json: bool, save: bool, results: Path) -> None:
+    """Print what was found, and seal it if that is wanted."""
+    from datetime import UTC, datetime
 
-    return torch.device(where.device)
+    from harness.cli.bench_words import as_object, sentences
+
+    place: Path | None = None
+    if save:
+        from harness.machine.collect_env import describe
+        from harness.records.bench import seal_bench
+
+        env = describe(results, opened.where)
+        place = seal_bench(results, opened.spec, env, found, datetime.now(UTC))
+    if as_json:
+        import json
+
+        shared: dict[str, Any] = as_object(opened.spec, opened.where, found)
+        shared |= {} if place is None else {"record": str(place)}
+        print(json.dumps(shared, indent=2, allow_nan=False))
+        return
+    for sentence in sentences(opened.spec, found):
+        print(sentence)
+    if place is not None:
+        print(f"record: {place}")
 
 
-def _words(timing: Timing) -> str:
-    return (
-        f"{timing.images_per_second:,.0f} images/s (median of {timing.windows} windows, "
-        f"{timing.lowest:,.0f} to "
-        f"{timing.highest:,.0f}), {timing.images_per_cpu_second:,.0f} per CPU second"
-    )
+def _draw(found: BenchResult, file: Path) -> None:
+    """Raises UsageError for another kind of file."""
+    from harness.errors import UsageError
+    from harness.files import write_atomically
+    from harness.report.figures import UNDATED
+    from harness.report.roofline import roofline_plot
 
-
-def _print_json(spec: RunSpec, where: Placement, plain: dict[str, Any]) -> None:
-    from harness.serialization import to_plain
-
-    shared: dict[str, Any] = {
-        "variant": spec.variant,
-        "recipe": spec.recipe.name,
-        "overrides": list(spec.overrides),
-        "batch_size": spec.recipe.batch_size,
-        "precision": spec.recipe.precision,
-        "placement": to_plain(where),
-    }
-    print(json.dumps(shared | plain, indent=2, allow_nan=False))
+    kind = file.suffix.removeprefix(".")
+    if kind not in UNDATED:
+        raise UsageError(f"--plot {file}: its name must end with .{' or .'.join(UNDATED)}")
+    write_atomically(file, roofline_plot(found, kind=kind))

@@ -23,8 +23,11 @@ def towers(
         str, typer.Option(help="cpu: one thread for each tower; cuda: one GPU for each.")
     ] = "cpu",
     windows: Annotated[
-        int, typer.Option(min=5, max=1000, help="Windows to measure; the median is reported.")
-    ] = 7,
+        int,
+        typer.Option(
+            min=5, max=1000, help="Windows to measure after the warm-up; the median is reported."
+        ),
+    ] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a training step of two towers in two processes, beside that of the paper's one-GPU net and
@@ -33,8 +36,10 @@ def towers(
     import torch
 
     from harness.bench.towers import TOWERS, measure_towers
+    from harness.cli.bench_words import NOT_STEADY, speed_words
     from harness.cli.loading import load
     from harness.resolve import RunRequest, check_request, run_spec
+    from harness.serialization import to_plain
 
     if device not in ("cpu", "cuda"):
         raise UsageError(f"bench towers has no device '{device}'; use cpu or cuda")
@@ -49,6 +54,7 @@ def towers(
     prepared = load(requests[0], "auto")
     spec = run_spec(requests[0], prepared, device, 2, "two_towers")
     found = measure_towers(spec, run_spec(requests[1], prepared, device), device, windows)
+    timings = found.windows.timings()
     if as_json:
         plain = {
             "variant": variant,
@@ -56,29 +62,30 @@ def towers(
             "batch_size": spec.recipe.batch_size,
             "precision": spec.recipe.precision,
             "device": device,
-            "timings": {name: timing.plain() for name, timing in found.timings.items()},
-            "time_ratios": found.time_ratios,
+            "warm_up_windows": found.windows.warm_ups,
+            "steady": found.windows.steady,
+            "timings": {name: to_plain(timing) for name, timing in timings.items()},
+            "time_ratios": {name: to_plain(ratio) for name, ratio in found.time_ratios.items()},
             "communication_ms": found.communication_ms,
             "bytes_sent": found.bytes_sent,
-            "macs_ratio": found.macs_ratio,
         }
         print(json.dumps(plain, indent=2, allow_nan=False))
         return
     print(f"{variant}, {recipe}, batch {spec.recipe.batch_size}, {spec.recipe.precision}, {device}")
-    for name, timing in found.timings.items():
-        print(
-            f"{name}: {timing.images_per_second:,.1f} images/s (median of {timing.windows} windows, "
-            f"{timing.lowest:,.1f} to {timing.highest:,.1f}), {timing.images_per_cpu_second:,.1f} per CPU "
-            "second"
-        )
-    step_ms = 1000 * spec.recipe.batch_size / found.timings[TOWERS].images_per_second
+    for name, timing in timings.items():
+        print(f"{name}: {speed_words(timing)}")
+    step_ms = 1000 * spec.recipe.batch_size / timings[TOWERS].images_per_second
     first_ms, second_ms = found.communication_ms
     print(
         f"a step of the two towers takes {step_ms:,.1f} ms; of these they send or wait for each other "
         f"{first_ms:,.1f} and {second_ms:,.1f} ms; each sends {found.bytes_sent:,} bytes"
     )
     for name, ratio in found.time_ratios.items():
-        print(f"that is {ratio:.2f} times the time of {name}")
+        print(
+            f"that is {ratio.per_second:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times the time of {name}"
+        )
+    if not found.windows.steady:
+        print(NOT_STEADY.format(found.windows.warm_ups))
     print(
         f"by multiply-accumulates alone it would be {found.macs_ratio:.2f} times the time of {ONE_GPU}; the "
         "paper says slightly less time (sec. 3.2)"

@@ -43,11 +43,15 @@ def verify(
 
     Exit code 1 if any record has changed since it was sealed.
     """
+    from harness.records.bench import RESULT, bench_folders, verify_bench
     from harness.records.store import Store
     from harness.records.verify import verify as problems_of
 
-    folders = records or Store(results).folders()
-    found = {str(folder): problems_of(folder) for folder in folders}
+    folders = records or [*Store(results).folders(), *bench_folders(results)]
+    found = {
+        str(folder): (verify_bench if (folder / RESULT).exists() else problems_of)(folder)
+        for folder in folders
+    }
     wrong = {folder: problems for folder, problems in found.items() if problems}
     if json:
         from json import dumps

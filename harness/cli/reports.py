@@ -58,7 +58,7 @@ def report(
     names = studies or ["reproduce"]
     study = name_of_several(names)
     counted, beside, refused = _records(names, Store(results), reference)
-    model = write(study, counted, beside, refused, out=out)
+    model = write(study, counted, beside, refused, out=out, results=None if reference else results)
     if tables is not None:
         from harness.report.table_files import write_tables
 
@@ -182,12 +182,22 @@ def write(
     refused: Sequence[Refused],
     *,
     out: Path,
+    results: Path | None = None,
 ) -> ReportModel:
-    """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too."""
+    """Write reports/<study>/ and print its path and findings. `reproduce` ends with this, too.
+
+    results: where the records of speeds are that the report shows, too.
+    """
+    from harness.records.bench import load_benches
     from harness.report.build import build
     from harness.report.render import write_report
 
-    model = build(study, own, reference, refused=refused, descriptions=descriptions())
+    if results is not None:
+        benches, unreadable = load_benches(results)
+        refused = (*refused, *unreadable)
+    else:
+        benches = []
+    model = build(study, own, reference, refused=refused, descriptions=descriptions(), benches=benches)
     paths = write_report(model, out / study)
     for one in refused:
         typer.echo(f"{one.run_id} is left out: {one.reason}", err=True)

@@ -84,7 +84,7 @@ def run_study(
     used, beside = counted(name, store), store.verified_reference(name)
     shown = records_of(planned.requests, used.records)
     refused = (*used.refused, *beside.refused)
-    reports.write(name, shown, () if study.long else beside.records, refused, out=out)
+    reports.write(name, shown, () if study.long else beside.records, refused, out=out, results=results)
     _raise_failures(ended, [record for record in shown if record.run_id not in before])
 
 

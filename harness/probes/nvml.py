@@ -136,25 +136,25 @@ class NvmlProbe(Probe):
     reason.
 
     compute_processes counts all processes that compute on the device, this one included: more than one
-    says that the device was shared.
+    says that the device was shared. nvml: the module, or a double of it.
     """
 
     name = "nvml"
 
     def __init__(self, nvml: Any, devices: Sequence[Device]) -> None:
-        self._nvml = nvml
-        self._devices = tuple(devices)
+        self.nvml = nvml
+        self.devices = tuple(devices)
 
     def gpus(self) -> tuple[Gpu, ...]:
         """The devices, for env.json."""
-        return tuple(self._gpu(device) for device in self._devices)
+        return tuple(self._gpu(device) for device in self.devices)
 
     def readable_uuids(self) -> list[str]:
         """The UUIDs of the devices that NVML can read."""
-        return [device.uuid for device in self._devices if device.unreadable is None]
+        return [device.uuid for device in self.devices if device.unreadable is None]
 
     def _gpu(self, device: Device) -> Gpu:
-        nvml, missing = self._nvml, dict[str, str]()
+        nvml, missing = self.nvml, dict[str, str]()
 
         def field(name: str, read: Callable[[], Any]) -> Any:
             if device.unreadable is None:
@@ -181,7 +181,7 @@ class NvmlProbe(Probe):
 
     def versions(self, missing: dict[str, str]) -> DriverVersions:
         """The driver's versions; reasons of nulls go to `missing`."""
-        nvml = self._nvml
+        nvml = self.nvml
         cuda = ("nvmlSystemGetCudaDriverVersion", "nvmlSystemGetCudaDriverVersion_v2")
         return DriverVersions(
             driver=self._read("driver", lambda: text(nvml.nvmlSystemGetDriverVersion()), missing),
@@ -192,7 +192,7 @@ class NvmlProbe(Probe):
     def _read(self, field: str, read: Callable[[], Any], missing: dict[str, str]) -> Any:
         try:
             return read()
-        except (self._nvml.NVMLError, AttributeError) as error:
+        except (self.nvml.NVMLError, AttributeError) as error:
             missing[field] = _reason(error)
             return None
 
@@ -202,13 +202,13 @@ class NvmlProbe(Probe):
         Raises LostError where every device is gone: the sampler counts failures.
         """
         samples, lost = [], []
-        for device in self._devices:
+        for device in self.devices:
             try:
                 samples.append(self._sample(device, t_s))
             except LostError as error:
                 lost.append(error)
                 samples.append(self._nulls(device, t_s, str(error)))
-        if lost and len(lost) == len(self._devices):
+        if lost and len(lost) == len(self.devices):
             raise lost[0]
         return samples
 
@@ -230,10 +230,10 @@ class NvmlProbe(Probe):
             reason = _hidden_by_mig(device, reading.fields)
             if reason is None:
                 try:
-                    values |= zip(reading.fields, reading.read(self._nvml, device.handle), strict=True)
+                    values |= zip(reading.fields, reading.read(self.nvml, device.handle), strict=True)
                     answered = True
                     continue
-                except (self._nvml.NVMLError, AttributeError) as error:
+                except (self.nvml.NVMLError, AttributeError) as error:
                     reason = _reason(error)
                     errors.append(error)
             values |= dict.fromkeys(reading.fields)
@@ -245,7 +245,7 @@ class NvmlProbe(Probe):
 
     def close(self) -> None:
         with suppress(Unavailable):
-            answer_in_time(self._nvml, self._nvml.nvmlShutdown, ANSWER_S)
+            answer_in_time(self.nvml, self.nvml.nvmlShutdown, ANSWER_S)
 
     def describe(
         self, seconds: float | None = None
@@ -259,7 +259,7 @@ class NvmlProbe(Probe):
             missing: dict[str, str] = {}
             return self.gpus(), self.versions(missing), missing
 
-        return answer_in_time(self._nvml, ask, seconds or ANSWER_S)
+        return answer_in_time(self.nvml, ask, seconds or ANSWER_S)
 
 
 def _hidden_by_mig(device: Device, fields: tuple[str, ...]) -> str | None:

@@ -24,6 +24,19 @@ COUNTERS = {"energy_j", "cpu_s"}
 # a GPU takes some watts even idle; a process that waits takes no CPU seconds
 RISES_ALWAYS = {"energy_j"}
 STILL_S = 5.0  # of training; NVML's counter of energy is updated some times a second
+ACTIVITY = (
+    "sm_active_fraction",
+    "tensor_active_fraction",
+    "dram_active_fraction",
+)  # means over training
+ENERGIES = ("gpu_energy_integrated_j", "gpu_energy_disagreement", "gpu_j_per_image")
+DETAIL_SOURCES = {  # field of the details: field of the samples
+    "gpu_energy_integrated_j": "power_w",
+    "gpu_idle_w": "power_w",
+    "gpu_memory_used_peak_mib": "memory_used_mib",
+    "compute_processes_peak": "compute_processes",
+    "foreign_process_seen": "compute_processes",
+}
 SOURCES = {  # field of Summary: field of the samples
     "gpu_utilisation": "kernel_running_fraction",
     "gpu_energy_j": "energy_j",
@@ -33,16 +46,25 @@ SOURCES = {  # field of Summary: field of the samples
 }
 
 
-def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str, dict[str, Any]]:
-    """`summary`: fields of Summary; `missing`: reasons of its nulls; `details`: more, for probes.json.
+def summarise(
+    samples: Iterable[Sample],
+    during: Sequence[Interval],
+    steady: Sequence[Interval] = (),
+    steady_images: int = 0,
+    concurrent: int = 1,
+) -> dict[str, dict[str, Any]]:
+    """`summary`: fields of Summary; `missing`: reasons of its nulls; `details`: more, for probes.json;
+    `reasons`: of the details' nulls.
 
     during: the intervals of training, (start, end) in seconds of the samples' clock, in order and
-    apart; many are fine. Counters (energy, CPU seconds) are interpolated at the ends of each interval
-    and differenced. Several GPUs: energies add up, utilisation is the mean. A counter that ran
-    backwards or stood still gives null. GPU memory is of the whole device, by whatever process, hence a
-    detail.
+    apart; many are fine. steady: those after the warm-up, with their number of images. concurrent: runs
+    at a time on a GPU. Counters (energy, CPU seconds) are interpolated at the ends of each interval and
+    differenced. Several GPUs: energies add up, utilisation is the mean. A counter that ran backwards or
+    stood still gives null, and so does the energy of a GPU that runs share. GPU memory is of the whole
+    device, by whatever process, hence a detail.
     """
-    watch = _Watched(samples, during)
+    series, reasons = _collect(samples)
+    watch = _Watched(series, reasons, during)
     energy, power, cpu_s = (
         watch.total("energy_j", _counter),
         watch.total("power_w", _integral),
@@ -55,24 +77,62 @@ def summarise(samples: Iterable[Sample], during: Sequence[Interval]) -> dict[str
         "peak_memory_mib": watch.peak("memory_mib"),
         "peak_rss_mib": watch.peak("rss_mib"),
     }
+    missing = {name: watch.reason(SOURCES[name]) for name, number in summary.items() if number is None}
+    steady_energy = _Watched(series, reasons, steady).total("energy_j", _counter)
+    per_image = None if steady_energy is None or not steady_images else steady_energy / steady_images
     details = {
         "gpu_energy_integrated_j": power,
         "gpu_energy_disagreement": round(power / energy - 1, 4)
         if power is not None and energy
         else None,
+        "gpu_j_per_image": None if per_image is None else round(per_image, 6),
+        "gpu_idle_w": watch.idle("power_w"),
         "gpu_memory_used_peak_mib": watch.peak("memory_used_mib"),
         "compute_processes_peak": watch.peak("compute_processes"),
+        "foreign_process_seen": _foreign(watch.peak("compute_processes"), concurrent),
         "throttled_s": watch.throttled(),
+        **{field: watch.mean(field) for field in ACTIVITY},
     }
-    missing = {name: watch.reason(SOURCES[name]) for name, number in summary.items() if number is None}
-    return {"summary": summary, "missing": missing, "details": details}
+    if concurrent > 1 and (energy is not None or power is not None):
+        shared = f"{concurrent} runs at a time shared the GPU, and its energy is that of them all"
+        summary["gpu_energy_j"] = None
+        missing["gpu_energy_j"] = shared
+        details |= dict.fromkeys(ENERGIES)
+        reasons |= dict.fromkeys(ENERGIES, shared)
+    why = {
+        name: _reason(name, watch, reasons, missing) for name, held in details.items() if held is None
+    }
+    return {"summary": summary, "missing": missing, "details": details, "reasons": why}
+
+
+def _foreign(processes: float | None, concurrent: int) -> bool | None:
+    """Whether more processes computed on the GPU than the runs; None where NVML sees not even this one."""
+    return processes > concurrent if processes else None
+
+
+def _reason(detail: str, watch: _Watched, reasons: dict[str, str], missing: dict[str, str]) -> str:
+    """Why a detail is null."""
+    if detail in reasons:
+        return reasons[detail]
+    if detail == "foreign_process_seen" and watch.peak("compute_processes") is not None:
+        return "NVML names no process here, not even this one"
+    if detail == "gpu_idle_w" and watch.peak("power_w") is not None:
+        return "no sample was taken before training with the GPU idle"
+    if detail in ("gpu_energy_disagreement", "gpu_j_per_image"):
+        return missing.get("gpu_energy_j", "there was too little training after the warm-up")
+    return watch.reason(DETAIL_SOURCES.get(detail, detail))
 
 
 class _Watched:
     """The samples by field and device, and the time of training as a function of the clock."""
 
-    def __init__(self, samples: Iterable[Sample], during: Sequence[Interval]) -> None:
-        self._series, self._reasons = _collect(samples)
+    def __init__(
+        self,
+        series: dict[tuple[str, str], Series],
+        reasons: dict[str, str],
+        during: Sequence[Interval],
+    ) -> None:
+        self._series, self._reasons = series, reasons
         self._starts = np.array([start for start, _ in during], dtype=np.float64)
         self._ends = np.array([end for _, end in during], dtype=np.float64)
         self.length_s = float((self._ends - self._starts).sum())
@@ -160,6 +220,17 @@ class _Watched:
         probe = probe_of(field)
         known = (self._reasons.get(field), self._reasons.get(f"{probe}.available"))
         return next((reason for reason in known if reason), f"the {probe} probe gave no sample")
+
+    def idle(self, field: str) -> float | None:
+        """The median over the samples before training in which no kernel ran; devices add up."""
+        medians = []
+        for (device, name), (times, values) in self._series.items():
+            running = self._series.get((device, "kernel_running_fraction"))
+            if name == field and running is not None and len(self._starts):
+                still = np.interp(times, *running) == 0
+                before = values[still & (times < self._starts[0])]
+                medians += [float(np.median(before))] if len(before) else []
+        return round(sum(medians), 2) if medians else None
 
 
 def _collect(samples: Iterable[Sample]) -> tuple[dict[tuple[str, str], Series], dict[str, str]]:

@@ -73,7 +73,7 @@ def recovered_fields(
     """Fields of Summary that can be known of the killed run, with the reason of each null in
     `missing`.
     """
-    watched = summarise(samples, training_intervals(past))
+    watched = summarise(samples, training_intervals(past), concurrent=env.placement.concurrent)
     asked = env.placement.loader
     return {
         "loader": "unknown" if asked == "auto" else asked,

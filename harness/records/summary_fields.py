@@ -66,11 +66,24 @@ def training_intervals(past: Sequence[Stamped]) -> list[Interval]:
 
     A stopped run's samples are in its own record.
     """
+    return _intervals(_since_start(past))
+
+
+def steady_intervals(past: Sequence[Stamped]) -> tuple[list[Interval], int]:
+    """The same without the first window after the start, which is the warm-up; and their images."""
+    steady = _since_start(past)[1:]
+    return _intervals(steady), sum(event.images for _, event in steady)
+
+
+def _since_start(past: Sequence[Stamped]) -> list[tuple[float, StepsDone]]:
+    """When each window of the last start ended, and what it was."""
     starts = [place for place, stamped in enumerate(past) if isinstance(stamped.event, RunResumed)]
     since = past[starts[-1] if starts else 0 :]
-    spans = [
-        (one.t_s - one.event.elapsed_s, one.t_s) for one in since if isinstance(one.event, StepsDone)
-    ]
+    return [(one.t_s, one.event) for one in since if isinstance(one.event, StepsDone)]
+
+
+def _intervals(windows: Sequence[tuple[float, StepsDone]]) -> list[Interval]:
+    spans = [(end - window.elapsed_s, end) for end, window in windows]
     # times are rounded: a window may seem to begin before the last one ended
     ends = [0.0, *(end for _, end in spans)]
     return [

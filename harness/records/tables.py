@@ -5,7 +5,7 @@ Errors are fractions; a null is NaN or None.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -110,12 +110,15 @@ def _summary(record: RunRecord) -> dict[str, Any]:
 def _machine(record: RunRecord) -> dict[str, Any]:
     env, spec = record.env, record.spec
     key = bench_key(env, spec, loader=record.summary.loader)
-    key = dict(sorted(key.items()))
     return {
         "machine_id": env.machine_id,
         "device": spec.devices,
         "device_name": key["device"],
-        "bench_key": ", ".join(
-            f"{name.replace('_', ' ')} {part}" for name, part in key.items() if part is not None
-        ),
+        "bench_key": key_text(key),
     }
+
+
+def key_text(key: Mapping[str, Any]) -> str:
+    """A bench key (harness.machine.collect_env.bench_key) as one line."""
+    parts = sorted(key.items())
+    return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in parts if part is not None)

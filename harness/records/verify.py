@@ -19,7 +19,7 @@ def verify(path: Path) -> list[str]:
     if not path.is_dir():
         return [f"{path} is not a folder"]
     try:
-        return [*_files(path, _sums(path)), *_meaning(path)]
+        return [*changed_files(path), *_meaning(path)]
     except (RecordError, OSError) as error:
         return [str(error)]
 
@@ -30,7 +30,7 @@ def load_verified(path: Path) -> RunRecord:
 
     The samples (telemetry.jsonl) may be large; their checksum is enough here. Raises RecordError.
     """
-    if problems := _files(path, _sums(path)):
+    if problems := changed_files(path):
         raise RecordError("; ".join(problems))
     record = RunRecord.load(path)
     record.timeline()
@@ -45,14 +45,15 @@ def load_verified(path: Path) -> RunRecord:
     return record
 
 
-def _sums(path: Path) -> dict[str, str]:
-    return parse_sums(read_whole(path / SUMS, TEXT_LIMIT).decode("utf-8", "replace"))
+def changed_files(path: Path, always: tuple[str, ...] = ALWAYS) -> list[str]:
+    """How the files of a record differ from SHA256SUMS, a sentence each. always: those it must have.
 
-
-def _files(path: Path, sums: dict[str, str]) -> list[str]:
+    Raises RecordError where there are no readable checksums.
+    """
+    sums = parse_sums(read_whole(path / SUMS, TEXT_LIMIT).decode("utf-8", "replace"))
     problems = []
     there = {item.name: item for item in path.iterdir() if item.name != SUMS}
-    for name in sorted(sums.keys() | there.keys() | set(ALWAYS)):
+    for name in sorted(sums.keys() | there.keys() | set(always)):
         if name not in there:
             problems.append(f"{name} is missing")
         elif there[name].is_symlink() or not there[name].is_file():

@@ -294,9 +294,9 @@ def seal_folder(folder: Path, summary: Summary | None) -> Path:
     return target
 
 
-def document(plain: dict[str, Any]) -> bytes:
+def document(plain: dict[str, Any], *, sort_keys: bool = True) -> bytes:
     """A JSON object as one reads it: a field a line."""
-    return json.dumps(plain, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+    return json.dumps(plain, sort_keys=sort_keys, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def sentence(error: BaseException) -> str:

@@ -6,10 +6,12 @@ Same records, same report.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from harness.published.claims import article, paper_claims
 from harness.published.comparisons import compared_with
 from harness.published.history import history
+from harness.records.bench import BenchRecord, newest
 from harness.records.schema import Refused
 from harness.records.store import RunRecord
 from harness.report.checks import checks
@@ -38,6 +40,7 @@ def build(
     refused: Sequence[Refused] = (),
     catalog: Mapping[str, Variant] = CATALOG,
     descriptions: Mapping[str, str] | None = None,
+    benches: Sequence[BenchRecord] = (),
 ) -> ReportModel:
     """The report on `own`; `reference` records are shown beside and never counted. The order given
     doesn't matter.
@@ -45,9 +48,10 @@ def build(
     The records are taken as they are: Store.verified gives those whose numbers may count, and the
     `refused` ones.
     descriptions: one sentence per data set, by name, such as DataSource.description of
-    harness.data.sources.
+    harness.data.sources. benches: records of speeds; the newest of each kind are shown.
     """
-    report = report_data(study, own, reference, catalog, descriptions or {})
+    shown = newest(benches)
+    report = replace(report_data(study, own, reference, catalog, descriptions or {}), benches=shown)
     writers = (*SECTIONS, *added("report_sections"))
     return ReportModel(
         study=study,
@@ -62,6 +66,15 @@ def build(
         results_table=results_table(report),
         sources=_sources(report.evidence),
         refused=tuple(refused),
+        benches=tuple(
+            Source(
+                run_id=bench.path.name,
+                spec_digest=bench.spec.digest,
+                checksums=bench.checksum,
+                origin="own",
+            )
+            for bench in shown
+        ),
     )
 
 

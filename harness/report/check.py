@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import RecordError
+from harness.records.bench import BenchRecord, load_benches
 from harness.records.files import read_whole
 from harness.records.record import ARRAY_LIMIT, TEXT_LIMIT
 from harness.records.store import RunRecord, Store
@@ -29,10 +30,16 @@ def check_report(
     """
     manifest = read_manifest(folder)
     found = _wrong_files(folder, manifest)
-    own, reference = store.verified(), store.verified_reference()
+    own, reference, (benches, refused) = (
+        store.verified(),
+        store.verified_reference(),
+        load_benches(store.root),
+    )
     known = {record.run_id: record for record in (*own.records, *reference.records)}
-    reasons = {one.run_id: one.reason for one in (*own.refused, *reference.refused)}
+    speeds = {bench.path.name: bench for bench in benches}
+    reasons = {one.run_id: one.reason for one in (*own.refused, *reference.refused, *refused)}
     missing = [source.run_id for source in manifest.records if source.run_id not in known]
+    missing += [source.run_id for source in manifest.benches if source.run_id not in speeds]
     if missing:
         return [
             *found,
@@ -46,7 +53,12 @@ def check_report(
         for source in manifest.records
         if CachedRecord.of(known[source.run_id]).checksum != source.checksums
     ]
-    return found or _wrong_numbers(manifest, known, descriptions)
+    found += [
+        f"{source.run_id}: not the record that the report was made from"
+        for source in manifest.benches
+        if speeds[source.run_id].checksum != source.checksums
+    ]
+    return found or _wrong_numbers(manifest, known, speeds, descriptions)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -72,14 +84,24 @@ def _wrong_files(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _wrong_numbers(
-    manifest: Manifest, known: dict[str, RunRecord], descriptions: Mapping[str, str] | None
+    manifest: Manifest,
+    known: dict[str, RunRecord],
+    speeds: dict[str, BenchRecord],
+    descriptions: Mapping[str, str] | None,
 ) -> list[str]:
     own, reference = (
         [known[source.run_id] for source in manifest.records if source.origin == origin]
         for origin in ("own", "reference")
     )
     again = render(
-        build(manifest.study, own, reference, refused=manifest.refused, descriptions=descriptions)
+        build(
+            manifest.study,
+            own,
+            reference,
+            refused=manifest.refused,
+            descriptions=descriptions,
+            benches=[speeds[source.run_id] for source in manifest.benches],
+        )
     )
     return [
         f"{name}: made anew from the records it differs; was it made by another version of the harness?"

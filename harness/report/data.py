@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.published.schema import ArticleClaim, PaperClaim, Speed
+from harness.records.bench import BenchRecord
 from harness.report.checks import Check
 from harness.report.claims import Claim, Judgement, judge_over
 from harness.report.error_analysis import ErrorAnalysis
@@ -28,7 +29,7 @@ class ReportData:
     descriptions: one sentence per data set, by name. epochs: the length of each variant's own recipe.
     judgements: on the catalogue's published differences, over all settings. checks: of the finished
     runs.
-    error_analyses: one per setting; None where the records are older.
+    error_analyses: one per setting; None where the records are older. benches: records of speeds.
     """
 
     evidence: Evidence
@@ -45,6 +46,7 @@ class ReportData:
     paper: Sequence[PaperClaim]
     article: Sequence[ArticleClaim]
     history: Sequence[Speed]
+    benches: Sequence[BenchRecord] = ()
 
     def judge(self, claim: Claim) -> Judgement:
         return judge_over(claim, self.evidence.settings, self.epochs.get(claim.variant))

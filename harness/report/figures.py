@@ -26,7 +26,13 @@ WIDTH_IN = 6.7  # the text width of an A4 page
 PAGE_IN = 8.6  # its height, less a caption
 ROW_IN = 0.34
 BELOW = 0.25  # distance of the seeds' dots below their mean, in rows
-DPI = 160
+DPI = 160  # of pixels
+# what would differ between two equal figures, by kind of file
+UNDATED: Mapping[str, Mapping[str, None]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
 Frame: TypeAlias = pd.DataFrame
 Drawing: TypeAlias = Callable[..., bytes]
 
@@ -44,16 +50,18 @@ def plot_style() -> Iterator[None]:
 
 
 def drawn(draw: Callable[..., Figure]) -> Drawing:
-    """Draw in that style and return an SVG without a date."""
+    """Draw in that style and return the file without a date: SVG, or another `kind` of UNDATED."""
 
     @wraps(draw)
-    def to_svg(*args: Any, **options: Any) -> bytes:
+    def to_file(*args: Any, kind: str = "svg", **options: Any) -> bytes:
         with plot_style():
             figure, held = draw(*args, **options), io.BytesIO()
-            figure.savefig(held, format="svg", metadata={"Date": None})
+            figure.savefig(
+                held, format=kind, dpi=DPI if kind == "png" else "figure", metadata=UNDATED[kind]
+            )
         return held.getvalue()
 
-    return to_svg
+    return to_file
 
 
 @drawn
@@ -232,7 +240,7 @@ def filters(kernels: Mapping[str, NDArray[Any]], columns: Mapping[str, int]) -> 
 def as_png(figure: Figure) -> bytes:
     """PNG without the name of the library's version. Call it within plot_style()."""
     held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(held, format="png", dpi=DPI, metadata=UNDATED["png"])
     return held.getvalue()
 
 

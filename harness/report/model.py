@@ -79,7 +79,7 @@ class ReportModel:
     too.
 
     results_table: the table of README.md; None without finished runs. refused: records that no number
-    rests on.
+    rests on. benches: the records of speeds that are shown.
     """
 
     study: str
@@ -90,6 +90,7 @@ class ReportModel:
     results_table: Table | None
     sources: tuple[Source, ...]
     refused: tuple[Refused, ...] = ()
+    benches: tuple[Source, ...] = ()
 
     @property
     def figures(self) -> tuple[Figure, ...]:

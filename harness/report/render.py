@@ -36,7 +36,8 @@ class Manifest:
     """manifest.json: sha256 of every other file of the report by its name, and the records the numbers
     come from.
 
-    refused: the records that were left out; the field is absent where there were none.
+    refused: the records that were left out; benches: the records of speeds. Each of these fields is
+    absent where there were none.
     """
 
     schema_version: int = 1
@@ -44,6 +45,7 @@ class Manifest:
     outputs: dict[str, str]
     records: tuple[Source, ...]
     refused: tuple[Refused, ...] = ()
+    benches: tuple[Source, ...] = ()
 
 
 def write_report(model: ReportModel, folder: Path) -> list[Path]:
@@ -126,8 +128,15 @@ def _without_pictures(model: ReportModel) -> dict[str, Any]:
 def _manifest(model: ReportModel, files: dict[str, bytes]) -> bytes:
     outputs = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     plain = to_plain(
-        Manifest(study=model.study, outputs=outputs, records=model.sources, refused=model.refused)
+        Manifest(
+            study=model.study,
+            outputs=outputs,
+            records=model.sources,
+            refused=model.refused,
+            benches=model.benches,
+        )
     )
-    if not model.refused:
-        del plain["refused"]
+    for name in ("refused", "benches"):
+        if not plain[name]:
+            del plain[name]
     return (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()

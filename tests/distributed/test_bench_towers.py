@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
 
 import pytest
 from calling import Call
@@ -26,13 +27,15 @@ def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_ways_are_measured_and_the_time_of_communication_is_part_of_the_step() -> None:
     found = measure_towers(SPEC, replace(run_of(1), variant="half"), "cpu", 5)
-    assert list(found.timings) == [
+    timings = found.windows.timings()
+    assert list(timings) == [
         TOWERS, "half, one process", "tiny, one process", "tiny, one process with two threads",
     ]  # fmt: skip
-    assert all(timing.windows == 5 for timing in found.timings.values())
-    speeds = {name: timing.images_per_second for name, timing in found.timings.items()}
-    assert found.time_ratios["half, one process"] == speeds["half, one process"] / speeds[TOWERS]
-    slowest_ms = 1000 * SPEC.recipe.batch_size / found.timings[TOWERS].lowest
+    assert all(timing.windows == 5 for timing in timings.values())
+    ratio = found.time_ratios["half, one process"]
+    pairs = zip(found.windows.of["half, one process"], found.windows.of[TOWERS], strict=True)
+    assert ratio.per_second == median(half.speed / both.speed for half, both in pairs)
+    slowest_ms = 1000 * SPEC.recipe.batch_size / timings[TOWERS].lowest
     assert all(0 < each < slowest_ms for each in found.communication_ms)
     assert found.bytes_sent == bytes_per_tower(tower_links(COLUMNS, SPEC.recipe.batch_size))
     assert not CONTEXT.active_children()

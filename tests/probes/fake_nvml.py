@@ -33,6 +33,8 @@ class Gpu:
     parent: Gpu | None = None
     energy_mj: int = 5_000_000
     lost: bool = False
+    gpm: bool = True
+    metric_error: int = 0
 
 
 @dataclass
@@ -75,6 +77,34 @@ class FakeNvml:
 
     def nvmlDeviceGetMaxMigDeviceCount(self, gpu: Gpu) -> int:
         return 7
+
+    NVML_GPM_METRICS_GET_VERSION = 1
+    gpm_buffers = 0
+
+    def nvmlGpmQueryDeviceSupport(self, gpu: Gpu) -> Any:
+        return SimpleNamespace(isSupportedDevice=int(gpu.gpm))
+
+    def nvmlGpmSampleAlloc(self) -> Any:
+        self.gpm_buffers += 1
+        return SimpleNamespace(gpu=None)
+
+    def nvmlGpmSampleFree(self, taken: Any) -> None:
+        self.gpm_buffers -= 1
+
+    def nvmlGpmSampleGet(self, gpu: Gpu, taken: Any) -> None:
+        if gpu.lost:
+            raise NVMLError("GPU is lost", GPU_IS_LOST)
+        taken.gpu = gpu
+
+    def c_nvmlGpmMetricsGet_t(self) -> Any:
+        return SimpleNamespace(metrics=[SimpleNamespace(metricId=0) for _ in range(98)])
+
+    def nvmlGpmMetricsGet(self, asked: Any) -> None:
+        """Each metric is twice its number, in percent."""
+        assert asked.version == 1
+        assert asked.sample1 is not asked.sample2
+        for metric in asked.metrics[: asked.numMetrics]:
+            metric.nvmlReturn, metric.value = asked.sample2.gpu.metric_error, 2.0 * metric.metricId
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in ANSWERS or name in self.binding_lacks:

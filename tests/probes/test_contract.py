@@ -9,6 +9,7 @@ import pytest
 from fake_nvml import FakeNvml, Gpu
 
 from harness.probes.base import Absent, Probe, ProbeRow, Sample, Unavailable
+from harness.probes.gpm import open_gpm
 from harness.probes.nvml import open_nvml
 from harness.probes.sampler import Sampler
 from harness.probes.summary import SOURCES, summarise
@@ -18,6 +19,7 @@ from harness.serialization import from_json, to_json
 # How to open a probe where its hardware may be missing; a row without a line here is opened as in a run.
 DOUBLES: dict[str, Callable[[], Probe]] = {
     "nvml": lambda: open_nvml("cuda", environ={}, nvml=FakeNvml([Gpu("GPU-1")])),
+    "gpm": lambda: open_gpm("cuda", environ={}, nvml=FakeNvml([Gpu("GPU-1")])),
 }
 rows = pytest.mark.parametrize("row", PROBES, ids=lambda row: row.name)
 

@@ -167,3 +167,70 @@ def test_a_gauge_that_falls_is_no_counter() -> None:
     assert (
         summarise(samples, [(3, 6)])["missing"]["gpu_utilisation"] == "too few samples during training"
     )
+
+
+def watts(t_s: float, **more: float | None) -> Sample:
+    """A GPU that idles at 50 W until 2 s, and then takes 200 W."""
+    busy = t_s >= 2
+    joules = 50 * min(t_s, 2) + 200 * max(t_s - 2, 0)
+    return gpu(
+        t_s,
+        energy_j=joules,
+        power_w=200.0 if busy else 50.0,
+        kernel_running_fraction=float(busy),
+        **more,
+    )
+
+
+def test_joules_per_image_are_of_the_windows_after_the_warm_up() -> None:
+    told = summarise([watts(t) for t in range(21)], [(2, 20)], steady=[(10, 20)], steady_images=400)
+    assert told["summary"]["gpu_energy_j"] == 200 * 18
+    assert told["details"]["gpu_j_per_image"] == 200 * 10 / 400
+    assert "gpu_j_per_image" not in told["reasons"]
+
+
+def test_the_idle_power_is_that_before_training() -> None:
+    samples = [watts(t) for t in range(21)]
+    assert summarise(samples, [(3, 20)])["details"]["gpu_idle_w"] == 50
+    told = summarise(samples[2:], [(3, 20)])
+    assert told["details"]["gpu_idle_w"] is None
+    assert told["reasons"]["gpu_idle_w"] == "no sample was taken before training with the GPU idle"
+
+
+def test_runs_that_share_a_gpu_have_no_energy_of_their_own() -> None:
+    samples = [watts(t, compute_processes=2) for t in range(21)]
+    told = summarise(samples, [(2, 20)], [(10, 20)], 400, concurrent=2)
+    shared = "2 runs at a time shared the GPU, and its energy is that of them all"
+    assert told["summary"]["gpu_energy_j"] is None
+    assert told["missing"]["gpu_energy_j"] == shared
+    for name in ("gpu_energy_integrated_j", "gpu_energy_disagreement", "gpu_j_per_image"):
+        assert (told["details"][name], told["reasons"][name]) == (None, shared)
+    assert told["details"]["foreign_process_seen"] is False
+    # on the CPU the reason stays the one that was there before
+    assert summarise([], [(0, 1)], concurrent=2)["missing"]["gpu_energy_j"] != shared
+
+
+def test_a_foreign_process_on_the_gpu_is_flagged() -> None:
+    alone, shared, hidden = (
+        summarise([watts(t, compute_processes=n) for t in range(5)], [(0, 4)]) for n in (1, 2, 0)
+    )
+    assert alone["details"]["foreign_process_seen"] is False
+    assert shared["details"]["foreign_process_seen"] is True
+    assert hidden["details"]["foreign_process_seen"] is None
+    assert "not even this one" in hidden["reasons"]["foreign_process_seen"]
+
+
+def test_every_null_detail_has_a_reason() -> None:
+    for samples in ([], [watts(t) for t in range(5)], [gpu(0, energy_j=None)]):
+        told = summarise(samples, [(0, 4)])
+        nulls = {name for name, held in told["details"].items() if held is None}
+        assert nulls == set(told["reasons"])
+        assert all(told["reasons"].values())
+
+
+def test_activity_of_the_gpu_is_the_mean_over_training() -> None:
+    samples = [
+        Sample(t_s=t, probe="gpm", device="GPU-1", values={"sm_active_fraction": t / 10}, missing={})
+        for t in range(10)
+    ]
+    assert summarise(samples, [(4, 6)])["details"]["sm_active_fraction"] == 0.5

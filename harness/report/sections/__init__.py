@@ -11,6 +11,7 @@ from harness.report.data import ReportData
 from harness.report.model import Section
 from harness.report.sections import (
     article,
+    bench,
     checks,
     columns,
     differences,
@@ -38,6 +39,7 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     columns.section,
     checks.section,
     speed.section,
+    bench.section,
     reference.section,
     paper.section,
     methods.section,

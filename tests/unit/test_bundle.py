@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,7 +257,7 @@ def test_install_calls_pip_without_an_index_and_names_only_what_is_there(
 
 def test_install_refuses_another_python(tmp_path: Path, pip: Pip) -> None:
     make(tmp_path / "bundle", Target("3.99", TORCH), pip, print)
-    done = install(tmp_path / "bundle", Path("python3"))
+    done = install(tmp_path / "bundle", Path(sys.executable))
     assert done.returncode == 1
     assert done.stderr.startswith("this bundle is for Python 3.99, and this is Python 3.")
 

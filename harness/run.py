@@ -96,7 +96,6 @@ def execute(
         store.open(spec, env, clock=time.perf_counter) as writer,
         ranks.one_reason(),
         device_errors(spec, where, env.used_gpus or ()),
-        Pauses() as pauses,
     ):
         parts = set_up(spec, prepared, where, ranks)
         state, loader, pixels = parts.state, parts.loader, parts.pixels
@@ -122,9 +121,11 @@ def execute(
                     listen(stamped.event)
             report(_resumed(found_checkpoint, loader))
         ranks.refuse_different_steps(state.done)
-        with Sampler(
-            open_probes(where.device), writer.sample, writer.elapsed, hz=1 / sample_s
-        ) as sampler:
+        probes = open_probes(where.device)
+        with (
+            Sampler(probes, writer.sample, writer.elapsed, hz=1 / sample_s) as sampler,
+            Pauses() as pauses,
+        ):
             with (
                 stop_requests() as stop,
                 closing(

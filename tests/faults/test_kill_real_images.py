@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
-from faulty import Fork
+from faulty import start
 from safetensors.torch import load_file
 from test_resume import begun, equal, finish, finished
 
@@ -44,11 +46,11 @@ class Runs:
         self.length_s = time.monotonic() - began_s
         (self.whole,) = finished(home / "whole")
 
-    def start(self, name: str) -> Fork:
+    def start(self, name: str) -> subprocess.Popen[str]:
         path = ("--path", DOWNLOADED) if DOWNLOADED.is_dir() else ()
         weights = ("--save-weights", self.weights(name))
         where = ("--loader", self.loader, "--results", self.home / name)
-        return Fork(self.home / "cache", *RUN, *weights, *where, *path)
+        return start(self.home / "cache", *RUN, *weights, *where, *path)
 
     def weights(self, name: str) -> Path:
         return self.home / f"{name}.safetensors"
@@ -59,8 +61,12 @@ class Runs:
         process = self.start(name)
         begun(results, process, before)
         time.sleep(after_s)
+        lives = process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True) if lives else []
         process.kill()
         process.communicate()
+        _, left = psutil.wait_procs(children, timeout=30)
+        assert left == []  # torch's loader workers notice it within 5 s
 
 
 @pytest.fixture(scope="module", params=["ffcv", "folder"])

@@ -43,7 +43,7 @@ def test_all_ways_are_measured_and_the_time_of_communication_is_part_of_the_step
 
 def test_a_process_that_ends_ends_the_measurement() -> None:
     with towers._tower_pair(SPEC, "cpu") as pair:
-        assert pair() == SPEC.recipe.batch_size
+        assert pair().images == SPEC.recipe.batch_size
         assert all(used.cpu_s > 0 and used.communication_s > 0 for used in pair.used[-1])
         CONTEXT.active_children()[0].kill()
         pair.steps = 10_000

@@ -15,7 +15,7 @@ from harness.probes.summary import doubts, summarise
 from harness.probes.table import open_probes
 
 HZ = 10.0
-IDLE_S = 1.0  # before the first window, to measure the idle power
+IDLE_S = 2.5  # before the first window; NVML says for up to a second that a kernel ran
 PROBES = ("nvml", "gpm")
 DETAILS = {  # names in the result: names of probes.summary
     "gpu_j_per_image": "gpu_j_per_image",

@@ -134,7 +134,7 @@ def gpu(session: nox.Session) -> None:
     if subprocess.run([PYTHON, "-c", has_gpu], check=False).returncode:
         session.skip("torch can't use a GPU here")
     python(session, "-m", "pytest", "tests/gpu", "-m", "cuda", *session.posargs)
-    for measured in ("step", "pipeline"):
+    for measured in ("step", "roofline", "pipeline"):
         python(session, "-m", "harness", "bench", measured, "--device", "cuda")
 
 

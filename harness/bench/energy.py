@@ -11,11 +11,11 @@ from typing import Any
 from harness.bench.timing import Windows
 from harness.probes.base import Probe, Sample
 from harness.probes.sampler import Sampler
-from harness.probes.summary import summarise
+from harness.probes.summary import doubts, summarise
 from harness.probes.table import open_probes
 
 HZ = 10.0
-IDLE_S = 1.0  # before the first window, to measure the idle power
+IDLE_S = 2.5  # before the first window; NVML says for up to a second that a kernel ran
 PROBES = ("nvml", "gpm")
 DETAILS = {  # names in the result: names of probes.summary
     "gpu_j_per_image": "gpu_j_per_image",
@@ -47,7 +47,7 @@ class Watch:
         values["gpu_samples_per_s"] = None if absent else self.report["achieved_hz"]["nvml"]
         if values["gpu_samples_per_s"] is None:
             missing["gpu_samples_per_s"] = absent or "too few samples"
-        return Energy(values, missing, _flags(details))
+        return Energy(values, missing, doubts(details))
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,3 @@ def watching(device: str, opened: Callable[..., list[Probe]] = open_probes) -> I
             time.sleep(IDLE_S)
         yield watch
     watch.report = sampler.report()
-
-
-def _flags(details: dict[str, Any]) -> dict[str, str]:
-    flags = {}
-    if details["foreign_process_seen"]:
-        flags["foreign_process"] = (
-            "another process computed on the GPU, so these numbers are not only ours"
-        )
-    slowed = {word: s for word, s in details["throttled_s"].items() if word != "gpu_idle"}
-    if slowed:
-        seconds = ", ".join(f"{word.replace('_', ' ')} {s:.1f} s" for word, s in slowed.items())
-        flags["throttled"] = f"the GPU's clocks were below their maximum: {seconds}"
-    return flags

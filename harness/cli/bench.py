@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from harness.spec import RunSpec
 
 app = typer.Typer(
-    help="Measure the loader, the training step, its layers, or loader and step together.",
+    help="Measure the loader, the training step, its layers, or loader and step together. Every command "
+    "warms up until the speeds have no trend, and says so if they never settle.",
     no_args_is_help=True,
 )
 app.command()(towers)
@@ -113,10 +114,15 @@ def roofline(
     from harness.bench.layers import measure_layers
     from harness.bench.results import roofline_result
 
+    if plot is not None:
+        _check_name(plot)
     opened = _open(variant, recipe, data, path, set_, device, threads, 1, "auto")
     found = roofline_result(measure_layers(opened.spec, torch.device(opened.where.device), windows))
     if plot is not None:
-        _draw(found, plot)
+        from harness.files import write_atomically
+        from harness.report.roofline import roofline_plot
+
+        write_atomically(plot, roofline_plot(found, kind=plot.suffix.removeprefix(".")))
     _give(opened, found, as_json, save, results)
 
 
@@ -280,14 +286,10 @@ def _give(opened: _Opened, found: BenchResult, as_json: bool, save: bool, result
         print(f"record: {place}")
 
 
-def _draw(found: BenchResult, file: Path) -> None:
-    """Raises UsageError for another kind of file."""
+def _check_name(plot: Path) -> None:
+    """Raise UsageError, before anything is measured, for a kind of file that can't be drawn."""
     from harness.errors import UsageError
-    from harness.files import write_atomically
     from harness.report.figures import UNDATED
-    from harness.report.roofline import roofline_plot
 
-    kind = file.suffix.removeprefix(".")
-    if kind not in UNDATED:
-        raise UsageError(f"--plot {file}: its name must end with .{' or .'.join(UNDATED)}")
-    write_atomically(file, roofline_plot(found, kind=kind))
+    if plot.suffix.removeprefix(".") not in UNDATED:
+        raise UsageError(f"--plot {plot}: its name must end with .{' or .'.join(UNDATED)}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +29,8 @@ ACTIVITY = (
     "tensor_active_fraction",
     "dram_active_fraction",
 )  # means over training
+# reasons of lower clocks that are no throttling: nothing to do, or clocks that somebody chose
+NO_TROUBLE = ("gpu_idle", "applications_clocks", "display_clocks")
 ENERGIES = ("gpu_energy_integrated_j", "gpu_energy_disagreement", "gpu_j_per_image")
 DETAIL_SOURCES = {  # field of the details: field of the samples
     "gpu_energy_integrated_j": "power_w",
@@ -103,6 +105,20 @@ def summarise(
         name: _reason(name, watch, reasons, missing) for name, held in details.items() if held is None
     }
     return {"summary": summary, "missing": missing, "details": details, "reasons": why}
+
+
+def doubts(details: Mapping[str, Any]) -> dict[str, str]:
+    """What makes speed and energy of a GPU doubtful: a sentence by name. details: of `summarise`, or the
+    probes.json of a record, which may be older.
+    """
+    found = {}
+    if details.get("foreign_process_seen"):
+        found["foreign_process"] = "another process computed on the GPU, so not everything is ours"
+    slowed = {word: s for word, s in details.get("throttled_s", {}).items() if word not in NO_TROUBLE}
+    if slowed:
+        seconds = ", ".join(f"{word.replace('_', ' ')} {s:.1f} s" for word, s in slowed.items())
+        found["throttled"] = f"the GPU's clocks were below their maximum: {seconds}"
+    return found
 
 
 def _foreign(processes: float | None, concurrent: int) -> bool | None:

@@ -31,7 +31,7 @@ ERROR_METRICS: tuple[AnyMetric, ...] = (*METRICS, "localisation_error")
 
 def runs_frame(evidence: Evidence) -> pd.DataFrame:
     """One row per run of this machine and protocol: runs_table(), the number of the setting (0: set
-    aside), the reason.
+    aside), the reason, and the GPU's J/image after the warm-up.
 
     Runs are in the order of their settings and, within one, of variants and seeds; those set aside come
     last.
@@ -45,7 +45,16 @@ def runs_frame(evidence: Evidence) -> pd.DataFrame:
     if frame.empty:
         return frame
     numbers = frame["run_id"].map(setting).fillna(0).astype(int)
-    return frame.assign(setting=numbers, set_aside=frame["run_id"].map(reasons))
+    steady = {
+        record.run_id: record.probes().get("gpu_j_per_image")
+        for record in counted
+        if record.summary.gpu_energy_j is not None
+    }
+    return frame.assign(
+        setting=numbers,
+        set_aside=frame["run_id"].map(reasons),
+        steady_j_per_image=frame["run_id"].map(steady).astype(float),
+    )
 
 
 def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +69,10 @@ def speeds_frame(runs: pd.DataFrame) -> pd.DataFrame:
     timed = timed[(timed["setting"] > 0) & timed["images_per_second"].notna()]
     timed = timed.assign(
         wait_fraction=timed["wait_s"] / timed["train_s"].where(timed["train_s"] > 0),
-        gpu_j_per_image=timed["gpu_energy_j"] / timed["images_seen"].where(timed["images_seen"] > 0),
+        # older records have only the energy of all training, the warm-up included
+        gpu_j_per_image=timed["steady_j_per_image"].fillna(
+            timed["gpu_energy_j"] / timed["images_seen"].where(timed["images_seen"] > 0)
+        ),
         memory_mib=timed["peak_gpu_mib"].fillna(timed["peak_memory_mib"]).fillna(timed["peak_rss_mib"]),
     )
     grouped = timed.groupby(["setting", "bench_key", "variant"], sort=False)

@@ -34,6 +34,16 @@ def test_each_command_prints_one_json_object(
     found = json.loads(said.out)
     assert keys <= set(found)
     assert (found["batch_size"], found["overrides"]) == (8, ["batch_size=8"])
+    if words[0] == "step":
+        assert set(found["ratios"]) == set(found["ratio_to"]) == {"batch_size=4"}
+        assert found["ratios"]["batch_size=4"]["low"] <= found["ratios"]["batch_size=4"]["per_second"]
     if words[0] == "loader":
         assert {"torchvision_pil", "torchvision_tensor", "timm"} == set(found["ratio_to"])
         assert set(found["missing"]) == {"ffcv_stock"}
+
+
+def test_what_does_not_fit_is_one_sentence(call: Any) -> None:
+    other = call("bench", "step", "no_lrn", "--compare", "no_lnr")
+    assert (other.code, "Did you mean 'no_lrn'" in other.err) == (2, True)
+    plot = call("bench", "roofline", "--plot", "roof.jpeg")
+    assert (plot.code, "its name must end with .svg or .pdf or .png" in plot.err) == (2, True)

@@ -10,7 +10,8 @@ from bench_records import NO_POWER, STEP, sealed
 from study_records import Study
 
 from harness.cli import reports
-from harness.records.bench import load_benches
+from harness.records.bench import RESULT, load_benches
+from harness.records.files import SUMS, sums_text
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.check import check_report
@@ -123,6 +124,18 @@ def test_a_report_with_speeds_is_written_checked_and_refused_when_they_changed(
     again = reports.write("reproduce", [], [], out, (), results)
     assert [one.run_id for one in again.refused] == [bench.name]
     assert f"{bench.name} is left out" in capsys.readouterr().err
+
+
+def test_a_record_of_speeds_that_was_sealed_anew_is_not_the_one_of_the_report(tmp_path: Path) -> None:
+    bench = sealed(tmp_path / "results", "step")
+    reports.write("reproduce", [], [], tmp_path, (), tmp_path / "results")
+    for name in (RESULT, SUMS):
+        (bench.path / name).chmod(0o644)
+    other = (bench.path / RESULT).read_text().replace('"forward_ms": 20.0', '"forward_ms": 10.0')
+    (bench.path / RESULT).write_text(other)
+    (bench.path / SUMS).write_text(sums_text(bench.path))
+    problems = check_report(tmp_path / "reproduce", Store(tmp_path / "results"), reports.descriptions())
+    assert problems == [f"{bench.path.name}: not the record that the report was made from"]
 
 
 def test_a_report_without_speeds_has_no_trace_of_them(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from study_records import ENV, ERRORS, Study
 
 from harness.machine.environment import UsedGpu
 from harness.published.schema import ClaimTest, PaperClaim
-from harness.records.store import Store
+from harness.records.store import RunRecord, Store
 from harness.report.build import build, report_data
 from harness.report.columns import columns_of
 from harness.report.markdown import report_markdown
@@ -114,6 +114,25 @@ def test_a_machine_without_gpu_has_no_gpu_columns_and_the_reason_below(model: Re
     assert not any("GPU" in heading for heading in headings)
     assert any("no GPU" in note for note in speed.notes)
     assert {row[headings.index("Waiting for data, %")] for row in speed.rows} == {"10.0"}
+
+
+def test_energy_per_image_is_that_after_the_warm_up_and_doubts_are_named(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+):
+    probes = {
+        "gpu_j_per_image": 0.25,
+        "foreign_process_seen": True,
+        "throttled_s": {"gpu_idle": 9.0, "power_cap": 2.5},
+    }
+    monkeypatch.setattr(RunRecord, "probes", lambda self: probes)
+    run = study.run(study.spec("grouped_2gpu", 0, device="cuda"), 0.16)
+    speed = tables(section(build("reproduce", Store(study.root).records()), "Speed"))[0]
+    told = dict(zip([column.heading for column in speed.columns], speed.rows[0], strict=True))
+    assert told["J/image (GPU)"] == "0.25"
+    assert speed.notes[-1] == (
+        f"{run.run_id}: another process computed on the GPU, so not everything is ours; "
+        "the GPU's clocks were below their maximum: power cap 2.5 s."
+    )
 
 
 def test_a_gpu_shows_its_utilisation_energy_and_memory_under_its_name(study: Study):

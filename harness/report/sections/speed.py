@@ -4,11 +4,12 @@ speeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from harness.probes.summary import doubts
 from harness.published.schema import Speed
 from harness.records.tables import telemetry_table
 from harness.report import figures
@@ -30,8 +31,9 @@ def section(report: ReportData) -> Section:
     for place, setting in enumerate(settings, 1):
         speeds = report.speeds[report.speeds["setting"] == place]
         timed = _timed(report.runs, place)
+        doubtful = _doubts(setting)
         tables = [
-            _table(str(key), rows, timed[timed["bench_key"] == key])
+            _table(str(key), rows, timed[timed["bench_key"] == key], doubtful)
             for key, rows in speeds.groupby("bench_key", sort=False)
         ]
         plots = (*_throughput_plot(speeds, timed, place), *_utilisation_plot(setting, place))
@@ -45,7 +47,18 @@ def _timed(runs: pd.DataFrame, place: int) -> pd.DataFrame:
     return runs[chosen].drop_duplicates("run_id")
 
 
-def _table(key: str, speeds: pd.DataFrame, runs: pd.DataFrame) -> Table:
+def _doubts(setting: Setting) -> dict[str, tuple[str, ...]]:
+    """What makes the numbers of runs on a GPU doubtful, by run."""
+    on_gpu = [record for record in setting.records() if record.spec.device == "cuda"]
+    return {record.run_id: tuple(doubts(record.probes()).values()) for record in on_gpu}
+
+
+def _table(
+    key: str, speeds: pd.DataFrame, runs: pd.DataFrame, doubtful: Mapping[str, tuple[str, ...]]
+) -> Table:
+    said = [
+        f"{run_id}: {'; '.join(doubtful[run_id])}." for run_id in runs["run_id"] if doubtful.get(run_id)
+    ]
     return Table(
         caption="Training speed of runs with one bench key; these may be compared with each other.",
         columns=(
@@ -61,7 +74,7 @@ def _table(key: str, speeds: pd.DataFrame, runs: pd.DataFrame) -> Table:
             Column(heading="Memory, MiB", align="right"),
         ),
         rows=tuple(_row(row) for row in rows_of(speeds)),
-        notes=(f"Bench key: {key}.", *_why_missing(runs)),
+        notes=(f"Bench key: {key}.", *_why_missing(runs), *said),
     ).without_empty(NONE)
 
 

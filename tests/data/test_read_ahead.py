@@ -18,8 +18,8 @@ pytest.importorskip("ffcv")
 import beton_items as items
 
 from harness.data.base import Batch, CropRule, LoaderSettings
+from harness.data.ffcv import decoders, ops, read_ahead
 from harness.data.ffcv import loader as ffcv_loader
-from harness.data.ffcv import read_ahead
 from harness.data.ffcv.library import Reader
 from harness.data.ffcv.loader import FfcvLoader
 from harness.data.ffcv.read_ahead import (
@@ -155,21 +155,43 @@ def test_batches_are_the_same_bits_with_it_without_it_and_where_the_system_refus
     assert used == [pages is not None]
 
 
-def test_the_loader_asks_for_each_batch_before_it_is_made(
-    beton: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pages", [None, PAGES])
+def test_the_loader_asks_for_its_images_in_their_order_and_for_each_before_it_is_read(
+    beton: Path, monkeypatch: pytest.MonkeyPatch, pages: Pages | None
 ) -> None:
     monkeypatch.setattr(ffcv_loader, "outgrows_memory", lambda path: True)
-    asked, real = Asked(), read_ahead.reading_ahead
+    asked, cropped, real = Asked(), [], read_ahead.reading_ahead
     monkeypatch.setattr(
-        ffcv_loader,
-        "reading_ahead",
-        lambda path, images, pages=None: real(path, images, pages, asked),
+        ffcv_loader, "reading_ahead", lambda path, images, _=None: real(path, images, None, asked)
     )
-    seen = load(beton, None)
-    places = {int(at) for at in table_of(beton)["ptr"]}
-    assert {at for at, _ in asked.parts} == places
-    assert len(asked.parts) == N
-    assert sum(len(batch.indices) for batch in seen) == N
+
+    def crop_planes(pixels: Any, starts: Any, *rest: Any) -> None:
+        assert {int(at) for at in starts} <= {at for at, _ in asked.parts}
+        cropped.extend(int(at) for at in starts)
+        ops.crop_planes(pixels, starts, *rest)
+
+    monkeypatch.setattr(decoders, "crop_planes", crop_planes)
+    seen = load(beton, pages)
+    assert [at for at, _ in asked.parts] == cropped
+    places = table_of(beton)["ptr"]
+    assert cropped == [int(places[image]) for batch in seen for image in batch.indices.tolist()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads what Linux says of a mapping")
+def test_nothing_around_an_image_is_read(beton: Path) -> None:
+    mapped = np.memmap(beton, dtype=np.uint8, mode="r")
+    assert "rr" not in flags_of(beton)  # Linux's word for MADV_RANDOM
+    nothing = read_ahead.Plan(np.zeros((0, 2), dtype=np.int64), 1, 1)
+    with reading_ahead(beton, nothing) as before:
+        assert before is not None
+        before(0, mapped)
+    assert "rr" in flags_of(beton)
+
+
+def flags_of(path: Path) -> list[str]:
+    """The flags of the last mapping of a file in this process."""
+    _, _, said = Path("/proc/self/smaps").read_text().rpartition(str(path))
+    return next(line for line in said.splitlines() if line.startswith("VmFlags:")).split()
 
 
 def load(beton: Path, pages: Pages | None) -> list[Batch]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,8 +46,13 @@ class Plan:
     per_batch: float
     ahead: int
 
-    def until(self, batch: int) -> int:
-        """How many parts to have asked for before this batch is made."""
+    def new(self, batch: int) -> list[list[int]]:
+        """The parts to ask for before this batch, beyond those of the batches before."""
+        before = self._needed(batch - 1) if batch else 0
+        spans: list[list[int]] = self.spans[before : self._needed(batch)].tolist()
+        return spans
+
+    def _needed(self, batch: int) -> int:
         return int((batch + 1) * self.per_batch) + self.ahead
 
 
@@ -85,20 +91,16 @@ def reading_ahead(
     if advise is None:
         yield None
         return
-    done = [0, 0]
     with path.open("rb") as file, ThreadPoolExecutor(1, "harness-read-ahead") as thread:
+        ask = partial(_ask_for, advise, file.fileno())
 
         def before(batch: int, mapped: NDArray[np.uint8]) -> None:
             if batch == 0:
                 _read_nothing_around(mapped)
-            for number, plan in enumerate((images, pages) if pages else (images,)):
-                todo = plan.spans[done[number] : plan.until(batch)].tolist()
-                done[number] = max(done[number], plan.until(batch))
-                for first, stop in todo:
-                    if plan is images:
-                        _ask_for(advise, file.fileno(), first, stop)
-                    else:
-                        thread.submit(_ask_for, advise, file.fileno(), first, stop)
+            for first, stop in images.new(batch):
+                ask(first, stop)
+            for first, stop in pages.new(batch) if pages else []:
+                thread.submit(ask, first, stop)
 
         try:
             yield before

@@ -5,13 +5,14 @@ Repeating its command does not train it again.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoints
-from harness.errors import RecordError
+from harness.errors import RecordError, UsageError
 from harness.records.store import RunRecord, Store
 from harness.spec import RunSpec
 from variants.modules.alexnet import build
@@ -53,6 +54,12 @@ def finished_before(
         file=sys.stderr,
     )
     return record
+
+
+def weights_place(path: Path) -> None:
+    """Raise UsageError, before training, if the weights could not be written to `path` after it."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")
 
 
 def write_weights(model: Network, to: Path) -> str | None:

@@ -7,7 +7,6 @@ With several ranks (harness/distributed/ranks.py) the first one executes the run
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -310,9 +309,3 @@ def evaluate_weights(
             spec, model, evaluation_loader(spec, prepared, where, "val"), pixels, device, progress
         )
     return {name: results.result() for name, results in found.items()}
-
-
-def weights_place(path: Path) -> None:
-    """Raise UsageError, before training, if the weights could not be written to `path` after it."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"the weights can't be written to {path}; give a file in a folder that exists")

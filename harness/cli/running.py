@@ -13,10 +13,11 @@ from harness.devices import run_placement
 from harness.distributed.data_parallel import refuse_unsuitable
 from harness.distributed.ranks import Ranks
 from harness.errors import UsageError
+from harness.finished import weights_place
 from harness.placement import LoaderName
 from harness.records.store import RunRecord, Store
 from harness.resolve import RunRequest, check_request, run_spec
-from harness.run import execute, follow, weights_place
+from harness.run import execute, follow
 from variants.columns import Layout
 
 

@@ -1,6 +1,6 @@
 """Runs on Fashion-MNIST with two loader workers, killed by SIGKILL at random moments and resumed to the same bits.
 
-`nox -s soak` makes 20 runs, each killed up to twice: 10 minutes on 2 cores with other load.
+`nox -s soak` makes 20 runs, each killed up to twice: 10 to 17 minutes on 2 cores with other load.
 """
 
 from __future__ import annotations

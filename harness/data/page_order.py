@@ -2,8 +2,8 @@
 
 A page is a run of consecutive images, as many as FFCV stores raw in one of its pages. A random order
 reads a page of the disk for each image; here all images of a group's pages come before those of the
-next group, so that each page is read once per epoch, and ahead of its use (harness.data.ffcv.
-read_ahead). As in FFCV's QuasiRandom order, images of different groups never meet in an epoch.
+next group, so that each page is read once per epoch, and ahead of its use (ffcv/read_ahead.py). As in
+FFCV's QuasiRandom order, only images of one group meet in a batch, but for batches between two groups.
 
 Files are often sorted by class, and one page then has one class. So the pages of a group are spread
 over the file: it is divided into parts of as many pages as there are groups, and each group has one

@@ -120,7 +120,22 @@ def test_leaving_early_asks_for_no_more(beton: Path) -> None:
     with reading_ahead(beton, nothing, read_ahead.Plan(spans, 1, 99), slow) as before:
         assert before is not None
         before(0, NOWHERE)
+    time.sleep(0.3)  # 15 times as long as it takes to ask for one
     assert slow.count < 10
+
+
+def test_leaving_does_not_wait_for_a_disk_that_hangs(beton: Path) -> None:
+    answers = threading.Event()
+    spans = np.array([[0, 1]])
+    nothing = read_ahead.Plan(np.zeros((0, 2), dtype=np.int64), 1, 1)
+    began = time.monotonic()
+    with reading_ahead(
+        beton, nothing, read_ahead.Plan(spans, 1, 0), lambda *_: answers.wait(20)
+    ) as before:
+        assert before is not None
+        before(0, NOWHERE)
+    assert time.monotonic() - began < 5
+    answers.set()
 
 
 class Slow:

@@ -91,7 +91,8 @@ def reading_ahead(
     if advise is None:
         yield None
         return
-    with path.open("rb") as file, ThreadPoolExecutor(1, "harness-read-ahead") as thread:
+    thread = ThreadPoolExecutor(1, "harness-read-ahead")
+    with path.open("rb") as file:
         ask = partial(_ask_for, advise, file.fileno())
 
         def before(batch: int, mapped: NDArray[np.uint8]) -> None:
@@ -105,7 +106,7 @@ def reading_ahead(
         try:
             yield before
         finally:
-            thread.shutdown(cancel_futures=True)
+            thread.shutdown(wait=False, cancel_futures=True)  # it may hang, as the disk may
 
 
 def _spans(firsts: NDArray[Any], lasts: NDArray[Any]) -> Ints:

@@ -7,6 +7,7 @@ With several ranks (harness/distributed/ranks.py) the first one executes the run
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time

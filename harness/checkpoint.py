@@ -193,9 +193,8 @@ class Checkpoints:
             if plain.get(name) != wanted:
                 raise UsageError(
                     f"the checkpoint {path} has {name} {plain.get(name)}, but this is {wanted}; a "
-                    "resumed run would "
-                    "not give "
-                    "the same bits: use that version, or start again with --fresh"
+                    "resumed run would not give the same bits: use that version, or start again with "
+                    "--fresh"
                 )
 
 

@@ -65,8 +65,8 @@ def device_errors(spec: RunSpec, where: Placement, used: Sequence[UsedGpu] = ())
         if any(words in said for words in LOST):
             reason = str(error).splitlines()[0].removeprefix("CUDA error: ")
             raise DeviceLost(
-                f"{device} failed: {reason}; look for its errors with nvidia-smi and dmesg, restart its "
-                "driver or leave it out with CUDA_VISIBLE_DEVICES, and repeat the command, which "
+                f"{device} failed: {reason}; look for its errors with nvidia-smi and dmesg, restart "
+                "its driver or leave it out with CUDA_VISIBLE_DEVICES, and repeat the command, which "
                 "resumes from the last checkpoint"
             ) from error
         raise

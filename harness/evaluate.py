@@ -151,8 +151,8 @@ def _refuse_gaps(name: str, results: ImageResults) -> None:
         raise RunFailed(f"{name}: {wrong} of {images} images were not seen exactly once")
     if strange := int((~np.isfinite(results.log_losses)).sum()):
         raise RunFailed(
-            f"{name}: the network gives no finite scores for {strange} of {images} images; its "
-            "weights have overflowed"
+            f"{name}: the network gives no finite scores for {strange} of {images} images; its weights "
+            "have overflowed"
         )
 
 

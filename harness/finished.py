@@ -49,8 +49,8 @@ def finished_before(
         raise_unsaved(write_weights(model, weights_to), record.path, checkpoints)
     checkpoints.remove()
     print(
-        f"{record.run_id} had finished, so nothing is trained now; its record is in {record.path}. "
-        "To train it again, repeat the command",
+        f"{record.run_id} had finished, so nothing is trained now; its record is in {record.path}. To "
+        "train it again, repeat the command",
         file=sys.stderr,
     )
     return record

@@ -137,9 +137,8 @@ def make_optimizer(named: Named, recipe: Recipe, layer_of: LayerOf) -> torch.opt
     if recipe.lr_inside_velocity:
         rule = FusedPaperSGD if recipe.fused_update else PaperSGD
         return rule(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
-    nesterov = (
-        recipe.nesterov and recipe.momentum > 0.0
-    )  # without momentum it makes no difference, and torch does not allow it
+    # without momentum it makes no difference, and torch does not allow it
+    nesterov = recipe.nesterov and recipe.momentum > 0.0
     return torch.optim.SGD(
         groups, recipe.lr, recipe.momentum, nesterov=nesterov, fused=recipe.fused_update or None
     )

@@ -72,8 +72,7 @@ def check_request(request: RunRequest) -> tuple[Variant, Recipe, Geometry]:
     if variant.spec.box is not None and recipe.loss.box_weight > 0 and not source.boxes:
         raise UsageError(
             f"{variant.name} trains a box head with recipe {recipe.name}, but {request.data} has no "
-            "boxes; use --data "
-            f"{' or '.join(row.name for row in sources().values() if row.boxes)}"
+            f"boxes; use --data {' or '.join(row.name for row in sources().values() if row.boxes)}"
         )
     return variant, recipe, geometry_for(variant, row)
 

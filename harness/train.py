@@ -257,9 +257,8 @@ class Window:
         for step, loss in enumerate(losses, start=done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise RunFailed(
-                    f"{NOT_FINITE} {loss} at step {step} of {steps} (learning rate {lr:g}); "
-                    "it usually helps to lower the learning rate, change the initial biases or scale "
-                    "the pixels"
+                    f"{NOT_FINITE} {loss} at step {step} of {steps} (learning rate {lr:g}); it usually "
+                    "helps to lower the learning rate, change the initial biases or scale the pixels"
                 )
         return StepsDone(
             last_step=done,

@@ -16,14 +16,12 @@ from harness.cli.app import main
 from harness.setup.cache import cache_folder
 from variants.plugins import register
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # before torch is loaded: threads that spin slow the others
+# before torch is loaded: threads that spin slow the others
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell starts background jobs with SIGINT ignored, and processes started by the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault(
-    "NUMBA_CACHE_DIR", str(cache_folder() / "numba")
-)  # a cache of its own would compile for 8 s
+# a cache of its own would compile for 8 s
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 
 settings.register_profile("suite", max_examples=200, deadline=None)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)  # nox -s fuzz

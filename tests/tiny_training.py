@@ -105,9 +105,8 @@ class FakeLoader:
 
     def _batch(self, order: list[int]) -> Batch:
         boxes = None if self.boxes is None else self.boxes[order]
-        crops = draw_crops(
-            CropRule(size=SIDE), STORED, seed=0, epoch=0, indices=np.array(order)
-        )  # of the centre
+        # of the centre
+        crops = draw_crops(CropRule(size=SIDE), STORED, seed=0, epoch=0, indices=np.array(order))
         return Batch(self.pictures[order], self.labels[order], torch.tensor(order), boxes, crops)
 
 

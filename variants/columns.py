@@ -83,9 +83,9 @@ def _half_row(row: LayerRow) -> LayerRow:
         case _ if isinstance(layer, PER_MAP) and row.input[0] % 2 == 0:
             return replace(row, input=_half(row.input))
     raise SpecError(
-        f"{layer.name}: kind={layer.kind} can't be divided into two columns; use groups=2, or "
-        "groups=1 with an even "
-        f"number of kernels, on convolutions and dense layers, and groups=2 on response normalisation"
+        f"{layer.name}: kind={layer.kind} can't be divided into two columns; use groups=2, or groups=1 "
+        "with an even number of kernels, on convolutions and dense layers, and groups=2 on response "
+        "normalisation"
     )
 
 

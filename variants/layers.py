@@ -34,14 +34,14 @@ def window_count(size: int, kernel: int, stride: int, padding: int, rule: Rule, 
     """
     if kernel < 1 or stride < 1 or not 0 <= padding < kernel:
         raise SpecError(
-            f"{who}: kernel={kernel}, stride={stride}, padding={padding}; "
-            f"use a kernel and a stride of at least 1, and a padding from 0 to below the kernel"
+            f"{who}: kernel={kernel}, stride={stride}, padding={padding}; use a kernel and a stride of "
+            "at least 1, and a padding from 0 to below the kernel"
         )
     reach = size + 2 * padding - kernel
     if reach < 0 and not (rule == "ceil" and reach > -stride):
         raise SpecError(
-            f"{who}: kernel={kernel} does not fit a map of {size}x{size} with padding={padding}; "
-            f"use kernel <= {size + 2 * padding} or a larger input"
+            f"{who}: kernel={kernel} does not fit a map of {size}x{size} with padding={padding}; use "
+            f"kernel <= {size + 2 * padding} or a larger input"
         )
     count = 1 + (reach // stride if rule == "floor" else -(-reach // stride))
     if rule == "ceil" and count > 1 and (count - 1) * stride >= size + padding:
@@ -77,8 +77,8 @@ class Conv:
         for field, count in (("input channels", channels), ("out", self.out)):
             if count % self.groups:
                 raise SpecError(
-                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a "
-                    f"divisor of {count}"
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor "
+                    f"of {count}"
                 )
         sides = [
             window_count(s, self.kernel, self.stride, self.padding, self.rule, self.name)
@@ -87,8 +87,8 @@ class Conv:
         made = (self.out, sides[0], sides[1])
         if self.residual and made != shape:
             raise SpecError(
-                f"{self.name}: residual=True needs equal shapes, but {shape} becomes {made}; "
-                f"use out={channels}, stride=1 and a padding that keeps {height}x{width}"
+                f"{self.name}: residual=True needs equal shapes, but {shape} becomes {made}; use "
+                f"out={channels}, stride=1 and a padding that keeps {height}x{width}"
             )
         return made
 
@@ -158,8 +158,8 @@ class Dense:
         for field, count in (("inputs", shape[0]), ("out", self.out)):
             if count % self.groups:
                 raise SpecError(
-                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a "
-                    f"divisor of {count}"
+                    f"{self.name}: groups={self.groups} does not divide {field}={count}; use a divisor "
+                    f"of {count}"
                 )
         return (self.out, 1, 1)
 
@@ -279,8 +279,8 @@ class LRN(Plain):
             )
         if shape[0] % self.groups:
             raise SpecError(
-                f"{self.name}: groups={self.groups} does not divide channels={shape[0]}; use a "
-                f"divisor of {shape[0]}"
+                f"{self.name}: groups={self.groups} does not divide channels={shape[0]}; use a divisor "
+                f"of {shape[0]}"
             )
         return shape
 

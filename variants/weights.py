@@ -110,8 +110,8 @@ def _read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} holds more than tensors, or is damaged; pickled objects are never executed. "
-            f"Save module.state_dict() alone"
+            f"{path} holds more than tensors, or is damaged; pickled objects are never executed. Save "
+            "module.state_dict() alone"
         ) from error
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror or error}") from error

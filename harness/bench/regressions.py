@@ -141,8 +141,8 @@ def change_table(found: Sequence[Change]) -> Table:
         ),
         rows=tuple(map(_row, found)),
         notes=(
-            "Slower: by more than runs of equal source differ by chance, in 1 of 100 cases. Unknown: there "
-            "are fewer than 3 runs of one source.",
+            "Slower: by more than runs of equal source differ by chance, in 1 of 100 cases. Unknown: "
+            "there are fewer than 3 runs of one source.",
         ),
     )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from harness.spec import RunSpec
 
 app = typer.Typer(
-    help="Measure the loader, the training step, its layers, or loader and step together. Every command "
-    "warms up until the speeds have no trend, and says so if they never settle.",
+    help="Measure the loader, the training step, its layers, or loader and step together. Every "
+    "command warms up until the speeds have no trend, and says so if they never settle.",
     no_args_is_help=True,
 )
 app.command()(towers)

@@ -87,6 +87,6 @@ def towers(
     if not found.windows.steady:
         print(NOT_STEADY.format(found.windows.warm_ups))
     print(
-        f"by multiply-accumulates alone it would be {found.macs_ratio:.2f} times the time of {ONE_GPU}; the "
-        "paper says slightly less time (sec. 3.2)"
+        f"by multiply-accumulates alone it would be {found.macs_ratio:.2f} times the time of "
+        f"{ONE_GPU}; the paper says slightly less time (sec. 3.2)"
     )

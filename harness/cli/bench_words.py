@@ -68,8 +68,8 @@ def sentences(spec: RunSpec, found: BenchResult) -> Iterator[str]:
     ](spec, found)
     for name, ratio in found.ratios.items():
         yield (
-            f"{name}: {speed_words(found.timings[name])}; this one is {ratio.per_second:.2f} times as fast "
-            f"({_confidence(ratio.coverage)} {ratio.low:.2f} to {ratio.high:.2f}), per CPU second "
+            f"{name}: {speed_words(found.timings[name])}; this one is {ratio.per_second:.2f} times as "
+            f"fast ({_confidence(ratio.coverage)} {ratio.low:.2f} to {ratio.high:.2f}), per CPU second "
             f"{ratio.per_cpu_second:.2f} times"
         )
     yield from _energy_and_doubts(found)

@@ -153,8 +153,8 @@ def _list_variants(pattern: str | None, as_json: bool) -> None:
         table.add_row(row.name, f"{row.spec.parameters / 1e6:.1f} M", published, row.meaning)
     print_table(table)
     typer.echo(
-        "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` "
-        "prints the source"
+        "published: error in %, or difference to a base in points (top-1 / top-5); `show NAME` prints "
+        "the source"
     )
 
 

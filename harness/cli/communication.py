@@ -46,8 +46,8 @@ def show_communication(
         print_json({**plain, "no_towers": why, "data_parallel": ranks, "overtaking_batch": batch})
         return
     typer.echo(
-        f"{name} ({geometry}): bytes that a GPU sends in a training step of {batch_size:,} images, "
-        "in float32\n"
+        f"{name} ({geometry}): bytes that a GPU sends in a training step of {batch_size:,} images, in "
+        "float32\n"
     )
     if links:
         _print_links(links)
@@ -56,9 +56,8 @@ def show_communication(
     _print_ranks(ranks)
     if batch is not None:
         typer.echo(
-            "\nData parallel sends the same for every batch. With two GPUs, two towers send more "
-            "from a global batch "
-            f"of {batch:,} images on.\n\n"
+            "\nData parallel sends the same for every batch. With two GPUs, two towers send more from "
+            f"a global batch of {batch:,} images on.\n\n"
             f"Measured, on the CPU or on two GPUs: python -m harness bench towers {name}"
         )
 

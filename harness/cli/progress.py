@@ -99,8 +99,7 @@ class RunLine:
         elif isinstance(event, StepsDone):
             self.status = (
                 f"loss {sum(event.losses) / len(event.losses):.3f}  top-1 error "
-                f"{event.top1_error:.1%}  "
-                f"{event.images / event.elapsed_s:,.0f} images/s"
+                f"{event.top1_error:.1%}  {event.images / event.elapsed_s:,.0f} images/s"
             )
         elif isinstance(event, Evaluated):
             name = "validation" if event.split == "val" else "training set"

@@ -120,9 +120,8 @@ def verify_report(
         raise typer.Exit(1)
     manifest = read_manifest(folder)
     typer.echo(
-        f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written "
-        "again has the same "
-        "bytes"
+        f"ok: {len(manifest.outputs)} files, {len(manifest.records)} records; the report written again "
+        "has the same bytes"
     )
 
 

@@ -91,8 +91,8 @@ def run_study(
 def _announce(name: str, planned: Planned, todo: Sequence[RunSpec], options: Options) -> None:
     console.print(
         f"study {name}: {count(len(planned.requests), 'run')}, "
-        f"{len(planned.requests) - len(planned.todo)} sealed "
-        f"before, {len(todo)} to do, {len(options.environments)} at a time"
+        f"{len(planned.requests) - len(planned.todo)} sealed before, {len(todo)} to do, "
+        f"{len(options.environments)} at a time"
     )
 
 
@@ -142,8 +142,8 @@ def _raise_failures(ended: Mapping[RunSpec, str | None], sealed: Sequence[RunRec
     listed = {record.spec for record in sealed if record.summary.status != "ok"}
     raise RunFailed(
         f"{len(failures)} of {count(len(ended), 'run')} ended without a result; "
-        f"{_listed(len(failures), sum(spec in listed for spec in failures))}. "
-        f"First: {next(iter(failures.values()))}"
+        f"{_listed(len(failures), sum(spec in listed for spec in failures))}. First: "
+        f"{next(iter(failures.values()))}"
     )
 
 

@@ -157,8 +157,7 @@ def reproduce(
         typer.Option(
             min=0,
             help="Start no run that would end later; every variant still runs once. Without --seeds, "
-            "further seeds "
-            "fill the time. Default: 14, with the study's seeds.",
+            "further seeds fill the time. Default: 14, with the study's seeds.",
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per variant.")] = None,
@@ -288,8 +287,7 @@ def evaluate(
         )
         print(
             f"{name}: top-1 error {result.top1_error:.2%}, top-5 error "
-            f"{result.top5_error:.2%}{located} "
-            f"(n = {result.images})"
+            f"{result.top5_error:.2%}{located} (n = {result.images})"
         )
 
 
@@ -337,8 +335,8 @@ def found(record: RunRecord) -> str:
     protocol, result = next(iter(record.summary.results.items()))
     return (
         f"{record.spec.variant}: top-1 error {result.top1_error:.2%}, top-5 error "
-        f"{result.top5_error:.2%} "
-        f"({protocol}, n = {result.images}, {record.summary.loader} loader); record: {record.path}"
+        f"{result.top5_error:.2%} ({protocol}, n = {result.images}, {record.summary.loader} loader); "
+        f"record: {record.path}"
     )
 
 
@@ -350,6 +348,6 @@ def chance_warning(variant: str, top1_error: float, images: int, classes: int) -
         return None
     guessing = f"{100 * (1 - 1 / classes):.2f} % top-1 error on {classes} classes"
     return (
-        f"{variant} is no better than guessing, which has {guessing}. "
-        "Train it for longer or with another learning rate before you compare it"
+        f"{variant} is no better than guessing, which has {guessing}. Train it for longer or with "
+        "another learning rate before you compare it"
     )

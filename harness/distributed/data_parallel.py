@@ -148,13 +148,11 @@ def refuse_unsuitable(spec: RunSpec) -> None:
     if spec.recipe.batch_size < spec.world_size:
         raise UsageError(
             f"a global batch of {spec.recipe.batch_size} images is too small for {spec.world_size} "
-            "ranks; "
-            "use fewer ranks or --set batch_size=N"
+            "ranks; use fewer ranks or --set batch_size=N"
         )
     for layer in spec.net.layers:
         if isinstance(layer, BatchNorm) or (isinstance(layer, Inception) and layer.batch_norm):
             raise UsageError(
                 f"{spec.variant} has batch normalisation ({layer.name}), which would see a rank's "
-                "slice instead of the "
-                "global batch; train it without torchrun"
+                "slice instead of the global batch; train it without torchrun"
             )

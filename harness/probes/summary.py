@@ -24,11 +24,12 @@ COUNTERS = {"energy_j", "cpu_s"}
 # a GPU takes some watts even idle; a process that waits takes no CPU seconds
 RISES_ALWAYS = {"energy_j"}
 STILL_S = 5.0  # of training; NVML's counter of energy is updated some times a second
+# means over training
 ACTIVITY = (
     "sm_active_fraction",
     "tensor_active_fraction",
     "dram_active_fraction",
-)  # means over training
+)
 # reasons of lower clocks that are no throttling: nothing to do, or clocks that somebody chose
 NO_TROUBLE = ("gpu_idle", "applications_clocks", "display_clocks")
 ENERGIES = ("gpu_energy_integrated_j", "gpu_energy_disagreement", "gpu_j_per_image")

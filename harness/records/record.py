@@ -124,8 +124,8 @@ class RunRecord:
         packed = np.frombuffer(read_whole(self.path / name, ARRAY_LIMIT), dtype=np.uint8)
         if len(packed) != (result.images + 7) // 8:
             raise RecordError(
-                f"{self.path / name} has {len(packed)} bytes, which is not one bit for "
-                f"{result.images} images"
+                f"{self.path / name} has {len(packed)} bytes, which is not one bit for {result.images} "
+                "images"
             )
         return np.unpackbits(packed, count=result.images).astype(np.bool_)
 

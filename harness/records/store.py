@@ -228,8 +228,8 @@ def _take(path: Path) -> int:
     except LockHeldError as held:
         holder = held.holder or "another"
         raise AlreadyRunning(
-            f"the same run is going on in process {holder}; wait for it to end, or stop it with: "
-            f"kill {holder}"
+            f"the same run is going on in process {holder}; wait for it to end, or stop it with: kill "
+            f"{holder}"
         ) from None
 
 

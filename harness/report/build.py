@@ -134,8 +134,8 @@ def _left_out(refused: Sequence[Refused]) -> Section:
     if not refused:
         return Section(title=title, blocks=())
     lead = (
-        "These folders hold records that can't be read or are not as they were sealed. No number "
-        "here uses them."
+        "These folders hold records that can't be read or are not as they were sealed. No number here "
+        "uses them."
     )
     items = tuple(f"{one.run_id}: {one.reason}" for one in refused)
     return Section(title=title, blocks=(Paragraph(text=lead, lead=True), Bullets(items=items)))

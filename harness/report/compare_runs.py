@@ -16,13 +16,14 @@ from harness.report.text import NONE, factor, percent, points, points_between
 from harness.tables import Column, Table
 from harness.variant_diff import differences
 
+# not compared as such
 OWN = (
     "machine_id",
     "source",
     "disk_free_mib",
     "missing",
     "schema_version",
-)  # not compared as such
+)
 
 
 def compare_runs(a: RunRecord, b: RunRecord) -> tuple[Table, ...]:

@@ -58,8 +58,7 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
     for at in filter(None, map(speed.best, speed.variants)):
         yield (
             f"{at.variant} reaches {goal} after {epochs_to(at.mean, at.censored)} epochs at learning "
-            f"rate {at.rate:g} "
-            f"(n = {len(at.runs)}, on {speed.data.contents or speed.data.name})."
+            f"rate {at.rate:g} (n = {len(at.runs)}, on {speed.data.contents or speed.data.name})."
         )
     ratio = speed.ratio()
     if ratio is None:
@@ -85,8 +84,7 @@ def _finished(setting: Setting) -> str:
     records, key = list(setting.records()), setting.key
     return (
         f"{count(len(records), 'run')} of {count(len(setting.runs), 'variant')} finished on "
-        f"{key.data.name} "
-        f"({key.geometry} geometry, {key.length}) on {machines(records)}."
+        f"{key.data.name} ({key.geometry} geometry, {key.length}) on {machines(records)}."
     )
 
 
@@ -143,8 +141,8 @@ def _undecided(report: ReportData) -> str:
     waiting = [judgement for judgement in report.judgements if judgement.verdict == "inconclusive"]
     if waiting and all(judgement.obstacles for judgement in waiting):
         return (
-            "These runs can't decide them; the section on differences says why, and how many seeds "
-            "are needed."
+            "These runs can't decide them; the section on differences says why, and how many seeds are "
+            "needed."
         )
     return ""
 

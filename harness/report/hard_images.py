@@ -90,9 +90,9 @@ def _disagreement(setting: Setting, name: str, place: int) -> Sheet:
         file=_file(place, "disagree", name),
         title=setting.key.label,
         explanation="Validation images that one variant gets wrong with more seeds than the other; the "
-        "two numbers differ by more than half of the seeds. Below each: its class, the numbers of seeds "
-        f"that get it wrong ({setting.main_protocol}) in the order of the heading, and its index in the "
-        "validation set.",
+        "two numbers differ by more than half of the seeds. Below each: its class, the numbers of "
+        f"seeds that get it wrong ({setting.main_protocol}) in the order of the heading, and its index "
+        "in the validation set.",
         groups=(*_worse(variant, base), *_worse(base, variant)),
     )
 

@@ -33,11 +33,10 @@ IMAGE_SETS = {
 }
 
 CHECKED = (
-    "ILSVRC is recognised by its numbers of classes, training and validation images alone. The "
-    "pixels are not "
-    "compared, so a copy that was resized or encoded as JPEG again counts as ILSVRC. CIFAR-10 is "
-    "recognised by the "
-    "numbers and by the MD5 sums of its original files, so a copy encoded as JPEG does not count."
+    "ILSVRC is recognised by its numbers of classes, training and validation images alone. The pixels "
+    "are not compared, so a copy that was resized or encoded as JPEG again counts as ILSVRC. CIFAR-10 "
+    "is recognised by the numbers and by the MD5 sums of its original files, so a copy encoded as JPEG "
+    "does not count."
 )
 
 

@@ -32,10 +32,9 @@ def overview(report: ReportData) -> Figure | None:
     return Figure(
         file="differences.svg",
         caption=f"Top-1 error minus that of {setting.base}, in points: to the right of 0 is worse. "
-        "Filled: measured "
-        f"here ({setting.key.data.name}, {setting.key.geometry} geometry, {setting.key.length}, "
-        f"{protocol}), with the "
-        "95 % interval over seeds if there are several. Hollow: published, on its own images.",
+        f"Filled: measured here ({setting.key.data.name}, {setting.key.geometry} geometry, "
+        f"{setting.key.length}, {protocol}), with the 95 % interval over seeds if there are several. "
+        "Hollow: published, on its own images.",
         alt=f"Differences of top-1 error to {setting.base}, measured and published, one row per "
         "variant.",
         content=figures.forest(points),

@@ -45,12 +45,10 @@ def results_table(report: ReportData) -> Table | None:
         notes=(
             f"{data.name}, {data.val_images:,} validation images, {setting.key.geometry} geometry, "
             f"{setting.key.length}, {protocol} protocol. After ±: half of the 95 % interval over "
-            "seeds. "
-            "Differences are of top-1 error, paired by seed. Significantly: by Dunnett's test over "
-            "seeds, corrected "
-            "for the number of variants, and over images. At most: the end of the 95 % interval. "
-            "Published differences "
-            "are about ILSVRC at full size; on other images only their direction can agree.",
+            "seeds. Differences are of top-1 error, paired by seed. Significantly: by Dunnett's test "
+            "over seeds, corrected for the number of variants, and over images. At most: the end of "
+            "the 95 % interval. Published differences are about ILSVRC at full size; on other images "
+            "only their direction can agree.",
         ),
     )
 

@@ -18,8 +18,8 @@ COUNTED = (
     "Forward and backward pass over a batch, each layer on its own. Counted are two FLOP for a "
     "multiply-accumulate (the first layer has no gradient by the image), and the least bytes that the "
     "passes read and write: input, output, their gradients, weights; no masks, indices or workspaces. "
-    "The bound is the larger of the times that these need at the highest rates measured in the same run: "
-    "a matrix product, convolutions, and copies of tensors about as large as the layer's own."
+    "The bound is the larger of the times that these need at the highest rates measured in the same "
+    "run: a matrix product, convolutions, and copies of tensors about as large as the layer's own."
 )
 
 

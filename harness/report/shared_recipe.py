@@ -38,9 +38,8 @@ def shared_recipe(spec: RunSpec, row: Variant | None) -> tuple[Recipe, tuple[str
         undone = tuple((path, _field(known.recipe, path)) for path, _ in changes if path not in KEPT)
         shared = apply(trained, undone)
         return (shared if apply(shared, changes) == trained else trained), ()
-    except (
-        SpecError
-    ):  # the named recipe has no such field, for example because its schedule is of another kind
+    # the named recipe has no such field, for example because its schedule is of another kind
+    except SpecError:
         return trained, ()
 
 

@@ -163,9 +163,8 @@ def dunnett(arms: Sequence[Sequence[float]], control: Sequence[float]) -> list[f
     if all(np.ptp(values) == 0 for values in (*arms, control)):
         return [1.0] * len(arms)
     rng = np.random.default_rng(2012)
-    with (
-        warnings.catch_warnings()
-    ):  # scipy warns if the values of one arm are equal; the pooled variance is still right
+    # scipy warns if the values of one arm are equal; the pooled variance is still right
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         found = scipy_stats.dunnett(*arms, control=control, random_state=rng)
     return [float(p) for p in found.pvalue]

@@ -39,8 +39,7 @@ IMPORTED = ("numpy", "torch", "numba", "cv2", "tqdm")
 FIX = "python -m harness.setup.ffcv"
 ADVICE = (
     "The folder loader (torch and PIL) does the same work, slower. To get FFCV: apt-get install g++ "
-    "pkg-config "
-    f"python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
+    f"pkg-config python3-dev libopencv-dev libturbojpeg0-dev, then {FIX}"
 )
 
 Say = Callable[[str], None]

@@ -135,8 +135,8 @@ def _version_here(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         raise SetupError(
-            f"{name} is not installed here, so nothing is known of the target's; give --installed FILE, "
-            f"made on the target: {LIST}"
+            f"{name} is not installed here, so nothing is known of the target's; give --installed "
+            f"FILE, made on the target: {LIST}"
         ) from None
 
 

@@ -40,29 +40,21 @@ def _figure_1(relu: str, tanh: str, meaning: str) -> Study:
         long=True,
         plan=(
             "Images: CIFAR-10. A copy whose images were encoded as JPEG counts, too, since both "
-            "networks see the same "
-            "images; the report names it.",
+            "networks see the same images; the report names it.",
             "Measure: the number of epochs until the top-1 error on all 50,000 training images, "
-            "without augmentation, "
-            "is below 25 %. It is evaluated after each epoch and interpolated between two "
-            "evaluations. Both networks "
-            "have the same number of iterations per epoch, so the ratio of epochs is the ratio of "
-            "iterations.",
+            "without augmentation, is below 25 %. It is evaluated after each epoch and interpolated "
+            "between two evaluations. Both networks have the same number of iterations per epoch, so "
+            "the ratio of epochs is the ratio of iterations.",
             "Search: each network's learning rate is chosen from a fixed grid, on one seed that no "
-            "counted run has. "
-            "The best rate is the one with the fewest epochs to 25 %; if none gets there within the "
-            "length of a search "
-            "run, it is the one with the lowest training error at the end. A run whose loss is not "
-            "finite comes last.",
+            "counted run has. The best rate is the one with the fewest epochs to 25 %; if none gets "
+            "there within the length of a search run, it is the one with the lowest training error at "
+            "the end. A run whose loss is not finite comes last.",
             "Runs: 5 new seeds of each network at its best rate, then at its two neighbours in the "
-            "grid. A run ends at "
-            "25 %, or at the stated number of epochs; then it is censored, shown as such, and never "
-            "dropped.",
+            "grid. A run ends at 25 %, or at the stated number of epochs; then it is censored, shown "
+            "as such, and never dropped.",
             "Result: the ratio of the mean epochs of both networks at their best rates, tanh over "
-            "ReLU, with a 95 % "
-            "bootstrap interval over seeds. If a run with tanh is censored, its length is a lower "
-            "bound, and so is the "
-            "ratio.",
+            "ReLU, with a 95 % bootstrap interval over seeds. If a run with tanh is censored, its "
+            "length is a lower bound, and so is the ratio.",
             'Verdict: "several times faster" is reproduced if the lower end of the interval is above '
             '2, "six times" if '
             "the whole interval is between 4 and 9. They are contradicted if the whole interval is "
@@ -89,8 +81,8 @@ _ABLATION_PLAN = (
     "Networks: the mini geometry. Training: recipe mini for 20 epochs, with a tenth of the learning rate "
     "from epoch 14 on and a hundredth from epoch 18 on. Every network has the same learning rate, .01.",
     "Result: the difference of top-1 error on the test images (centre) from grouped_2gpu at the end of "
-    "training, over seeds. Dunnett's test covers all networks of the table; the interval over images must "
-    "exclude 0 as well.",
+    "training, over seeds. Dunnett's test covers all networks of the table; the interval over images "
+    "must exclude 0 as well.",
     "No run is left out for its result. A run whose loss is not finite is listed as failed.",
 )
 
@@ -123,11 +115,11 @@ def _cifar(meaning: str, variants: tuple[str, ...], seeds: int, *plan: str, epoc
 
 
 _NORMS = (
-    "Networks: the 13 % net with and without its two response norms (those of the first revision of the "
-    "11 % net's file, which differs in nothing else).",
+    "Networks: the 13 % net with and without its two response norms (those of the first revision of "
+    "the 11 % net's file, which differs in nothing else).",
     "Result: the difference of top-1 error on the test images at the end of training, over seeds, "
-    "evaluated as the mean of ten views; centre and nine views are shown beside it. The paper reports 13 % "
-    "without and 11 % with the norms.",
+    "evaluated as the mean of ten views; centre and nine views are shown beside it. The paper reports "
+    "13 % without and 11 % with the norms.",
 )
 
 LONG_STUDIES = {
@@ -146,8 +138,8 @@ LONG_STUDIES = {
         ("cifar_13pct", "cifar_13pct_lrn"),
         4,
         *_NORMS,
-        "Training: 200 epochs instead of 520, so that four seeds fit into a day of two cores. The learning "
-        "rate of the weights drops at epochs 180 and 190.",
+        "Training: 200 epochs instead of 520, so that four seeds fit into a day of two cores. The "
+        "learning rate of the weights drops at epochs 180 and 190.",
         epochs=200,
     ),
     "cifar_lrn_520": _cifar(

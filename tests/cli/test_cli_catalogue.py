@@ -127,7 +127,6 @@ def test_list_studies_names_every_study_with_its_runs() -> None:
     assert [row["name"] for row in rows] == list(STUDIES)
     text = run("list", "--studies")
     assert all(name in text for name in STUDIES)
-    assert (
-        "13 + 30" in text
-    )  # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
+    # figure1: a search of 13 rates, then 5 seeds of two networks at three rates
+    assert "13 + 30" in text
     assert "Did you mean 'figure1'?" in str(refused("list", "--studies", "figure").exception)

@@ -111,10 +111,11 @@ def test_an_installed_packages_variant_and_recipe_are_listed_and_run(
     assert done.stdout.startswith("wide_conv1: top-1 error ")
     (record,) = (tmp_path / "results").glob("2*")
     spec = json.loads((record / "spec.json").read_text())
+    # a quarter
     assert (spec["net"]["layers"][0]["out"], spec["recipe"]["epochs"]) == (
         32,
         0.01,
-    )  # a quarter
+    )
 
 
 def test_an_installed_packages_data_set_probe_and_report_section_are_used(

@@ -72,9 +72,8 @@ def test_a_job_that_gets_the_signal_saves_a_checkpoint_is_requeued_and_goes_on(t
     submit(tmp_path, "--variants", "no_lrn", "--set", "epochs=60", "--checkpoint-minutes", "0")
     until(lambda: list(results.glob(f"{FOLDER}/*/*.safetensors")), results)
     (job,) = results.glob(".jobs/*.json")
-    subprocess.run(
-        ["scancel", "--signal=USR2", job.stem], check=True
-    )  # as Slurm sends it before the time limit
+    # as Slurm sends it before the time limit
+    subprocess.run(["scancel", "--signal=USR2", job.stem], check=True)
     until(lambda: statuses(results) == ["interrupted"], results)
     assert [one.job for one in queued(results)] == [job.stem]
     until(lambda: statuses(results) == ["interrupted", "ok"], results)

@@ -151,9 +151,8 @@ def test_an_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path,
         open_class_folders(archive, silent)
     command = str(refused.value).partition("unpack it with: ")[2].partition(", and give")[0]
     if suffix == ".zip":
-        command = command.replace("unzip -q", "python3 -m zipfile -e").replace(
-            " -d ", " "
-        )  # unzip may be missing
+        # unzip may be missing
+        command = command.replace("unzip -q", "python3 -m zipfile -e").replace(" -d ", " ")
     subprocess.run(command, shell=True, check=True)
     assert len(open_class_folders(tmp_path / "my images", silent)[0]) == 1
 
@@ -257,9 +256,8 @@ def test_damaged_labels_are_one_sentence_whatever_the_damage(flat: Path, tmp_pat
     """scipy raises many kinds of errors for damaged .mat files, csv one of its own."""
     whole = devkit(tmp_path / "whole.tar.gz").read_bytes()
     with tarfile.open(tmp_path / "whole.tar.gz") as tar:
-        for member in filter(
-            tarfile.TarInfo.isfile, tar
-        ):  # extractall has a filter from Python 3.11.4 on
+        # extractall has a filter from Python 3.11.4 on
+        for member in filter(tarfile.TarInfo.isfile, tar):
             held = tar.extractfile(member)
             assert held is not None
             (tmp_path / member.name).parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,8 @@ from harness.distributed.ranks import join
 
 LIMIT_S = 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["harness.cli.app", "tasks", "torch._inductor"]
-)  # which use_deterministic_algorithms imports: 3 s
+# which use_deterministic_algorithms imports: 3 s
+CONTEXT.set_forkserver_preload(["harness.cli.app", "tasks", "torch._inductor"])
 
 
 def run_ranks(

@@ -89,9 +89,9 @@ def test_the_ranks_of_a_run_that_had_finished_end_together_and_train_nothing(
 
 def test_a_rank_ends_with_the_process_that_started_it() -> None:
     code = (
-        "import os, time; from harness.distributed.ranks import _end_when_parent_ends as end; import threading; "
-        "threading.Thread(target=end, args=(os.getppid(),), daemon=True).start(); print(os.getpid(), flush=True); "
-        "time.sleep(60)"
+        "import os, time; from harness.distributed.ranks import _end_when_parent_ends as end; import "
+        "threading; threading.Thread(target=end, args=(os.getppid(),), daemon=True).start(); "
+        "print(os.getpid(), flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
         ["sh", "-c", f"{sys.executable} -c '{code}' & wait"],

@@ -46,9 +46,8 @@ COLUMNS = AlexNetSpec(
         Dense(name="fc8", out=10, init=HE),
     ),
 )
-TWENTY_STEPS = recipe(
-    epochs=20 / 3, lr=1e-3, schedule=FixedDrops(at_epochs=(4.0,))
-)  # 3 batches an epoch
+# 3 batches an epoch
+TWENTY_STEPS = recipe(epochs=20 / 3, lr=1e-3, schedule=FixedDrops(at_epochs=(4.0,)))
 
 
 def towers(spec: AlexNetSpec = COLUMNS) -> Network:

@@ -203,8 +203,8 @@ def test_a_killed_worker_costs_its_run_and_the_study_goes_on(place: Place) -> No
         "lists them" if "grouped_2gpu" in found else "does not list them: no record of them is sealed"
     )
     assert said.splitlines()[-1] == (
-        f"error: 1 of 2 runs ended without a result; the report {listed}. First: grouped_2gpu seed 0, epochs 1: its "
-        "process ended with code -9 (out of memory, or killed)"
+        f"error: 1 of 2 runs ended without a result; the report {listed}. First: grouped_2gpu seed 0, "
+        "epochs 1: its process ended with code -9 (out of memory, or killed)"
     )
     if "grouped_2gpu" in found:
         assert "interrupted: " in (place.home / "reports/reproduce/report.md").read_text()

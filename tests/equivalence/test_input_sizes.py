@@ -45,9 +45,8 @@ def test_padding_by_2_gives_55_positions_that_lie_2_pixels_off() -> None:
     ceil, padded = net_of(CEIL_224), net_of(PADDED_224)
     assert stem_of(ceil).shape == stem_of(padded).shape == (2, 96, 55, 55)
     assert not torch.allclose(stem_of(ceil), stem_of(padded), rtol=0.01)
-    shifted = ceil.get_submodule("conv1")(
-        F.pad(images(), (2, -2, 2, -2))
-    )  # the same windows, bar the last ones
+    # the same windows, bar the last ones
+    shifted = ceil.get_submodule("conv1")(F.pad(images(), (2, -2, 2, -2)))
     torch.testing.assert_close(
         stem_of(padded)[:, :, :-1, :-1], shifted[:, :, :-1, :-1], rtol=1e-4, atol=1e-3
     )

@@ -80,9 +80,8 @@ def test_towers_written_out_by_hand_give_the_same_scores() -> None:
         return [F.max_pool2d(maps, 3, 2, ceil_mode=True) for maps in x]
 
     def normed(x: list[Tensor]) -> list[Tensor]:
-        return [
-            ResponseNorm(LRN(name="n"))(maps) for maps in x
-        ]  # test_lrn.py holds it to the written formula
+        # test_lrn.py holds it to the written formula
+        return [ResponseNorm(LRN(name="n"))(maps) for maps in x]
 
     x = columns([images(), images()], "conv1", 2)
     x = columns(pooled(normed(x)), "conv2", 2)

@@ -125,8 +125,8 @@ def test_a_results_folder_that_is_removed_ends_the_run_with_a_checkpoint(
         run_losing(root, lambda here: shutil.rmtree(root / removed), spec)
     assert str(said.value).startswith(f"can't write {root}/.open/")
     assert str(said.value).endswith(
-        "events.jsonl: No such file or directory; its folder was removed, or its disk is gone; bring it back, and "
-        "repeat the command"
+        "events.jsonl: No such file or directory; its folder was removed, or its disk is gone; bring "
+        "it back, and repeat the command"
     )
     record = run(root, spec)
     (resumed,) = [event for event in record.events() if isinstance(event, RunResumed)]

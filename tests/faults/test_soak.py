@@ -47,9 +47,8 @@ def stays_flat(
     warm, rest = after[WARM - 1], after[WARM:]
     assert len(after) == len(tasks)
     assert max(held.rss_mib for held in rest) - warm.rss_mib < growth_mib
-    assert (
-        max(held.handles for held in rest) <= warm.handles
-    )  # fewer: what earlier tests left was collected
+    # fewer: what earlier tests left was collected
+    assert max(held.handles for held in rest) <= warm.handles
     assert max(held.threads for held in rest) <= warm.threads
     assert max(held.left for held in after) <= LEFT
     assert list(results.rglob("*.tmp")) == []

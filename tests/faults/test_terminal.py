@@ -58,9 +58,8 @@ def test_a_lost_terminal_seals_the_run_as_interrupted(tmp_path: Path, ending: si
 
 
 def test_under_nohup_a_lost_terminal_changes_nothing(tmp_path: Path) -> None:
-    process = start(
-        tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )  # what nohup does
+    # what nohup does
+    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     faulty.wait_until(lambda: list(tmp_path.glob(".open/*/spec.json")) or process.poll() is not None)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)

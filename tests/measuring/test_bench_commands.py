@@ -26,9 +26,8 @@ import pytest
 def test_each_command_prints_one_json_object(
     call: Any, words: tuple[str, ...], keys: set[str], brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "harness.bench.layers.refuse_above_bound", lambda layers: None
-    )  # others use it, too
+    # others use it, too
+    monkeypatch.setattr("harness.bench.layers.refuse_above_bound", lambda layers: None)
     said = call("bench", *words, "--windows", "5", "--json", "--set", "batch_size=8")
     assert said.code == 0, said.err
     found = json.loads(said.out)

@@ -86,9 +86,8 @@ def test_each_loader_gives_crops_of_the_files_as_often_as_asked(files: Path) -> 
         images, _ = next(iter(made))
         assert (images.shape, images.dtype) == ((8, 3, 32, 32), torch.uint8)
         assert loader_peers._images(made) == 60
-    timm = loader_peers._timm(
-        files, 32, 8, 1, 3
-    )  # in a worker: timm leaves files open, which warns here
+    # in a worker: timm leaves files open, which warns here
+    timm = loader_peers._timm(files, 32, 8, 1, 3)
     images, _ = next(iter(timm))
     assert (images.shape, images.dtype) == ((8, 3, 32, 32), torch.float32)
     assert loader_peers._images(timm) == 56  # timm leaves out a last batch that is not full

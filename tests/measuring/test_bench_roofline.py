@@ -66,9 +66,8 @@ def test_the_bound_is_the_longer_of_arithmetic_and_memory(measured: tuple[RunSpe
     assert conv.gflops == pytest.approx(2 * conv.macs / 1e8)
     relu = layer_time(work["relu1"], REACHED, 100.0)
     assert (relu.bound, relu.intensity) == ("memory", 0.0)
-    assert relu.least_ms == pytest.approx(
-        1000 * relu.bytes / 8e10
-    )  # 12 MiB: between two copies, the faster
+    # 12 MiB: between two copies, the faster
+    assert relu.least_ms == pytest.approx(1000 * relu.bytes / 8e10)
 
 
 def test_a_layer_above_its_bound_is_an_error_that_names_it(measured: tuple[RunSpec, Prepared]) -> None:

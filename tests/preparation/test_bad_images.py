@@ -87,8 +87,7 @@ def test_a_split_of_bad_files_only_is_refused_even_when_skipping(
 def test_a_decompression_bomb_is_a_bad_file(
     ready: Callable[..., Prepared], tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        Image, "MAX_IMAGE_PIXELS", 200
-    )  # PIL refuses twice that, 400; the pictures have 480
+    # PIL refuses twice that, 400; the pictures have 480
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
     with pytest.raises(DataError, match=r"8 of 8 files .*decompression bomb"):
         ready()

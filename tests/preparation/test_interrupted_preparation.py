@@ -28,9 +28,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_torn(
     """Every write after the first pass fails, as on a disk that fills up then."""
     if loader == "ffcv":
         pytest.importorskip("ffcv")
-    prepare(
-        memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "elsewhere"
-    )  # imports what is imported lazily
+    # imports what is imported lazily
+    prepare(memory, StoreSettings(store_size=12), loader="folder", cache=tmp_path / "elsewhere")
 
     full = refuse(errno.ENOSPC)
     monkeypatch.setattr(Image.Image, "save", full)

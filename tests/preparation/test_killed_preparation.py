@@ -109,9 +109,8 @@ def test_what_was_kept_is_not_read_again_and_the_bytes_are_the_same(
     again = ready(images, cache)
     assert betons(again) == betons(whole)
     assert again.spec == whole.spec
-    assert (
-        len(read) <= TRAIN + VAL - kept + GROUP // 2
-    )  # the last group of the validation set is half of one
+    # the last group of the validation set is half of one
+    assert len(read) <= TRAIN + VAL - kept + GROUP // 2
     assert kept >= 4 * (step - 3) - GROUP
     assert cached(tmp_path) == ["manifest.json", "statistics.npz", "train.beton", "val.beton"]
 

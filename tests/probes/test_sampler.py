@@ -133,9 +133,8 @@ def test_the_host_probe_reads_this_process() -> None:
     while time.process_time() < first.values["cpu_s"] + 0.1:  # type: ignore[operator]
         total += 1
     (second,) = probe.sample(1.0)
-    assert second.values["cpu_utilisation"] == pytest.approx(
-        0.1, abs=0.05
-    )  # the kernel counts in ticks of 10 ms
+    # the kernel counts in ticks of 10 ms
+    assert second.values["cpu_utilisation"] == pytest.approx(0.1, abs=0.05)
     assert second.values["rss_mib"] > 5  # type: ignore[operator]
     assert 0 <= second.values["system_cpu_fraction"] <= 1  # type: ignore[operator]
     assert set(second.values) == set(first.values)

@@ -22,11 +22,12 @@ ROW = {
         ({}, "significantly higher (p = 0.012)", "direction agrees"),
         ({"published": -0.014}, "significantly higher (p = 0.012)", "opposite direction"),
         ({"verdict": "reproduced"}, "significantly higher (p = 0.012)", "reproduced"),
+        # another base: by the interval over seeds
         (
             {"dunnett_p": nan},
             "significantly higher",
             "direction agrees",
-        ),  # another base: by the interval over seeds
+        ),
         ({"dunnett_p": 0.2}, "not significant, at most 2.8 points", "inconclusive"),
         ({"images_low": -0.001}, "not significant, at most 2.8 points", "inconclusive"),
         ({"sd": nan, "seeds_low": nan, "seeds_high": nan}, "unknown with one seed", "inconclusive"),

@@ -111,7 +111,7 @@ def test_a_report_with_speeds_is_written_checked_and_refused_when_they_changed(
     results, out = tmp_path / "results", tmp_path / "reports"
     for kind in ("step", "loader", "pipeline", "roofline"):
         sealed(results, kind)  # type: ignore[arg-type]
-    model = reports.write("reproduce", [], [], out, (), results)
+    model = reports.write("reproduce", [], [], (), out=out, results=results)
     assert len(model.benches) == 4
     folder, store = out / "reproduce", Store(results)
     assert check_report(folder, store, reports.descriptions()) == []
@@ -121,14 +121,14 @@ def test_a_report_with_speeds_is_written_checked_and_refused_when_they_changed(
     sums.write_text(sums.read_text().replace("a", "b", 1))
     (problem, *_) = check_report(folder, store, reports.descriptions())
     assert problem.startswith(f"{bench.name}: ")
-    again = reports.write("reproduce", [], [], out, (), results)
+    again = reports.write("reproduce", [], [], (), out=out, results=results)
     assert [one.run_id for one in again.refused] == [bench.name]
     assert f"{bench.name} is left out" in capsys.readouterr().err
 
 
 def test_a_record_of_speeds_that_was_sealed_anew_is_not_the_one_of_the_report(tmp_path: Path) -> None:
     bench = sealed(tmp_path / "results", "step")
-    reports.write("reproduce", [], [], tmp_path, (), tmp_path / "results")
+    reports.write("reproduce", [], [], (), out=tmp_path, results=tmp_path / "results")
     for name in (RESULT, SUMS):
         (bench.path / name).chmod(0o644)
     other = (bench.path / RESULT).read_text().replace('"forward_ms": 20.0', '"forward_ms": 10.0')

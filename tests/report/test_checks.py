@@ -117,7 +117,8 @@ def test_the_report_shows_the_checks(tmp_path: Path) -> None:
     model = build("reproduce", Store(study.root).records())
     (table,) = next(one for one in model.sections if one.title.startswith("Checks")).blocks
     passed = [row[1] for row in table.rows]  # type: ignore[union-attr]
+    # these records are older than the weights' check
     assert passed == ["2 of 2"] * 4 + [
         "not recorded",
         "2 of 2",
-    ]  # these records are older than the weights' check
+    ]

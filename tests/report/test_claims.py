@@ -174,9 +174,8 @@ def test_mini_runs_on_garments_decide_nothing_about_imagenet(finished: Study):
         judged = judge_in(claim, setting, native_epochs=90)
         assert judged.verdict == "inconclusive"
         assert len(judged.obstacles) == 4  # images, geometry, protocol, epochs
-        assert (judged.direction == "same") == (
-            claim.metric == "top1_error"
-        )  # +5.5 points drawn; +0.7 in top-5
+        # +5.5 points drawn; +0.7 in top-5
+        assert (judged.direction == "same") == (claim.metric == "top1_error")
 
 
 def test_full_size_ilsvrc_runs_of_the_whole_recipe_meet_no_obstacle(finished: Study):

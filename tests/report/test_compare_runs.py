@@ -46,9 +46,8 @@ def test_another_variant_differs_in_named_fields_and_in_its_losses(runs: dict[st
     assert any(pair == ("0.01", "0.02") for pair in spec.values())
     ours, theirs = (float(text) for text in results["top-1 error, % (centre)"])
     gap = results["second minus first, points (centre)"][1]
-    assert float(gap.split(" ")[0].lstrip("+")) == pytest.approx(
-        theirs - ours, abs=0.011
-    )  # three rounded numbers
+    # three rounded numbers
+    assert float(gap.split(" ")[0].lstrip("+")) == pytest.approx(theirs - ours, abs=0.011)
 
 
 def test_another_machine_is_named_and_its_speed_is_not_compared(runs: dict[str, RunRecord]) -> None:

@@ -89,6 +89,7 @@ def table(section: Section, caption: str) -> Table:
 
 def test_the_epochs_are_those_of_the_records(section: Section) -> None:
     rows = table(section, "Epochs to 25 %").rows
+    # t(2) * 0.5 / sqrt(3)
     assert rows[0] == (
         RELU,
         "0.002",
@@ -96,8 +97,9 @@ def test_the_epochs_are_those_of_the_records(section: Section) -> None:
         "3",
         "6.0 ± 1.2",
         "5.5, 6.0, 6.5",
-    )  # t(2) * 0.5 / sqrt(3)
+    )
     assert rows[1][:4] == (TANH, "0.004", "best of the search", "3")
+    # censored, and shown
     assert rows[2] == (
         TANH,
         "0.008",
@@ -105,7 +107,7 @@ def test_the_epochs_are_those_of_the_records(section: Section) -> None:
         "1",
         "> 3.0",
         "> 3",
-    )  # censored, and shown
+    )
 
 
 def test_the_search_is_shown_and_never_counted(section: Section) -> None:

@@ -130,8 +130,8 @@ def test_energy_per_image_is_that_after_the_warm_up_and_doubts_are_named(
     told = dict(zip([column.heading for column in speed.columns], speed.rows[0], strict=True))
     assert told["J/image (GPU)"] == "0.25"
     assert speed.notes[-1] == (
-        f"{run.run_id}: another process computed on the GPU, so not everything is ours; "
-        "the GPU's clocks were below their maximum: power cap 2.5 s."
+        f"{run.run_id}: another process computed on the GPU, so not everything is ours; the GPU's "
+        "clocks were below their maximum: power cap 2.5 s."
     )
 
 

@@ -35,9 +35,8 @@ def test_one_seed_has_a_mean_and_no_interval():
 def test_the_interval_of_three_seeds_is_the_textbooks():
     made = over_seeds([0.32, 0.33, 0.34])
     assert made.interval is not None
-    assert made.half_width == pytest.approx(
-        4.302653 * 0.01 / 3**0.5, rel=1e-6
-    )  # t(0.975, 2) = 4.302653
+    # t(0.975, 2) = 4.302653
+    assert made.half_width == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

@@ -26,9 +26,8 @@ from variants.modules import lrn_torch
 from variants.modules.lrn import ResponseNorm
 from variants.recipes.recipe import Augmentation
 
-NOT_WRITTEN = {
-    ("_fused_sgd_", "grads")
-}  # its schema says so; it unscales gradients only if it is given grad_scale
+# its schema says so; it unscales gradients only if it is given grad_scale
+NOT_WRITTEN = {("_fused_sgd_", "grads")}
 
 
 class Costs(TorchDispatchMode):

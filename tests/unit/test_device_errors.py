@@ -20,8 +20,8 @@ from variants.geometry import spec_for
 GPU = Placement(device="cuda:1")
 USED = (UsedGpu(name="NVIDIA Test GPU", uuid="1a2b"),)
 LAUNCH = (
-    "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other "
-    "API call, so the stacktrace below might be incorrect."
+    "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at "
+    "some other API call, so the stacktrace below might be incorrect."
 )
 PAPER = replace(
     SPEC,
@@ -81,9 +81,9 @@ def test_out_of_memory_says_which_batch_and_precision_would_fit(
 ) -> None:
     memory(monkeypatch, 1000, reserved_mib=4000)
     assert said(FULL) == (
-        "out of memory on cuda:1 (NVIDIA Test GPU, 1a2b): a batch of 512 images in fp32 needs about 6,119 MiB, and "
-        "5,000 MiB are free for it; use --set batch_size=256, or --set precision=bf16 (about 3,672 MiB), or several "
-        "GPUs by torchrun, which divides the batch"
+        "out of memory on cuda:1 (NVIDIA Test GPU, 1a2b): a batch of 512 images in fp32 needs about "
+        "6,119 MiB, and 5,000 MiB are free for it; use --set batch_size=256, or --set precision=bf16 "
+        "(about 3,672 MiB), or several GPUs by torchrun, which divides the batch"
     )
 
 

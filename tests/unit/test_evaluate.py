@@ -72,9 +72,8 @@ def test_centre_and_mirror_read_off_the_ten_views_are_those_computed_alone() -> 
         alone = found(orders, name)[name]
         assert np.array_equal(together[name].top1, alone.top1)
         assert np.array_equal(together[name].top5, alone.top5)
-        assert np.array_equal(
-            together[name].log_losses, alone.log_losses
-        )  # each view is a batch of its own, so the bits are the same
+        # each view is a batch of its own, so the bits are the same
+        assert np.array_equal(together[name].log_losses, alone.log_losses)
     assert not np.allclose(together["centre"].log_losses, together["mirror"].log_losses)
     assert (CENTRE_OF_TEN, MIRROR_OF_TEN) == (4, 9)
 
@@ -139,9 +138,8 @@ def test_bf16_evaluates_in_bfloat16_and_scores_in_float32() -> None:
         for precision in ("fp32", "bf16")
     )
     assert not np.array_equal(full, half)
-    assert np.allclose(
-        full, half, rtol=0.05
-    )  # bfloat16 has 8 bits of mantissa, so a relative error of 4e-3 a product
+    # bfloat16 has 8 bits of mantissa, so a relative error of 4e-3 a product
+    assert np.allclose(full, half, rtol=0.05)
 
 
 def test_tf32_evaluates_in_float32_tensors() -> None:

@@ -52,9 +52,8 @@ NORMS = {
 }
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf"
-)  # of opcheck itself
+# of opcheck itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("name", NORMS)
 def test_the_operations_keep_their_promises_to_torch(name: str) -> None:
     """Schema, result on the meta device, autograd registration and tracing of both passes, with a dynamic batch."""

@@ -83,8 +83,8 @@ def test_the_status_says_how_ffcv_was_built(installed, monkeypatch):
 
 def test_a_failed_step_says_its_most_telling_line_and_keeps_the_rest_in_the_log(steps):
     script = (
-        "echo making; echo 'x.cpp:1:9: error: no such file' >&2; echo 'ERROR: no wheel'; "
-        "echo a note on errors; exit 3"
+        "echo making; echo 'x.cpp:1:9: error: no such file' >&2; echo 'ERROR: no wheel'; echo a note "
+        "on errors; exit 3"
     )
     with pytest.raises(SetupError, match=r"^building failed: x\.cpp:1:9: error: no such file$"):
         steps.run("building", ["sh", "-c", script])

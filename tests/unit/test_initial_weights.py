@@ -12,6 +12,7 @@ from variants.layers import Conv, Dense, Inception, Init, Local
 from variants.modules.alexnet import AlexNet, build
 from variants.spec import AlexNetSpec
 
+# sec. 5
 PAPER_BIAS = {
     "conv1": 0,
     "conv2": 1,
@@ -21,7 +22,7 @@ PAPER_BIAS = {
     "fc6": 1,
     "fc7": 1,
     "fc8": 0,
-}  # sec. 5
+}
 
 
 def seeded(seed: int = 1) -> torch.Generator:

@@ -71,9 +71,8 @@ def test_the_crossing_is_interpolated_between_two_evaluations() -> None:
         Point(epoch=3.0, error=0.2),
     )
     assert crossing(curve, 0.25) == pytest.approx(2.5)
-    assert crossing(curve, 0.65) == pytest.approx(
-        0.5
-    )  # from the error of guessing before the first step
+    # from the error of guessing before the first step
+    assert crossing(curve, 0.65) == pytest.approx(0.5)
     assert crossing(curve, 0.2) is None  # 0.2 is not below 0.2
     assert crossing(curve[:3], 0.25) is None
 

@@ -164,9 +164,10 @@ def test_batch_norm_does_not_map_to_zero_to_one() -> None:
     module = module_of(BatchNorm(name="norm")).train()
     made = module(images(side=7) * 57 + 100)
     assert made.mean(dim=(0, 2, 3)).abs().max() < CLOSE
+    # eps = 1e-5
     torch.testing.assert_close(
         made.var(dim=(0, 2, 3), correction=0), torch.ones(4, dtype=torch.float64), rtol=1e-5, atol=0
-    )  # eps = 1e-5
+    )
     assert made.min() < -1
     assert made.max() > 1
 

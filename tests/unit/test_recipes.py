@@ -99,9 +99,8 @@ def test_every_rows_changes_fit_its_native_recipe_and_mini(name: str, recipe: st
     row = CATALOG[name]
     native = recipe == "native" or "mini" not in row.geometries
     base = RECIPES[row.recipe if native else "mini"].recipe
-    already = (
-        native and row.recipe == "article"
-    )  # has the box weight that its rows bring to any other recipe
+    # has the box weight that its rows bring to any other recipe
+    already = native and row.recipe == "article"
     assert (apply(base, row.recipe_changes) == base) == (not row.recipe_changes or already)
 
 
@@ -140,9 +139,8 @@ def test_pool2_keeps_the_schedule_of_run_147() -> None:
     made = apply(RECIPES[row.recipe].recipe, row.recipe_changes)
     assert made.epochs == 90.0
     assert made.schedule == FixedDrops(at_epochs=(23.0, 51.0, 79.0))
-    assert made.late_changes == (
-        LateChange(at_epoch=79.0, layer="conv1", lr=0.0),
-    )  # noise to the end, conv1 never slowed
+    # noise to the end, conv1 never slowed
+    assert made.late_changes == (LateChange(at_epoch=79.0, layer="conv1", lr=0.0),)
 
 
 def cifar_groups(name: str) -> dict[str | None, list[object]]:

@@ -191,9 +191,8 @@ def test_the_same_seed_gives_the_same_losses_and_dropout_another_seed_others() -
 
 def test_a_frozen_layer_stays_the_same_from_its_epoch_on() -> None:
     late = (LateChange(at_epoch=1.0, layer="conv1", lr=0.0),)
-    made = training(
-        recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33))
-    )  # a validation after every step
+    # a validation after every step
+    made = training(recipe(epochs=2.0, late_changes=late, evaluation=validating(0.33)))
     kernels = made.model.get_parameter("conv1.weight")
     states = [kernels.detach().clone() for event in made.events() if isinstance(event, StepsDone)]
     assert len(states) == 6

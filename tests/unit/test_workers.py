@@ -178,9 +178,8 @@ def test_a_sigterm_that_comes_before_the_first_task_ends_a_worker_without_a_trac
     monkeypatch.setattr("harness.studies.workers.signal.signal", at_once)
     try:
         work_until_closed(theirs, worker_tasks.tell_twice)
-        assert (
-            signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
-        )  # a second one must not raise while Python shuts down
+        # a second one must not raise while Python shuts down
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         real(signal.SIGTERM, before)
         ours.close()

@@ -107,36 +107,32 @@ ARTICLE_ROWS = (
     Variant(
         name="article",
         family="article",
-        meaning="AlexNet as the article describes it: separable, batch norm, inception, averaging, "
-        "two heads",
+        meaning="AlexNet as the article describes it: separable, batch norm, inception, averaging, two "
+        "heads",
         source="the article, sec. 2-4 (claims 5-65)",
         expects="training converges thanks to batch norm and clipping, although the learning rate is "
-        "8.8 times the "
-        "paper's",
+        "8.8 times the paper's",
         spec=ARTICLE,
         recipe="article",
         recipe_changes=BOX,
         readings=(
-            "A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article "
-            "gives neither",
+            "A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article gives "
+            "neither",
             "A3 depthwise before pointwise (sec. 2.1); sec. 3.1 describes the opposite order (field "
             "separable)",
             "A4 conv1 and the inception branches are separable, too, since the article says 'every "
             "convolution'",
             "A5 'pooling layers are depthwise separable' changes nothing: max pooling works on each "
-            "map separately "
-            "anyway",
+            "map separately anyway",
             "A6 response norm follows pool1; sec. 4.1.1.1 puts it after conv2 (see article_section4)",
             "A7 inception branches of 64-128-64 and 96-192-96 maps: the article gives no widths, so "
-            "the layers' "
-            "widths are kept",
+            "the layers' widths are kept",
             "A8 no residual connection: the article does not say where one would be (residual_conv4 "
             "has one)",
             "A9 two hidden dense layers (sec. 4.1.1.4); other sections say one or three",
             "A10 smooth L1 on the box with weight 1: loss.box_weight",
             "A11 momentum .9, A12 clip norm 1, A13 smoothing spread uniformly (loss.reading selects "
-            "two other "
-            "interpretations)",
+            "two other interpretations)",
         ),
     ),
     Variant(

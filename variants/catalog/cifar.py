@@ -167,9 +167,8 @@ CIFAR_ROWS = (
         recipe="cifar_2012",
         published=("paper.cifar_no_lrn",),
         readings=(
-            "S calls the same net the 12 % net (layer-params-conv-local-12pct.cfg); there the "
-            "weights' learning rate "
-            "ended at 1e-5",
+            "S calls the same net the 12 % net (layer-params-conv-local-12pct.cfg); there the weights' "
+            "learning rate ended at 1e-5",
             "the paper doesn't give the number of views: K1 has ten since a2a6af8, S and K2 have nine",
         ),
     ),
@@ -200,8 +199,8 @@ CIFAR_ROWS = (
         geometries=("cifar",),
         recipe="cifar_2012",
         readings=(
-            "the released norms on the 13 % net: no file of 2012 has this net; it isolates the "
-            "effect of the norms",
+            "the released norms on the 13 % net: no file of 2012 has this net; it isolates the effect "
+            "of the norms",
         ),
     ),
     Variant(
@@ -220,9 +219,9 @@ CIFAR_ROWS = (
         ),
         published=("cuda_convnet.11pct",),
         readings=(
-            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net only in two "
-            "norms, 5 maps wide and "
-            "before the pools (cifar_13pct_lrn); this row is the released net, with norms 9 maps wide",
+            "an earlier revision of the file (@ 3878e8f) differs from the 13 % net only in two norms, "
+            "5 maps wide and before the pools (cifar_13pct_lrn); this row is the released net, with "
+            "norms 9 maps wide",
         ),
     ),
 )

@@ -38,11 +38,10 @@ CODE_ROWS = (
         recipe="code_2012",
         published=("run_145",),
         readings=(
-            "ReLU follows pool1 and pool5, as in the file; its order matters with norm1, but not "
-            "with max pooling",
+            "ReLU follows pool1 and pool5, as in the file; its order matters with norm1, but not with "
+            "max pooling",
             "norms divide alpha by the window size (layer.py:1183): 2e-5 per term across maps, 4e-5 "
-            "per term within "
-            "a map",
+            "per term within a map",
         ),
     ),
     Variant(
@@ -74,9 +73,7 @@ CODE_ROWS = (
         published=("run_147",),
         readings=(
             "the log never lowers conv1's learning rate, and freezes conv1 at epoch 79; it doesn't "
-            "mention colour "
-            "noise, "
-            "which therefore stays on to the end",
+            "mention colour noise, which therefore stays on to the end",
             "the biases' learning rate ended at .002, not .02; it dropped at an unknown epoch after 23",
         ),
     ),

@@ -64,8 +64,8 @@ DERIVATIVE_ROWS = (
     Variant(
         name="caffe_alexnet",
         family="derivative",
-        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, response norm with k = 1 across "
-        "both columns",
+        meaning="Caffe's bvlc_alexnet: 227 pixels, biases of .1, response norm with k = 1 across both "
+        "columns",
         source="CF models/bvlc_alexnet/train_val.prototxt",
         expects="about the error of run 145 on the centre crop",
         spec=CAFFE_ALEXNET,
@@ -153,8 +153,8 @@ DERIVATIVE_ROWS = (
         readings=(
             "conv1 is padded by 1 (224 gives 110), conv2 isn't (55 gives 26); the norms have the "
             "paper's constants",
-            "trained by the paper's recipe here; their recipe had ten fixed crops and rescaled "
-            "kernels of large norm",
+            "trained by the paper's recipe here; their recipe had ten fixed crops and rescaled kernels "
+            "of large norm",
         ),
     ),
 )

@@ -136,9 +136,8 @@ INGREDIENT_ROWS = (
         "spatial_lrn",
         "response norms within each map (5x5 neighbours) instead of across maps",
         "claims 40, 56, 57",
-        "unknown; the 2012 code had one such norm besides the others, and removing it did not "
-        "increase the error "
-        "(code_2012_norm1_only)",
+        "unknown; the 2012 code had one such norm besides the others, and removing it did not increase "
+        "the error (code_2012_norm1_only)",
         PAPER.without("norm1", "norm2")
         .after("relu1", SpatialLRN(name="norm1"))
         .after("relu2", SpatialLRN(name="norm2")),
@@ -150,8 +149,8 @@ INGREDIENT_ROWS = (
         "he_init",
         "He initialisation of the weights in every layer",
         "claim 27",
-        "a first loss far above ln(classes): He initialisation keeps the scale of raw pixels up to "
-        "the logits",
+        "a first loss far above ln(classes): He initialisation keeps the scale of raw pixels up to the "
+        "logits",
         with_init(PAPER, named(PAPER, WITH_WEIGHTS), scheme="he_normal"),
         readings=("biases keep the paper's initial values, although He et al. (2015) start them at 0",),
     ),
@@ -211,8 +210,8 @@ INGREDIENT_ROWS = (
             ("augmentation.colour_std", 0.0),
         ),
         readings=(
-            "A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article "
-            "gives neither",
+            "A1 rotation by at most 15 degrees, A2 scale from half to the full side: the article gives "
+            "neither",
         ),
     ),
 )

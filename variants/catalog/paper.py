@@ -36,9 +36,8 @@ _BIAS_1 = Init(bias=1.0)
 PAPER = AlexNetSpec(
     input_size=224,
     layers=(
-        Conv(
-            name="conv1", out=96, kernel=11, stride=4, rule="ceil"
-        ),  # 96 x 55 x 55; the last window extends 3 pixels beyond the edge
+        # 96 x 55 x 55; the last window extends 3 pixels beyond the edge
+        Conv(name="conv1", out=96, kernel=11, stride=4, rule="ceil"),
         _relu("relu1"),
         _norm("norm1"),
         Pool(name="pool1"),  # 96 x 27 x 27
@@ -70,14 +69,13 @@ PAPER_ROWS = (
         family="paper",
         meaning="the paper's net: two columns, response norm per column",
         source="P sec. 3.5, fig. 2",
-        expects="the base that other rows are compared with; it has 60,965,224 parameters, the "
-        "paper's 60 million",
+        expects="the base that other rows are compared with; it has 60,965,224 parameters, the paper's "
+        "60 million",
         spec=PAPER,
         published=("paper.t2.one_cnn",),
         readings=(
             "224 pixels give 55 positions by the 2012 code's ceil rule (layer.py:1004); by the floor "
-            "rule 227 pixels "
-            "would",
+            "rule 227 pixels would",
             "response norm as printed: alpha = 1e-4 is not divided by the window size; the 2012 code "
             "divides it by 5",
             "response norms work within each column, since each GPU had only its own maps",
@@ -86,8 +84,8 @@ PAPER_ROWS = (
     Variant(
         name="single_gpu",
         family="paper",
-        meaning="the paper's one-GPU net: half of the kernels, but conv5 and the dense layers at "
-        "full width",
+        meaning="the paper's one-GPU net: half of the kernels, but conv5 and the dense layers at full "
+        "width",
         source="P sec. 3.2, footnote 2; S layers-145-half.cfg",
         expects="higher error than two columns",
         spec=ungroup(PAPER).but(
@@ -156,9 +154,7 @@ PAPER_ROWS = (
         published=("paper.no_conv3",),
         readings=(
             "conv4 keeps its groups, so fc6 is the first layer that reads both columns; with an "
-            "ungrouped conv4 the "
-            "row "
-            "would equal no_conv4 except for a bias",
+            "ungrouped conv4 the row would equal no_conv4 except for a bias",
         ),
     ),
     Variant(
@@ -230,8 +226,8 @@ PAPER_ROWS = (
     Variant(
         name="zero_biases",
         family="paper",
-        meaning="all biases start at 0, also in conv2, conv4, conv5, fc6 and fc7, where the paper "
-        "has 1",
+        meaning="all biases start at 0, also in conv2, conv4, conv5, fc6 and fc7, where the paper has "
+        "1",
         source="P sec. 5",
         expects="slower early learning",
         spec=with_init(PAPER, ("conv2", "conv4", "conv5", "fc6", "fc7"), bias=0.0),

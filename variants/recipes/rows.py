@@ -43,8 +43,7 @@ ROWS = (
     RecipeRow(
         recipe=Recipe(name="paper", schedule=Plateau(patience=5), store_size=256),
         meaning="the paper's recipe: batch size 128, learning rate .01, three drops on a plateau, "
-        "about 90 "
-        "epochs; the authors dropped it by hand, which we replace by a patience of 5 epochs",
+        "about 90 epochs; the authors dropped it by hand, which we replace by a patience of 5 epochs",
         expected_error="top-1 40.7 %, top-5 18.2 % (ILSVRC-2012 val, ten views)",
         expected_cost="5-6 days on two GTX 580 in 2012; 0.5 EFLOP for 90 epochs of 1.28 million images",
         source="P sec. 2, 4, 5, 6",
@@ -65,11 +64,10 @@ ROWS = (
             store_size=256,
         ),
         meaning="run 145 of the author's log: biases at learning rate .02 without weight decay or "
-        "drops; "
-        "a lower learning rate of conv1's weights from epoch 67 on, conv1 frozen from 72 on, no colour "
-        "noise from 67 on. Uncertain: whether the stored colour axes are scaled by roots of "
-        "eigenvalues (as names of variables suggest), and each drop by one epoch, since the log "
-        "counts from 1",
+        "drops; a lower learning rate of conv1's weights from epoch 67 on, conv1 frozen from 72 on, no "
+        "colour noise from 67 on. Uncertain: whether the stored colour axes are scaled by roots of "
+        "eigenvalues (as names of variables suggest), and each drop by one epoch, since the log counts "
+        "from 1",
         expected_error="top-1 40.66 %, top-5 18.21 % (ILSVRC-2012 val, ten views)",
         expected_cost="about 6 days on two GTX 580 in 2012; 0.5 EFLOP",
         source="S layer-params-145.cfg (log at its end), convdata_jpeg.py, weights.cu, layer.cu:565",
@@ -88,9 +86,8 @@ ROWS = (
             store_size=256,
         ),
         meaning="run 167 of the author's log: learning rate from .01 to 1e-5 in four equal stages, "
-        "that of "
-        "biases from .02 to .002 in two, no colour noise from epoch 63 on, conv1 frozen from 73 on; "
-        "the 95 epochs are those of run 169, since the log of run 167 gives no number",
+        "that of biases from .02 to .002 in two, no colour noise from epoch 63 on, conv1 frozen from "
+        "73 on; the 95 epochs are those of run 169, since the log of run 167 gives no number",
         expected_error="top-1 40.49 %, top-5 18.12 % (ILSVRC-2012 val, ten views)",
         expected_cost="as code_2012",
         source="S layer-params-167.cfg and layer-params-169.cfg:204 (logs at their ends)",
@@ -106,10 +103,9 @@ ROWS = (
             store_size=256,
         ),
         meaning="Caffe's solver: batch size 256, learning rate divided by 10 every 100,000 updates, "
-        "biases at "
-        "twice the learning rate without weight decay, no colour noise; Caffe resizes images to "
-        "256x256 without keeping the aspect ratio, here the short side becomes 256 and the centre is "
-        "cropped",
+        "biases at twice the learning rate without weight decay, no colour noise; Caffe resizes images "
+        "to 256x256 without keeping the aspect ratio, here the short side becomes 256 and the centre "
+        "is cropped",
         expected_error="top-1 42.9 %, top-5 19.8 % (ILSVRC-2012 val, centre)",
         expected_cost="450,000 updates of 256; 193 images/s on a K40 in 2014 is 6.9 days",
         source="CF models/bvlc_alexnet/solver.prototxt, readme.md",
@@ -127,9 +123,8 @@ ROWS = (
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="cvjena's recipe for nets with batch norm: learning rate from .05 linearly to zero "
-        "in 320,000 "
-        "updates at batch size 256, raw pixels",
+        meaning="cvjena's recipe for nets with batch norm: learning rate from .05 linearly to zero in "
+        "320,000 updates at batch size 256, raw pixels",
         expected_error="top-1 39.9 %, top-5 18.1 % (ILSVRC-2012 val, centre)",
         expected_cost="320,000 updates of 256; 0.36 EFLOP",
         source="cvjena/cnn-models@a0ade4d AlexNet_cvgj/train.solver, train.prototxt",
@@ -148,9 +143,8 @@ ROWS = (
             evaluation=Evaluation(protocols=("centre",)),
             store_size=256,
         ),
-        meaning="torchvision's reference script: weight decay 1e-4, learning rate divided by 10 "
-        "every 30 "
-        "epochs, its constants for mean and std, crops of random size (here the side is uniform and "
+        meaning="torchvision's reference script: weight decay 1e-4, learning rate divided by 10 every "
+        "30 epochs, its constants for mean and std, crops of random size (here the side is uniform and "
         "the crop is square; there the area is uniform and the aspect ratio is 3/4 to 4/3)",
         expected_error="top-1 43.478 %, top-5 20.934 % (ILSVRC-2012 val, centre)",
         expected_cost="90 epochs on 8 GPUs of 32 images each; 0.5 EFLOP",
@@ -165,9 +159,8 @@ ROWS = (
             store_size=256,
         ),
         meaning="cuda-convnet2's training on one GPU: learning rate from .01 to 4e-5 in four stages, "
-        "that of "
-        "biases from .02 to .002 in two; colour noise of .1 and the division by 1.1 throughout, as in "
-        "2012, but one crop per image",
+        "that of biases from .02 to .002 in two; colour noise of .1 and the division by 1.1 "
+        "throughout, as in 2012, but one crop per image",
         expected_error="top-1 40.42 %, top-5 18.15 % (ILSVRC-2012 val, ten views); 42.55 %, 19.81 % "
         "(centre)",
         expected_cost="90 epochs at about 365 images/s, 3.7 days on one Kepler GPU",
@@ -188,10 +181,9 @@ ROWS = (
             store_size=256,
         ),
         meaning="the article's recipe: learning rate 1/sqrt(batch size), divided by 10 every 100,000 "
-        "updates, "
-        "Nesterov momentum, gradient clipping, label smoothing, rotation and scaling, no flips; the "
-        "article does not give these, we chose them: +-15 degrees, scale from half to the full side, "
-        "momentum .9, clip norm 1, box weight 1, 90 epochs",
+        "updates, Nesterov momentum, gradient clipping, label smoothing, rotation and scaling, no "
+        "flips; the article does not give these, we chose them: +-15 degrees, scale from half to the "
+        "full side, momentum .9, clip norm 1, box weight 1, 90 epochs",
         expected_error="none: the article's 57.1 % top-5 accuracy is really Caffe's top-1 accuracy",
         expected_cost="0.13 EFLOP for 90 epochs; nine drops, so the learning rate is negligible from "
         "epoch 50 on",
@@ -210,12 +202,11 @@ ROWS = (
             store_size=32,
         ),
         meaning="cuda-convnet's recipe for CIFAR-10: 24x24 crops and flips; learning rate of weights "
-        ".001 for "
-        "500 epochs, .0001 for 10 and .00001 for 10, of biases always .002; weight decay on local and "
-        "dense layers only; all 50,000 images from the start (in 2012 the first 350 epochs left a "
-        "fifth out)",
-        expected_error="top-1 13 % without and 11 % with response normalisation (CIFAR-10 test, "
-        "views not stated)",
+        ".001 for 500 epochs, .0001 for 10 and .00001 for 10, of biases always .002; weight decay on "
+        "local and dense layers only; all 50,000 images from the start (in 2012 the first 350 epochs "
+        "left a fifth out)",
+        expected_error="top-1 13 % without and 11 % with response normalisation (CIFAR-10 test, views "
+        "not stated)",
         expected_cost="520 epochs of 50,000 images; minutes to hours on any GPU",
         source="K1 example-layers/layer-params-conv-local-11pct.cfg",
         geometry="cifar",
@@ -230,13 +221,11 @@ ROWS = (
             store_size=36,
         ),
         meaning="the paper's update rule, momentum, weight decay and colour noise for the mini "
-        "geometry, in a "
-        "short training that takes a minute or two on one core: one pass over the training set, with "
-        "a tenth of "
-        "the learning rate in the last fifth",
+        "geometry, in a short training that takes a minute or two on one core: one pass over the "
+        "training set, with a tenth of the learning rate in the last fifth",
         expected_error="see reports/reference (fashion_mnist, centre); the nets are far from converged",
-        expected_cost="60,000 images of fashion_mnist at 0.09 GFLOP each, forward; three times that "
-        "in training",
+        expected_cost="60,000 images of fashion_mnist at 0.09 GFLOP each, forward; three times that in "
+        "training",
         source="this project",
         geometry="mini",
     ),

@@ -201,8 +201,7 @@ def _centre(prepared: Prepared, recipe: Recipe, size: int) -> NDArray[np.float32
     if size > prepared.spec.store_size:
         raise UsageError(
             f"the network takes {size}x{size} pixels but {prepared.spec.name} is stored at "
-            f"{prepared.spec.store_size}; "
-            f"prepare it with --size {size} or more"
+            f"{prepared.spec.store_size}; prepare it with --size {size} or more"
         )
     if recipe.pixels.mean == "none":
         return np.zeros((3, 1, 1), dtype=np.float32)

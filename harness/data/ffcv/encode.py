@@ -73,9 +73,9 @@ def in_order(ranges: Iterable[range], make: Callable[[range], Made], workers: in
         yield from _by_processes(ranges, make, workers)
     except BrokenProcessPool as error:
         raise DataError(
-            "a process that prepares images ended before its work was done: it was killed, as "
-            "systems short of memory "
-            "do (use fewer workers), or could not import this script (it then says why above)"
+            "a process that prepares images ended before its work was done: it was killed, as systems "
+            "short of memory do (use fewer workers), or could not import this script (it then says why "
+            "above)"
         ) from error
 
 

@@ -45,8 +45,8 @@ def open_loader(
     spec, size = prepared.spec, settings.crop.size
     if size is not None and size > spec.store_size:
         raise UsageError(
-            f"a crop of {size} pixels does not fit {spec.name}, stored at {spec.store_size}; "
-            f"prepare it with --size {size} or more"
+            f"a crop of {size} pixels does not fit {spec.name}, stored at {spec.store_size}; prepare "
+            f"it with --size {size} or more"
         )
     if prepared.folder is None:
         return open_synthetic(prepared, split, settings)

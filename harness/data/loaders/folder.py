@@ -60,8 +60,8 @@ class Files(Dataset[Batch | str]):
                 stored = resize_and_centre_crop(open_rgb(path), self._side)
             except DECODE_ERRORS as error:
                 return (
-                    f"{path} was readable when the data was prepared and is not now ({error}); "
-                    "prepare it again"
+                    f"{path} was readable when the data was prepared and is not now ({error}); prepare "
+                    "it again"
                 )
             images[place] = crop_image(stored, y, x, flip, self._size)
         boxes = self._listing.boxes

@@ -193,9 +193,8 @@ def _prepared_before(name: str, base: Path, settings: StoreSettings, loader: str
         if manifest.settings == settings and loader in manifest.loaders:
             return _opened(folder, manifest)
     raise UsageError(
-        f"{name} is not prepared {_in_words(settings)} for the {loader} loader, and its folder is "
-        "not known; "
-        f"run: python -m harness data prepare {name} --path FOLDER {_options(settings)}"
+        f"{name} is not prepared {_in_words(settings)} for the {loader} loader, and its folder is not "
+        f"known; run: python -m harness data prepare {name} --path FOLDER {_options(settings)}"
     )
 
 

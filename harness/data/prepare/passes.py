@@ -122,9 +122,8 @@ def _written_in_one_pass(job: Job, skip: bool) -> tuple[Path, Manifest]:
     }
     try:
         kept = _kept(job, found, skip)
-    except (
-        DataError
-    ):  # a data set is not half prepared: fixed images are another listing, in another folder
+    # a data set is not half prepared: fixed images are another listing, in another folder
+    except DataError:
         for made in passes.values():
             remove_parts(made.path)
         raise

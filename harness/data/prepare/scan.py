@@ -79,8 +79,7 @@ def refuse_bad_images(bad: Sequence[BadImage], images: int) -> None:
     if bad:
         raise DataError(
             f"{len(bad)} of {images} files can't be read as images, the first is {bad[0].name} "
-            f"({bad[0].reason}); "
-            "fix or remove them, or leave them out with --skip-bad-images"
+            f"({bad[0].reason}); fix or remove them, or leave them out with --skip-bad-images"
         )
 
 

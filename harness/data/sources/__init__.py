@@ -73,8 +73,8 @@ _ROWS = (
     ),
     DataSource(
         name="cifar10",
-        description="60,000 photos in 10 classes, 32x32; downloaded, or --path to its batches or "
-        "class folders",
+        description="60,000 photos in 10 classes, 32x32; downloaded, or --path to its batches or class "
+        "folders",
         classes=10,
         open=_cifar10,
     ),
@@ -88,8 +88,8 @@ _ROWS = (
     ),
     DataSource(
         name="imagenet_boxes",
-        description="the images of ILSVRC-2012 with CLS-LOC boxes, the first of each image: --path "
-        "to ILSVRC/",
+        description="the images of ILSVRC-2012 with CLS-LOC boxes, the first of each image: --path to "
+        "ILSVRC/",
         classes=1000,
         needs_path=True,
         boxes=True,
@@ -104,8 +104,8 @@ _ROWS = (
     ),
     DataSource(
         name="boxes",
-        description="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks "
-        "with a box head",
+        description="a garment of fashion_mnist on a canvas of 56x56 at a known box, for networks with "
+        "a box head",
         classes=10,
         boxes=True,
         open=_boxes,

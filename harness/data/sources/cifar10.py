@@ -56,8 +56,7 @@ def _batches(root: Path, download: bool) -> Splits:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
             f"CIFAR-10 can't be read from {root} ({reason}); download it elsewhere and add --path "
-            "FOLDER, "
-            f"with {BATCHES}/ or with train/ and test/ in it"
+            f"FOLDER, with {BATCHES}/ or with train/ and test/ in it"
         ) from error
     return (_split("train", parts[0]), _split("test", parts[1]))
 

@@ -143,8 +143,7 @@ def _split(root: Path, classes: tuple[str, ...] | None, progress: Progress) -> I
     if classes is not None and (strange := [name for name in found if name not in classes]):
         raise DataError(
             f"{root} has a class '{strange[0]}' that train/ lacks ({len(strange)} of {len(found)} "
-            "classes are so); "
-            "the two need the same class folders"
+            "classes are so); the two need the same class folders"
         )
     known = {name: label for label, name in enumerate(classes or found)}
     names, labels, sizes = list[str](), list[int](), list[int]()

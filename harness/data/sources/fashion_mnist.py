@@ -82,9 +82,8 @@ def _fetched(home: Path, progress: Progress) -> dict[str, bytes]:
             except HarnessError as error:
                 reasons.append(str(error))
     raise DataError(
-        f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package "
-        f"{PACKAGE}, or put its four "
-        "files into a folder and add --path FOLDER"
+        f"Fashion-MNIST can't be fetched ({'; '.join(reasons)}); install the Debian package {PACKAGE}, "
+        "or put its four files into a folder and add --path FOLDER"
     )
 
 

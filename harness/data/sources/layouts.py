@@ -68,8 +68,7 @@ def refuse_archives(folder: Path, names: Sequence[str]) -> None:
         loop = 'for tar in *.tar; do mkdir -p "${tar%.tar}" && tar -xf "$tar" -C "${tar%.tar}"; done'
         raise DataError(
             f"{folder} holds {len(archives)} archives ({archives[0]}, ...) and no class folders; "
-            "unpack each into a "
-            f"folder of its own: cd {shlex.quote(str(folder))} && {loop}"
+            f"unpack each into a folder of its own: cd {shlex.quote(str(folder))} && {loop}"
         )
 
 
@@ -89,8 +88,8 @@ def _unpack(archive: Path) -> str:
     source, target = shlex.quote(str(archive)), shlex.quote(str(folder))
     command = f"unzip -q {source} -d {target}" if suffix in ZIPS else f"tar -xf {source} -C {target}"
     return (
-        f"{archive} is an archive; unpack it with: mkdir -p {target} && {command}, and give the "
-        "folder with --path"
+        f"{archive} is an archive; unpack it with: mkdir -p {target} && {command}, and give the folder "
+        "with --path"
     )
 
 
@@ -99,8 +98,8 @@ def _sort_ilsvrc(root: Path, names: Sequence[str]) -> str:
     needed = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", DEVKIT)
     if lacking := [name for name in needed if name not in names]:
         return (
-            f"{root} holds ILSVRC-2012 as archives, without {' and '.join(lacking)}; torchvision "
-            "needs all three"
+            f"{root} holds ILSVRC-2012 as archives, without {' and '.join(lacking)}; torchvision needs "
+            "all three"
         )
     code = (
         f"from torchvision.datasets import ImageNet as I; r = {str(root)!r}; I(r, 'train'); I(r, 'val')"

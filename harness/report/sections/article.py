@@ -26,12 +26,10 @@ def section(report: ReportData) -> Section:
     ran = {name for setting in report.evidence.settings for name in setting.runs}
     numbers = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
     intro = (
-        f"A widely read article makes {len(report.article)} statements about this network that can "
-        "be checked: "
-        f"{numbers}. "
-        "The verdicts rest on the sources named, not on runs. A variant in the last column builds "
-        "what the statement "
-        "says. An asterisk marks a variant that was run for this report."
+        f"A widely read article makes {len(report.article)} statements about this network that can be "
+        f"checked: {numbers}. The verdicts rest on the sources named, not on runs. A variant in the "
+        "last column builds what the statement says. An asterisk marks a variant that was run for this "
+        "report."
     )
     table = Table(
         caption="The article's statements.",

@@ -121,8 +121,8 @@ def _steps(benches: Sequence[BenchRecord]) -> tuple[Block, ...]:
     notes = (
         _intervals(benches),
         "Of GEMM, of conv: FLOP/s of the step beside those of a square matrix product and of the net's "
-        "largest convolution in the same run. MiB: the most memory needed, by torch's tensors on a GPU, "
-        "else by the whole process. J/image: of the GPU.",
+        "largest convolution in the same run. MiB: the most memory needed, by torch's tensors on a "
+        "GPU, else by the whole process. J/image: of the GPU.",
         *_doubts(benches),
     )
     table = Table(caption="The training step alone.", columns=columns, rows=tuple(rows), notes=notes)
@@ -182,9 +182,9 @@ def _rooflines(benches: Sequence[BenchRecord]) -> tuple[Block, ...]:
             roofline_table(bench.result),
             Figure(
                 file=f"roofline-{place}.svg",
-                caption=f"The roofline of {batch}. Left: FLOP/s over FLOP per byte, below what arithmetic "
-                "and copying allow on this machine. Right: the time of each layer, and the part of it "
-                "that its bound explains.",
+                caption=f"The roofline of {batch}. Left: FLOP/s over FLOP per byte, below what "
+                "arithmetic and copying allow on this machine. Right: the time of each layer, and the "
+                "part of it that its bound explains.",
                 alt="Speed of each layer beside its bound.",
                 content=roofline_plot(bench.result),
             ),

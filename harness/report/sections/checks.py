@@ -15,8 +15,7 @@ def section(report: ReportData) -> Section:
         return Section(title="Checks of the runs", blocks=())
     table = Table(
         caption="Each finished run is checked before its numbers are used. Runs that fail are named, "
-        "and stay in the "
-        "tables.",
+        "and stay in the tables.",
         columns=(
             Column(heading="Check", share=2),
             Column(heading="Runs that pass"),

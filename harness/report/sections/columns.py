@@ -66,8 +66,8 @@ def _figure(setting: Setting, found: list[ColourOfColumns], place: int) -> Figur
     dots = pd.concat([_dots(name, list(setting.runs[name].values())) for name in names])
     return Figure(
         file=f"columns-{place}.svg",
-        caption="The colour index of every kernel of conv1, by seed. In each seed, the column with more "
-        "colour is drawn on the right.",
+        caption="The colour index of every kernel of conv1, by seed. In each seed, the column with "
+        "more colour is drawn on the right.",
         alt="Dots of colour indices by seed and column, for " + " and ".join(names),
         content=figures.column_colours(dots),
     )
@@ -104,7 +104,7 @@ def _table(found: list[ColourOfColumns]) -> Table:
             for one in found
         ),
         notes=(
-            "After ±: half of the 95 % interval over seeds. p: permutation test, "
-            f"{PERMUTATIONS:,} permutations.",
+            f"After ±: half of the 95 % interval over seeds. p: permutation test, {PERMUTATIONS:,} "
+            "permutations.",
         ),
     )

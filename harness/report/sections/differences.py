@@ -19,12 +19,10 @@ from harness.tables import Column, Table
 
 NOTE = (
     "Over seeds: the mean of the differences between runs of the same seed, ± half of its 95 % "
-    "interval. Over images: "
-    "the 95 % interval for these networks on other images of the same source. Seeds needed: per "
-    "variant, to find the "
-    "published difference significantly different from 0 / to reach a verdict, in 80 % of studies "
-    "with the standard "
-    "deviation of these runs. A dash: nothing is published, or one seed."
+    "interval. Over images: the 95 % interval for these networks on other images of the same source. "
+    "Seeds needed: per variant, to find the published difference significantly different from 0 / to "
+    "reach a verdict, in 80 % of studies with the standard deviation of these runs. A dash: nothing is "
+    "published, or one seed."
 )
 
 
@@ -49,9 +47,8 @@ def section(report: ReportData) -> Section:
 def _table(differences: pd.DataFrame, setting: Setting, metric: Metric) -> Table:
     label = METRICS[metric][0]
     return Table(
-        caption=f"Differences of {label} error in percentage points, to {setting.base} unless "
-        "another base is named. "
-        "Plus is a higher error.",
+        caption=f"Differences of {label} error in percentage points, to {setting.base} unless another "
+        "base is named. Plus is a higher error.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Pairs", align="right"),

@@ -41,8 +41,7 @@ def _classes(found: ErrorAnalysis) -> Iterator[Table]:
     )
     yield Table(
         caption=f"Top-1 error of each class in % ({found.protocol}), mean over seeds, highest of "
-        f"{found.base} first."
-        f"{some}",
+        f"{found.base} first.{some}",
         columns=(
             Column(heading="Class"),
             *(Column(heading=name, align="right") for name in found.class_errors),
@@ -64,8 +63,7 @@ def _confusion(found: ErrorAnalysis, place: int) -> Iterator[Figure]:
     yield Figure(
         file=f"confusion-{place}.svg",
         caption=f"Wrong answers of {found.base} in percent of the images of each class (rows), mean "
-        "over "
-        f"{count(found.seeds, 'seed')}. The diagonal, the right answers, is left out.",
+        f"over {count(found.seeds, 'seed')}. The diagonal, the right answers, is left out.",
         alt=f"Confusion matrix of {found.base}.",
         content=figures.confusion(frame),
     )
@@ -73,9 +71,8 @@ def _confusion(found: ErrorAnalysis, place: int) -> Iterator[Figure]:
 
 def _calibration(found: ErrorAnalysis) -> Table:
     return Table(
-        caption="Calibration: mean probability of the answer, and the expected calibration error in "
-        "15 bins (0: the "
-        "probabilities are right), in %.",
+        caption="Calibration: mean probability of the answer, and the expected calibration error in 15 "
+        "bins (0: the probabilities are right), in %.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Mean probability, %", align="right"),
@@ -93,6 +90,6 @@ def _always_wrong(found: ErrorAnalysis) -> Paragraph:
         return Paragraph(text="With one seed it is not known which images are hard for every network.")
     return Paragraph(
         text=f"All {found.seeds} seeds of {found.base} get the same {number(found.always_wrong)} "
-        "images wrong; if "
-        f"their mistakes were independent, it would be {number(found.always_wrong_by_chance)}."
+        "images wrong; if their mistakes were independent, it would be "
+        f"{number(found.always_wrong_by_chance)}."
     )

@@ -26,10 +26,8 @@ PROTOCOLS = {
 
 NOTE = (
     "After ±: half of the 95 % interval of the mean over seeds (Student's t); with one seed there is "
-    "none. "
-    "Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on as "
-    "many "
-    "other images of the same source; it says nothing about other seeds."
+    "none. Last column: the 95 % interval (Wilson's) of the error of the first seed's network alone on "
+    "as many other images of the same source; it says nothing about other seeds."
 )
 LOCALISATION = (
     "Localisation error: the fraction of images with a wrong top-1 answer or a box with IoU < 0.5."
@@ -95,9 +93,8 @@ def _plot(report: ReportData, setting: Setting, place: int) -> Figure:
     runs = report.runs[(report.runs["setting"] == place) & (report.runs["protocol"] == protocol)]
     return Figure(
         file=f"errors-{place}.svg",
-        caption=f"Top-1 error ({protocol}). Grey: each seed. Blue: the mean with its 95 % interval; "
-        "a diamond marks "
-        "a single seed, which has none.",
+        caption=f"Top-1 error ({protocol}). Grey: each seed. Blue: the mean with its 95 % interval; a "
+        "diamond marks a single seed, which has none.",
         alt="Top-1 error of each variant: "
         + ", ".join(f"{name} {percent(m.mean)} %" for name, m in means.items()),
         content=figures.errors(runs.assign(error_percent=100 * runs["top1_error"]), means, "top-1"),

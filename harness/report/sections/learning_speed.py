@@ -34,10 +34,9 @@ def section(report: ReportData) -> Section:
 
 def _lead(speed: LearningSpeed) -> Paragraph:
     return Paragraph(
-        text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to "
-        "train on. The runs end "
-        f"once the top-1 error on all training images is below {percent(speed.threshold, 0)} %. "
-        f"Machines: {machines(speed.records)}."
+        text=f"Images: {speed.data.contents or speed.data.name}, {speed.data.train_images:,} to train "
+        "on. The runs end once the top-1 error on all training images is below "
+        f"{percent(speed.threshold, 0)} %. Machines: {machines(speed.records)}."
     )
 
 
@@ -61,8 +60,7 @@ def _figure(speed: LearningSpeed, place: int) -> Iterator[Figure]:
         yield Figure(
             file=f"training-error-{place}.svg",
             caption=f"Top-1 error on the training images over epochs, a line per run: {shown}. The "
-            "dashed line is "
-            f"{percent(speed.threshold, 0)} %, as in the paper's figure 1.",
+            f"dashed line is {percent(speed.threshold, 0)} %, as in the paper's figure 1.",
             alt="Training error over epochs for " + " and ".join(at.variant for at in best),
             content=figures.training_errors(pd.DataFrame(rows), 100 * speed.threshold),
         )

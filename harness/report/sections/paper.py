@@ -59,11 +59,10 @@ def _table(report: ReportData) -> Table:
         ),
         notes=(
             *(f"[{place}] {text}" for place, text in enumerate(needs, 1)),
-            "Measured here: differences in points over seeds, as in the section on differences; "
-            "counts are taken from "
-            "the layer table, without a run. Training error: on all training images after the last "
-            f"epoch. Log loss: mean over the first {EARLY_STEPS} steps. The paper gives no rule for when "
-            "a net has converged, so the claim on it is listed as not run.",
+            "Measured here: differences in points over seeds, as in the section on differences; counts "
+            "are taken from the layer table, without a run. Training error: on all training images "
+            f"after the last epoch. Log loss: mean over the first {EARLY_STEPS} steps. The paper gives "
+            "no rule for when a net has converged, so the claim on it is listed as not run.",
         ),
     )
 
@@ -154,10 +153,8 @@ def _not_run(claims: Sequence[Claim]) -> Table:
         )
         rows.setdefault(where, {})[claim.metric] = published_points(claim.effect, claim.relation)
     return Table(
-        caption="Published differences of error, in points, that these runs do not test. Recipes: "
-        "one for both "
-        "sides, or "
-        "that of the variant and that of the other side.",
+        caption="Published differences of error, in points, that these runs do not test. Recipes: one "
+        "for both sides, or that of the variant and that of the other side.",
         columns=(
             Column(heading="Variant"),
             Column(heading="Against"),

@@ -94,8 +94,8 @@ def _records(records: Sequence[CachedRecord]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="Records. The checksum is the sha256 of the record's SHA256SUMS; manifest.json "
-            "has both in full.",
+            caption="Records. The checksum is the sha256 of the record's SHA256SUMS; manifest.json has "
+            "both in full.",
             columns=(
                 Column(heading="Record", share=1),
                 Column(heading="Status"),

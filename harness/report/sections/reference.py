@@ -19,11 +19,9 @@ def section(report: ReportData) -> Section:
     settings, blocks = report.evidence.reference_settings, list[Block]()
     if settings:
         text = (
-            f"{count(len(report.evidence.reference_records), 'sealed record')} came with this copy "
-            "of the project. "
-            "They ran on another machine and are shown for orientation. No number elsewhere in this "
-            "report includes "
-            "them."
+            f"{count(len(report.evidence.reference_records), 'sealed record')} came with this copy of "
+            "the project. They ran on another machine and are shown for orientation. No number "
+            "elsewhere in this report includes them."
         )
         blocks.append(Paragraph(text=text))
     for place, setting in enumerate(settings, 1):

@@ -129,8 +129,8 @@ def _throughput_plot(speeds: pd.DataFrame, timed: pd.DataFrame, place: int) -> t
     return (
         Figure(
             file=f"throughput-{place}.svg",
-            caption="Images trained on per second: the bar is the median, each dot a run. Runs of "
-            "one bench key.",
+            caption="Images trained on per second: the bar is the median, each dot a run. Runs of one "
+            "bench key.",
             alt="Training speed of each variant in images per second.",
             content=figures.throughput(alike[["variant", "images_per_second"]]),
         ),
@@ -152,9 +152,8 @@ def _utilisation_plot(setting: Setting, place: int) -> tuple[Figure, ...]:
     return (
         Figure(
             file=f"utilisation-{place}.svg",
-            caption=f"{what}, from start to end of a variant's run with the lowest seed, "
-            f"{MOST_TRACES} variants at "
-            "most.",
+            caption=f"{what}, from start to end of a variant's run with the lowest seed, {MOST_TRACES} "
+            "variants at most.",
             alt="Utilisation over the time of the run, a line per variant.",
             content=figures.utilisation(shown.assign(percent=100 * shown["value"]), what),
         ),
@@ -166,8 +165,8 @@ def _history(speeds: Sequence[Speed]) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            caption="Published speeds. Different things were timed, so only orders of magnitude can "
-            "be compared.",
+            caption="Published speeds. Different things were timed, so only orders of magnitude can be "
+            "compared.",
             columns=(
                 Column(heading="Year"),
                 Column(heading="Machine"),

@@ -34,10 +34,8 @@ def _curves(setting: Setting, place: int) -> Figure:
     return Figure(
         file=f"curves-{place}.svg",
         caption="Left: training log loss, with augmentation and dropout. Right: top-1 error on the "
-        "validation images, "
-        f"{protocol}. Each line is the mean over a variant's seeds, and the band around it goes from "
-        "the lowest to the "
-        f"highest seed{_of(setting, MOST_CURVES)}.",
+        f"validation images, {protocol}. Each line is the mean over a variant's seeds, and the band "
+        f"around it goes from the lowest to the highest seed{_of(setting, MOST_CURVES)}.",
         alt="Training log loss and validation error over the number of images seen, a line per "
         "variant.",
         content=figures.curves(
@@ -67,9 +65,9 @@ def _kernels(setting: Setting, place: int) -> tuple[Figure, ...]:
         return ()
     figure = Figure(
         file=f"kernels-{place}.png",
-        caption="Kernels of conv1 after training, lowest seed, each scaled to its own range. A net "
-        "in two columns "
-        "is shown column by column, as in the paper's figure 3" + _of(setting, MOST_KERNELS) + ".",
+        caption="Kernels of conv1 after training, lowest seed, each scaled to its own range. A net in "
+        "two columns is shown column by column, as in the paper's "
+        "figure 3" + _of(setting, MOST_KERNELS) + ".",
         alt="Tiles of the first layer's kernels for " + ", ".join(kernels),
         content=figures.filters(
             kernels,

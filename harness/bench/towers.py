@@ -170,6 +170,8 @@ def _train(rank: int, port: int, spec: RunSpec, device: str, pipe: Connection) -
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
     torch.set_num_threads(1)
+    if device == "cpu":
+        keep_on_core(rank)
     with join() as ranks:
         step = TowerStep(
             spec, torch.device("cuda", rank) if device == "cuda" else torch.device("cpu"), ranks
@@ -183,6 +185,15 @@ def _train(rank: int, port: int, spec: RunSpec, device: str, pipe: Connection) -
             for _ in range(steps):
                 step()
             pipe.send(Used(step.tower.sent.seconds - before_s, time.process_time() - cpu_s))
+
+
+def keep_on_core(rank: int) -> None:
+    """Bind this process to one core, where Linux allows it. Else the scheduler often puts a process that
+    was woken by a message onto the core of its sender, and both share it.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
 class TowerStep(Step):

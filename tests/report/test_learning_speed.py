@@ -135,6 +135,7 @@ def test_the_plan_is_in_the_report_and_no_section_speaks_of_missing_runs(model: 
     assert STUDIES["figure1"].plan[-1] in text
     assert "No run" not in text
     assert "No finished" not in text
+    assert "No two variants" not in text
 
 
 def test_other_images_decide_nothing(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ NOTE = (
 
 def section(report: ReportData) -> Section:
     """Two tables per setting, for top-1 and top-5, and below them why these runs can't decide a
-    claim.
+    claim. Empty for runs that end at a training error, whose errors are not compared.
     """
     settings, blocks = report.evidence.settings, list[Block]()
+    if not settings and report.evidence.learning_speeds:
+        return Section(title="Differences", blocks=())
     for place, setting in enumerate(settings, 1):
         tables = [_table(report.differences(place, metric), setting, metric) for metric in METRICS]
         blocks += in_setting(settings, place, [table for table in tables if table.rows])

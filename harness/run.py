@@ -88,7 +88,7 @@ def execute(
     if finished is not None:
         return finished
     set_up_torch(spec.seed, where.threads, deterministic=recipe.deterministic)
-    with device_errors(spec, where):
+    with float32_precision(recipe.precision), device_errors(spec, where):
         reset_peak_gpu_memory(*where.devices)
         env = _describe(store.root, where, ranks)
     with (

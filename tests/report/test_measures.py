@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
-from study_records import Study
+import pytest
+from study_records import DATA, Study
 
+from harness.events import StepsDone
 from harness.published.schema import ClaimTest
 from harness.records.store import RunRecord
 from harness.report.build import build
@@ -16,6 +20,9 @@ from harness.report.setting import Setting
 from harness.tables import Table
 from variants.catalog import CATALOG
 
+WINDOW = {
+    "epoch": 0.1, "top1_error": 0.5, "lr": 0.01, "images": 640, "elapsed_s": 1.0, "wait_s": 0.0,
+}  # fmt: skip
 EARLY = ClaimTest(
     variant="single_gpu",
     versus="grouped_2gpu",
@@ -59,6 +66,47 @@ def test_the_colour_of_columns_is_a_section_of_nets_that_were_trained_for_long(s
     assert [row[0] for row in table.rows] == ["grouped_2gpu", "single_gpu (no columns)"]
     assert table.rows[0][-1].endswith("of 2 seeds")
     assert "Colour in the two columns" not in titles(build("test", made(study, 1.0)).sections)
+
+
+def measured_run(loss: float) -> Any:
+    """A record with a window of 10 early steps and one that is too late to count."""
+    early = SimpleNamespace(last_step=10, losses=(loss,) * 10)
+    late = SimpleNamespace(last_step=2000, losses=(9.0,) * 10)
+    windows = [StepsDone(**{**WINDOW, **vars(each)}) for each in (early, late)]
+    return SimpleNamespace(events=lambda: windows)
+
+
+def full_size(ours: list[float], theirs: list[float], images: int = 1_281_167) -> Any:
+    """A setting at full size, with the early losses of both nets by seed."""
+    data = replace(DATA, classes=1000, train_images=images, val_images=50_000)
+    runs = {
+        name: {seed: measured_run(loss) for seed, loss in enumerate(losses)}
+        for name, losses in (("single_gpu", ours), ("grouped_2gpu", theirs))
+    }
+    return SimpleNamespace(key=SimpleNamespace(data=data, geometry="full", epochs=90.0), runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        ([2.0, 2.1, 2.2], [1.5, 1.61, 1.7], "reproduced"),
+        ([1.5, 1.61, 1.7], [2.0, 2.1, 2.2], "contradicted"),
+        ([2.0, 1.4], [1.5, 1.9], "inconclusive"),
+        ([2.0], [1.5], "inconclusive"),
+    ],
+)
+def test_at_full_size_on_its_images_the_interval_decides(
+    ours: list[float], theirs: list[float], verdict: str
+) -> None:
+    assert (measured(EARLY, "ILSVRC", [full_size(ours, theirs)], 90.0) or ("", ""))[1] == verdict
+    # on other images, or after a shorter training, nothing is decided
+    for setting, epochs in ((full_size(ours, theirs, 50_000), 90.0), (full_size(ours, theirs), 91.0)):
+        assert (measured(EARLY, "ILSVRC", [setting], epochs) or ("", ""))[1] == "inconclusive"
+
+
+def test_the_difference_is_ours_minus_theirs_over_early_steps_only() -> None:
+    text, _ = measured(EARLY, "ILSVRC", [full_size([2.0, 2.1], [1.5, 1.6])], 90.0) or ("", "")
+    assert text == "log loss of the first 500 steps +0.500 ± 0.000"
 
 
 def titles(sections: tuple[Section, ...]) -> list[str]:

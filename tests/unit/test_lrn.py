@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from variants.layers import LRN, SpatialLRN
-from variants.modules import lrn, lrn_kernels, lrn_torch
+from variants.modules import lrn, lrn_kernels_across, lrn_kernels_within, lrn_torch
 from variants.modules.lrn import ResponseNorm, SpatialResponseNorm
 
 EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay well below
@@ -182,58 +183,58 @@ def test_an_empty_batch_passes() -> None:
     assert ResponseNorm(LRN(name="n"))(torch.empty(0, 8, 3, 3)).shape == (0, 8, 3, 3)
 
 
-# ------------------------------------------------------------------------------ compiled kernels (lrn_kernels.py)
+# ------------------------------------------------ compiled kernels (lrn_kernels_across.py, lrn_kernels_within.py)
 
 IN_FLOAT32 = (
-    2e-6  # a few roundings of 6e-8 in sums of up to 9 terms, a root of a root, and their backward pass
+    2e-6  # a few roundings of 6e-8 in sums of up to 81 terms, a root of a root, and their backward pass
 )
+NORMS = {
+    "5 maps, two columns": (24, partial(lrn.response_norm, size=5, groups=2)),
+    "7 maps in all": (7, partial(lrn.response_norm, size=5, groups=1)),
+    "9 maps": (64, partial(lrn.response_norm, size=9, groups=1)),
+    "3 maps, four columns": (12, partial(lrn.response_norm, size=3, groups=4)),
+    "more maps than a block": (300, partial(lrn.response_norm, size=5, groups=1)),
+    "one map": (8, partial(lrn.response_norm, size=1, groups=1)),
+    "3 x 3 pixels": (3, partial(lrn.spatial_response_norm, size=3)),
+    "9 x 9 pixels": (32, partial(lrn.spatial_response_norm, size=9)),
+    "one pixel": (8, partial(lrn.spatial_response_norm, size=1)),
+    "wider than the map": (8, partial(lrn.spatial_response_norm, size=61)),
+}
 
 
-def _both_ways(
-    size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[Tensor, Tensor]]:
-    """(output, gradient) by the kernels and by torch alone, of 400,000 floats, enough for two threads."""
-    made = []
-    for usable in (True, False):
-        if not usable:
-            monkeypatch.setattr(lrn_kernels, "usable", lambda *given: False)
-        x = torch.randn(20, maps, 29, 29, generator=torch.Generator().manual_seed(1)).mul_(30)
-        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-        y = lrn.response_norm(x, size, groups, 1e-4, 0.75, 2.0)
-        (grad,) = torch.autograd.grad(y, x, x.detach().flip(0))
-        made.append((y.detach(), grad))
-    return made
+def _no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernels in (lrn_kernels_across, lrn_kernels_within):
+        monkeypatch.setattr(kernels, "usable", lambda *given: False)
 
 
-@pytest.mark.parametrize(
-    ("size", "groups", "maps"), [(5, 2, 24), (5, 1, 7), (9, 1, 64), (3, 4, 12), (5, 1, 300)]
-)
-def test_compiled_kernels_equal_torchs_operations(
-    size: int, groups: int, maps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _pass_through(name: str) -> tuple[Tensor, Tensor]:
+    """(output, gradient) of at least 270,000 floats, enough for two threads; rows and columns differ."""
+    maps, norm = NORMS[name]
+    x = torch.randn(max(20, 500 // maps), maps, 31, 29, generator=torch.Generator().manual_seed(1))
+    x = x.mul_(30).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = norm(x, scale=1e-4, beta=0.75, k=2.0)
+    (grad,) = torch.autograd.grad(y, x, x.detach().flip(0))
+    return y.detach(), grad
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_compiled_kernels_equal_torchs_operations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
-    kernels, plain = _both_ways(size, groups, maps, monkeypatch)
-    for one, other in zip(kernels, plain, strict=True):
+    compiled = _pass_through(name)
+    _no_kernels(monkeypatch)
+    for one, other in zip(compiled, _pass_through(name), strict=True):
         assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
-        assert not torch.equal(one, other)  # both ways were taken
+        # both ways were taken; a window of one may have the same bits
+        assert name.startswith("one") or not torch.equal(one, other)
 
 
-def test_compiled_kernels_take_a_window_of_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
-    kernels, plain = _both_ways(1, 1, 8, monkeypatch)
-    for one, other in zip(kernels, plain, strict=True):
-        assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
-
-
-def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("name", ["5 maps, two columns", "9 x 9 pixels"])
+def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(name: str) -> None:
     pytest.importorskip("numba")
     before, made = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        made.append(_both_ways(5, 2, 24, monkeypatch)[0])
-        monkeypatch.undo()
+        made.append(_pass_through(name))
     torch.set_num_threads(before)
     assert all(
         torch.equal(part, first) for one in made[1:] for part, first in zip(one, made[0], strict=True)
@@ -242,9 +243,11 @@ def test_compiled_kernels_give_the_same_bits_for_any_number_of_threads(
 
 def test_without_numba_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(lrn_kernels, "kernels", lrn_kernels.kernels.__wrapped__)  # type: ignore[attr-defined]
+    for kernels in (lrn_kernels_across, lrn_kernels_within):
+        monkeypatch.setattr(kernels, "kernels", kernels.kernels.__wrapped__)
     x = images(12, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
-    assert not lrn_kernels.usable(x, 5, 0.75)
+    assert not lrn_kernels_across.usable(x, 5, 0.75)
+    assert not lrn_kernels_within.usable(x, 5, 0.75)
     wanted = by_loop(x.double(), 5, 1e-4, 0.75, 2.0)
     torch.testing.assert_close(
         lrn.response_norm(x, 5, 1, 1e-4, 0.75, 2.0).double(), wanted, rtol=IN_FLOAT32, atol=1e-5

@@ -4,7 +4,8 @@ torch's.
 Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cut at the border. The
 backward pass is written by hand, so that only x is saved for it. Who computes them:
 
-    lrn_kernels.py   CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
+    lrn_kernels_across.py, lrn_kernels_within.py
+                     CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
     lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
     lrn_torch.py     everything else, in several operations of torch
 
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 
 from variants import layers
-from variants.modules import lrn_kernels, lrn_torch
+from variants.modules import lrn_kernels_across, lrn_kernels_within, lrn_torch
 
 # torch.compiler has is_exporting since 2.7; before, torch.compile gets operations of torch, too
 _exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -102,8 +103,8 @@ def _leaves_this_package() -> bool:
 
 @torch.library.custom_op("alexnet_harness::response_norm", mutates_args=())
 def _across_maps(x: Tensor, size: int, groups: int, scale: float, beta: float, k: float) -> Tensor:
-    if lrn_kernels.usable(x, size, beta):
-        return lrn_kernels.forward(x, size, groups, scale, k)
+    if lrn_kernels_across.usable(x, size, beta):
+        return lrn_kernels_across.forward(x, size, groups, scale, k)
     if (gpu := _gpu_kernels(x, size, groups)) is not None:
         return gpu.forward(x, size, groups, scale, beta, k)  # type: ignore[no-any-return]
     return lrn_torch.forward(x, lrn_torch.across_maps(x, size, groups), scale, beta, k)
@@ -113,8 +114,8 @@ def _across_maps(x: Tensor, size: int, groups: int, scale: float, beta: float, k
 def _across_maps_backward(
     x: Tensor, grad: Tensor, size: int, groups: int, scale: float, beta: float, k: float
 ) -> Tensor:
-    if lrn_kernels.usable(x, size, beta):
-        return lrn_kernels.backward(x, grad, size, groups, scale, k)
+    if lrn_kernels_across.usable(x, size, beta):
+        return lrn_kernels_across.backward(x, grad, size, groups, scale, k)
     if (gpu := _gpu_kernels(x, size, groups)) is not None:
         return gpu.backward(x, grad, size, groups, scale, beta, k)  # type: ignore[no-any-return]
     return lrn_torch.backward(x, grad, lrn_torch.across_maps(x, size, groups), scale, beta, k)
@@ -122,6 +123,8 @@ def _across_maps_backward(
 
 @torch.library.custom_op("alexnet_harness::spatial_response_norm", mutates_args=())
 def _within_map(x: Tensor, size: int, scale: float, beta: float, k: float) -> Tensor:
+    if lrn_kernels_within.usable(x, size, beta):
+        return lrn_kernels_within.forward(x, size, scale, k)
     return lrn_torch.forward(x, partial(lrn_torch.within_map, size), scale, beta, k)
 
 
@@ -129,6 +132,8 @@ def _within_map(x: Tensor, size: int, scale: float, beta: float, k: float) -> Te
 def _within_map_backward(
     x: Tensor, grad: Tensor, size: int, scale: float, beta: float, k: float
 ) -> Tensor:
+    if lrn_kernels_within.usable(x, size, beta):
+        return lrn_kernels_within.backward(x, grad, size, scale, k)
     return lrn_torch.backward(x, grad, partial(lrn_torch.within_map, size), scale, beta, k)
 
 

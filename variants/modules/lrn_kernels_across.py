@@ -2,71 +2,36 @@
 
 torch needs about ten passes over a tensor that doesn't fit the cache; these kernels need one. With
 channels_last, the maps of a pixel are adjacent in memory, so a window over maps is a sum of shifted
-neighbours. Masks leave out neighbours that belong to another pixel or column. Fused multiply-add is not
-allowed, so the bits are the same on every processor and for every number of threads.
+neighbours. Masks leave out neighbours that belong to another pixel or column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float32]
+from variants.modules.numba_kernels import Floats, Kernel, compiled, run_in_parts, takes
+
 BLOCK = 256  # about how many floats are processed at a time; they stay in the L1 cache
-LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second thread has started
 
 
 @cache
-def kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]] | None:
-    """The compiled (forward, backward) for a window, or None where numba is not installed; kept in
-    numba's cache.
-    """
-    try:
-        numba: Any = import_module("numba")  # slow to import, and optional
-    except ImportError:
-        return None
-    types = numba.types
-    read, write = types.Array(types.float32, 1, "C", readonly=True), types.float32[::1]
-    masks, number = types.Array(types.float32, 2, "C", readonly=True), types.float32
-    signatures = (
-        types.void(read, masks, number, number, write),
-        types.void(read, read, masks, number, number, number, write),
-    )
-
-    def compiled(function: Callable[..., None], signature: Any) -> Callable[..., None]:
-        options = {"nogil": True, "error_model": "numpy"}
-        try:
-            made: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # numba found no writable folder for its cache
-            made = numba.njit(signature, **options)(function)
-        return made
-
+def kernels(size: int) -> tuple[Kernel, Kernel] | None:
+    """The compiled (forward, backward) for a window, or None where numba is not installed."""
     forward, backward = _written(size // 2)
-    return compiled(forward, signatures[0]), compiled(backward, signatures[1])
+    one = compiled(forward, "read", "table", "float", "float", "write")
+    other = compiled(backward, "read", "read", "table", "float", "float", "float", "write")
+    return None if one is None or other is None else (one, other)
 
 
 def usable(x: Tensor, size: int, beta: float) -> bool:
     """Whether the kernels support this input: float32 on the CPU, channels_last, the paper's
     exponent 0.75.
     """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and beta == 0.75
-        and x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and x.numel() > 0
-        and size <= x.shape[1]
-        and kernels(size) is not None
-    )
+    return takes(x) and beta == 0.75 and size <= x.shape[1] and kernels(size) is not None
 
 
 def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
@@ -74,7 +39,8 @@ def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor
     made = torch.empty_like(x)
     masks, both = _masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
-    _in_parts(masks, lambda x, out: both[0](x, masks, np.float32(scale), np.float32(k), out), x, made)
+    numbers = np.float32(scale), np.float32(k)
+    run_in_parts(lambda x, out: both[0](x, masks, *numbers, out), masks.shape[1], x, made)
     return made
 
 
@@ -87,7 +53,9 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
     assert both is not None
     numbers = np.float32(scale), np.float32(k), np.float32(-1.5 * scale)
     grad = grad.contiguous(memory_format=torch.channels_last)
-    _in_parts(masks, lambda x, grad, out: both[1](x, grad, masks, *numbers, out), x, grad, made)
+    run_in_parts(
+        lambda x, grad, out: both[1](x, grad, masks, *numbers, out), masks.shape[1], x, grad, made
+    )
     return made
 
 
@@ -112,27 +80,7 @@ def _masks(maps: int, size: int, groups: int) -> Floats:
     return np.array(rows, dtype=np.float32).reshape(len(reach), pixels * maps)
 
 
-def _in_parts(masks: Floats, work: Callable[..., None], *tensors: Tensor) -> None:
-    """Run `work` on the tensors' memory in as many threads as torch uses.
-
-    Each part starts at a whole pixel.
-    """
-    flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
-    threads, length, block = torch.get_num_threads(), len(flat[0]), masks.shape[1]
-    if threads == 1 or length < LEAST_TO_SPLIT:
-        work(*flat)
-        return
-    step = -(-length // (threads * block)) * block
-    starts = range(0, length, step)
-    list(_pool(threads).map(lambda start: work(*(part[start : start + step] for part in flat)), starts))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="lrn")
-
-
-def _written(half: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def _written(half: int) -> tuple[Kernel, Kernel]:
     """The two loops for a window of 2 * half + 1 maps; numba unrolls the window, since `half` is a
     compile-time constant.
     """

@@ -1,0 +1,83 @@
+"""Compiles loops over float32 arrays with numba, which is optional, and runs them in as many threads as
+torch uses.
+
+Fused multiply-add is not allowed, so the bits are the same on every processor and for every number of
+threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats: TypeAlias = NDArray[np.float32]
+Kernel: TypeAlias = Callable[..., None]
+LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second thread has started
+
+
+def compiled(function: Kernel, *arguments: str) -> Kernel | None:
+    """The function as machine code, kept in numba's cache; None where numba is not installed.
+
+    arguments: the kind of each: "read" or "write" for a flat array, "table" for one of two dimensions
+    that is read, "float" (32 bits) or "int" (64 bits).
+    """
+    try:
+        numba: Any = import_module("numba")  # slow to import, and optional
+    except ImportError:
+        return None
+    types = numba.types
+    kinds = {
+        "read": types.Array(types.float32, 1, "C", readonly=True),
+        "write": types.float32[::1],
+        "table": types.Array(types.float32, 2, "C", readonly=True),
+        "float": types.float32,
+        "int": types.int64,
+    }
+    signature = types.void(*(kinds[argument] for argument in arguments))
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        made: Kernel = numba.njit(signature, cache=True, **options)(function)
+    except RuntimeError:  # numba found no writable folder for its cache
+        made = numba.njit(signature, **options)(function)
+    return made
+
+
+def takes(x: Tensor) -> bool:
+    """Whether kernels can work on the tensor's memory: float32, channels_last, on the CPU, not empty."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and x.numel() > 0
+    )
+
+
+def run_in_parts(kernel: Kernel, unit: int, *tensors: Tensor) -> None:
+    """Run `kernel` on the tensors' memory, in the order (N, H, W, C), in as many threads as torch uses.
+
+    Each part starts at a multiple of `unit` floats.
+    """
+    flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
+    threads, length = torch.get_num_threads(), len(flat[0])
+    if threads == 1 or length < LEAST_TO_SPLIT:
+        kernel(*flat)
+        return
+    step = -(-length // (threads * unit)) * unit
+    starts = range(0, length, step)
+    list(
+        _pool(threads).map(lambda start: kernel(*(part[start : start + step] for part in flat)), starts)
+    )
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")

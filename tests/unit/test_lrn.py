@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from variants.layers import LRN, SpatialLRN
-from variants.modules import lrn, lrn_kernels_across, lrn_kernels_within, lrn_torch
+from variants.modules import lrn, lrn_kernels_across, lrn_kernels_within, lrn_torch, numba_kernels
 from variants.modules.lrn import ResponseNorm, SpatialResponseNorm
 
 EXACT = 1e-14  # float64 has 2e-16; sums of up to 25 squares and one power stay well below
@@ -207,11 +207,17 @@ def _no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "usable", lambda *given: False)
 
 
-def _pass_through(name: str) -> tuple[Tensor, Tensor]:
-    """(output, gradient) of at least 270,000 floats, enough for two threads; rows and columns differ."""
+def _pass_through(
+    name: str, dtype: torch.dtype = torch.float32, rounded_to: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """(output, gradient) of at least 270,000 floats, enough for two threads; rows and columns differ.
+
+    rounded_to: of the input, which is then computed with in `dtype`.
+    """
     maps, norm = NORMS[name]
     x = torch.randn(max(20, 500 // maps), maps, 31, 29, generator=torch.Generator().manual_seed(1))
-    x = x.mul_(30).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = x.mul_(30).to(rounded_to).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
     y = norm(x, scale=1e-4, beta=0.75, k=2.0)
     (grad,) = torch.autograd.grad(y, x, x.detach().flip(0))
     return y.detach(), grad
@@ -226,6 +232,19 @@ def test_compiled_kernels_equal_torchs_operations(name: str, monkeypatch: pytest
         assert ((one - other).abs().max() / other.abs().max()) < IN_FLOAT32
         # both ways were taken; a window of one may have the same bits
         assert name.startswith("one") or not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("halves", [1, 1 << 21], ids=["one image at a time", "all at once"])
+@pytest.mark.parametrize("name", ["5 maps, two columns", "9 x 9 pixels"])
+def test_compiled_kernels_round_half_precision_once(
+    name: str, halves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(numba_kernels, "HALVES_AT_A_TIME", halves)
+    half, wide = _pass_through(name, torch.bfloat16), _pass_through(name, torch.float32, torch.bfloat16)
+    for one, other in zip(half, wide, strict=True):
+        assert one.dtype == torch.bfloat16
+        assert torch.equal(one, other.bfloat16())
 
 
 @pytest.mark.parametrize("name", ["5 maps, two columns", "9 x 9 pixels"])

@@ -5,7 +5,7 @@ Both divide x by (k + scale * s)^beta, where s sums x^2 over a window that is cu
 backward pass is written by hand, so that only x is saved for it. Who computes them:
 
     lrn_kernels_across.py, lrn_kernels_within.py
-                     CPU, float32, channels_last: each pass at once, compiled by numba if it is installed
+                     CPU, channels_last: each pass at once, compiled by numba if it is installed
     lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
     lrn_torch.py     everything else, in several operations of torch
 

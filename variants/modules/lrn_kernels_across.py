@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variants.modules.numba_kernels import Floats, Kernel, compiled, run_in_parts, takes
+from variants.modules.numba_kernels import Floats, Kernel, compiled, run, takes
 
 BLOCK = 256  # about how many floats are processed at a time; they stay in the L1 cache
 
@@ -28,9 +28,7 @@ def kernels(size: int) -> tuple[Kernel, Kernel] | None:
 
 
 def usable(x: Tensor, size: int, beta: float) -> bool:
-    """Whether the kernels support this input: float32 on the CPU, channels_last, the paper's
-    exponent 0.75.
-    """
+    """Whether the kernels support this input: channels_last on the CPU, the paper's exponent 0.75."""
     return takes(x) and beta == 0.75 and size <= x.shape[1] and kernels(size) is not None
 
 
@@ -40,7 +38,7 @@ def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor
     masks, both = _masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
     numbers = np.float32(scale), np.float32(k)
-    run_in_parts(lambda x, out: both[0](x, masks, *numbers, out), masks.shape[1], x, made)
+    run(lambda x, out: both[0](x, masks, *numbers, out), masks.shape[1], x, made)
     return made
 
 
@@ -53,9 +51,7 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
     assert both is not None
     numbers = np.float32(scale), np.float32(k), np.float32(-1.5 * scale)
     grad = grad.contiguous(memory_format=torch.channels_last)
-    run_in_parts(
-        lambda x, grad, out: both[1](x, grad, masks, *numbers, out), masks.shape[1], x, grad, made
-    )
+    run(lambda x, grad, out: both[1](x, grad, masks, *numbers, out), masks.shape[1], x, grad, made)
     return made
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variants.modules.numba_kernels import Floats, Kernel, compiled, run_in_parts, takes
+from variants.modules.numba_kernels import Floats, Kernel, compiled, run, takes
 
 
 @cache
@@ -26,7 +26,7 @@ def kernels(size: int) -> tuple[Kernel, Kernel] | None:
 
 
 def usable(x: Tensor, size: int, beta: float) -> bool:
-    """Whether the kernels support this input: float32 on the CPU, channels_last, the exponent 0.75."""
+    """Whether the kernels support this input: channels_last on the CPU, the exponent 0.75."""
     return takes(x) and beta == 0.75 and kernels(size) is not None
 
 
@@ -35,7 +35,7 @@ def forward(x: Tensor, size: int, scale: float, k: float) -> Tensor:
     made, both = torch.empty_like(x), kernels(size)
     assert both is not None
     shape, numbers = _shape(x), (np.float32(scale), np.float32(k))
-    run_in_parts(lambda x, out: both[0](x, *shape, *numbers, out), shape[2], x, made)
+    run(lambda x, out: both[0](x, *shape, *numbers, out), shape[2], x, made)
     return made
 
 
@@ -47,7 +47,7 @@ def backward(x: Tensor, grad: Tensor, size: int, scale: float, k: float) -> Tens
     assert both is not None
     shape, numbers = _shape(x), (np.float32(scale), np.float32(k), np.float32(-1.5 * scale))
     grad = grad.contiguous(memory_format=torch.channels_last)
-    run_in_parts(lambda x, grad, out: both[1](x, grad, *shape, *numbers, out), shape[2], x, grad, made)
+    run(lambda x, grad, out: both[1](x, grad, *shape, *numbers, out), shape[2], x, grad, made)
     return made
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 Floats: TypeAlias = NDArray[np.float32]
 Kernel: TypeAlias = Callable[..., None]
 LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second thread has started
+HALVES = (torch.bfloat16, torch.float16)
+HALVES_AT_A_TIME = 1 << 21  # numbers of half precision that are converted at a time
 
 
 def compiled(function: Kernel, *arguments: str) -> Kernel | None:
@@ -51,21 +53,36 @@ def compiled(function: Kernel, *arguments: str) -> Kernel | None:
 
 
 def takes(x: Tensor) -> bool:
-    """Whether kernels can work on the tensor's memory: float32, channels_last, on the CPU, not empty."""
+    """Whether kernels can work on the tensor: float32 or half precision, channels_last, on the CPU, not
+    empty.
+    """
     return (
         x.device.type == "cpu"
-        and x.dtype == torch.float32
+        and x.dtype in (torch.float32, *HALVES)
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > 0
     )
 
 
-def run_in_parts(kernel: Kernel, unit: int, *tensors: Tensor) -> None:
-    """Run `kernel` on the tensors' memory, in the order (N, H, W, C), in as many threads as torch uses.
+def run(kernel: Kernel, unit: int, *tensors: Tensor) -> None:
+    """Run `kernel` on flat arrays of the tensors' values in the order (N, H, W, C), in as many threads
+    as torch uses. It writes to the last one.
 
-    Each part starts at a multiple of `unit` floats.
+    Each thread's part starts at a multiple of `unit` floats. Half precision is converted, a few images
+    at a time: the kernel computes in float32, and its result is rounded once.
     """
+    if tensors[-1].dtype == torch.float32:
+        _run_in_threads(kernel, unit, tensors)
+        return
+    images = max(1, HALVES_AT_A_TIME // tensors[-1][0].numel())
+    for *read, out in zip(*(torch.split(tensor.detach(), images) for tensor in tensors), strict=True):
+        wide = torch.empty_like(out, dtype=torch.float32)
+        _run_in_threads(kernel, unit, (*(tensor.float() for tensor in read), wide))
+        out.copy_(wide)
+
+
+def _run_in_threads(kernel: Kernel, unit: int, tensors: tuple[Tensor, ...]) -> None:
     flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
     threads, length = torch.get_num_threads(), len(flat[0])
     if threads == 1 or length < LEAST_TO_SPLIT:

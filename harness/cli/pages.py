@@ -1,16 +1,21 @@
 """The command `pages`: writes the generated pages of the repository, reports/published/ and README's
-results table.
+results.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import RecordError
+
+if TYPE_CHECKING:
+    from harness.report.model import ReportModel
+
+IN_README = ("figure1", "reproduce")
 
 
 def pages(
@@ -19,7 +24,7 @@ def pages(
     ] = False,
     root: Annotated[Path, typer.Option(help="A checkout of the project.")] = Path(),
 ) -> None:
-    """Write reports/published/*.md and README's results table from the catalogue, published numbers and
+    """Write reports/published/*.md and README's results from the catalogue, published numbers and
     reference records.
     """
     wanted = generated(root)
@@ -52,15 +57,22 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def _readme(root: Path) -> str:
-    from harness.records.store import Store
-    from harness.report.build import build
-    from harness.report.markdown import BEGIN, END, readme_table
+    from harness.report.markdown import BEGIN, END, readme_results
 
     text = (root / "README.md").read_text()
-    found = Store(root / "results").verified_reference("reproduce")
+    results = readme_results(_model(root, study) for study in IN_README)
+    return re.sub(
+        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda found: results, text, flags=re.DOTALL
+    )
+
+
+def _model(root: Path, study: str) -> ReportModel:
+    from harness.records.store import Store
+    from harness.report.build import build
+
+    found = Store(root / "results").verified_reference(study)
     if found.refused:
         raise RecordError(
-            f"the table needs all records, but {found.refused[0].run_id}: {found.refused[0].reason}"
+            f"README needs all records, but {found.refused[0].run_id}: {found.refused[0].reason}"
         )
-    table = readme_table(build("reproduce", found.records))
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda found: table, text, flags=re.DOTALL)
+    return build(study, found.records)

@@ -1,8 +1,9 @@
-"""Writes the report as Markdown: report.md, and the table in README.md."""
+"""Writes the report as Markdown: report.md, and the results in README.md."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
@@ -27,10 +28,27 @@ def report_markdown(model: ReportModel) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def readme_table(model: ReportModel) -> str:
-    """The table of results between the markers of README.md."""
-    body = "No finished run yet." if model.results_table is None else _with_notes(model.results_table)
-    return f"{BEGIN}\n{body}\n{END}"
+def readme_results(models: Iterable[ReportModel]) -> str:
+    """What stands between the markers of README.md: of each study the table of results, or the
+    findings and the figure of its first page. Studies without a result are left out.
+    """
+    shown = [text for model in models if (text := _result(model))]
+    return "\n\n".join((BEGIN, *(shown or ["No finished run yet."]), END))
+
+
+def _result(model: ReportModel) -> str:
+    if model.results_table is not None:
+        return _with_notes(model.results_table)
+    if model.overview is None:
+        return ""
+    figure, folder = model.overview, f"reports/reference/{model.study}"
+    return "\n\n".join(
+        (
+            "\n".join(f"* {plain(finding)}" for finding in model.findings),
+            f"![{plain(figure.alt)}]({folder}/figures/{figure.file})",
+            f"{plain(figure.caption)} The whole study: [report.md]({folder}/report.md).",
+        )
+    )
 
 
 def _with_notes(made: Table) -> str:

@@ -14,7 +14,7 @@ from harness.records.learning_curve import Reached
 from harness.records.store import RunRecord
 from harness.report.build import build
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun, learning_speeds
-from harness.report.markdown import report_markdown
+from harness.report.markdown import readme_results, report_markdown
 from harness.report.model import ReportModel, Section
 from harness.report.stats import ratio_of_means, ratio_of_means_by_t
 from harness.resolve import RunRequest, check_request
@@ -136,6 +136,20 @@ def test_the_plan_is_in_the_report_and_no_section_speaks_of_missing_runs(model: 
     assert "No run" not in text
     assert "No finished" not in text
     assert "No two variants" not in text
+
+
+def test_the_curves_are_on_the_first_page_once_and_in_readme(model: ReportModel) -> None:
+    assert model.overview is not None
+    assert [figure.file for figure in model.figures] == [f"training-error-{RELU}-{TANH}.svg"]
+    text = readme_results([model])
+    assert f"](reports/reference/figure1/figures/{model.overview.file})" in text
+    assert 'several times" is reproduced' in text
+
+
+def test_a_search_alone_is_not_in_readme(records: list[RunRecord]) -> None:
+    searched = build("figure1", [one for one in records if one.spec.seed == SEARCH_SEED])
+    assert searched.overview is None
+    assert "No finished run yet." in readme_results([searched])
 
 
 def test_other_images_decide_nothing(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from harness.records import verify
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.check import check_report
-from harness.report.markdown import readme_table
+from harness.report.markdown import readme_results
 from harness.report.model import Paragraph, ReportModel, Section
 from harness.report.render import pdf, render, write_report
 from harness.tables import Column, Table
@@ -277,8 +277,8 @@ def test_a_folder_without_a_manifest_is_one_sentence(tmp_path: Path):
         check_report(tmp_path, Store(tmp_path))
 
 
-def test_the_readme_table_stands_between_its_markers_with_one_row_a_variant(model: ReportModel):
-    lines = readme_table(model).splitlines()
+def test_readmes_table_stands_between_its_markers_with_one_row_a_variant(model: ReportModel):
+    lines = readme_results([model]).splitlines()
     assert (lines[0], lines[-1]) == ("<!-- results:begin -->", "<!-- results:end -->")
     rows = [line for line in lines if line.startswith("| ") and "±" in line]
     assert [row.split("|")[1].strip() for row in rows] == ["grouped_2gpu", "single_gpu", "no_lrn"]

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
-from harness.report import figures
 from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
-from harness.report.model import Block, Figure, Paragraph, Section
-from harness.report.text import NONE, count, epochs_to, factor, listed, machines, percent
+from harness.report.model import Block, Paragraph, Section
+from harness.report.overview import leading_speed, training_curves
+from harness.report.text import NONE, count, epochs_to, factor, machines, percent
 from harness.tables import Column, Table
 
 ROLES = {True: "best of the search", False: "neighbour in the grid"}
@@ -20,11 +18,12 @@ ROLES = {True: "best of the search", False: "neighbour in the grid"}
 
 def section(report: ReportData) -> Section:
     """Empty without runs that end at a training error."""
-    speeds, blocks = report.evidence.learning_speeds, list[Block]()
-    for place, speed in enumerate(speeds, 1):
+    blocks, shown_before = list[Block](), leading_speed(report)
+    for speed in report.evidence.learning_speeds:
+        curves = None if speed is shown_before else training_curves(speed)
         blocks += [
             _lead(speed),
-            *_figure(speed, place),
+            *(() if curves is None else (curves,)),
             *_runs(speed),
             *_result(speed),
             *_searches(speed),
@@ -38,32 +37,6 @@ def _lead(speed: LearningSpeed) -> Paragraph:
         "on. The runs end once the top-1 error on all training images is below "
         f"{percent(speed.threshold, 0)} %. Machines: {machines(speed.records)}."
     )
-
-
-def _figure(speed: LearningSpeed, place: int) -> Iterator[Figure]:
-    best = [at for name in speed.variants if (at := speed.best(name)) is not None]
-    rows = [
-        {
-            "variant": run.variant,
-            "run_id": run.run_id,
-            "epoch": point.epoch,
-            "error_percent": 100 * point.error,
-        }
-        for at in best
-        for run in at.runs
-        for point in run.curve
-    ]
-    if rows:
-        shown = listed(
-            [f"{at.variant} (learning rate {at.rate:g}, {count(len(at.runs), 'seed')})" for at in best]
-        )
-        yield Figure(
-            file=f"training-error-{place}.svg",
-            caption=f"Top-1 error on the training images over epochs, a line per run: {shown}. The "
-            f"dashed line is {percent(speed.threshold, 0)} %, as in the paper's figure 1.",
-            alt="Training error over epochs for " + " and ".join(at.variant for at in best),
-            content=figures.training_errors(pd.DataFrame(rows), 100 * speed.threshold),
-        )
 
 
 def _runs(speed: LearningSpeed) -> Iterator[Table]:

@@ -14,6 +14,7 @@ from harness.report.frames import estimate_of, rows_of
 from harness.report.learning_speed import LearningSpeed
 from harness.report.setting import Setting
 from harness.report.text import (
+    beyond_grid,
     count,
     epochs_to,
     factor,
@@ -60,6 +61,7 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
             f"{at.variant} reaches {goal} after {epochs_to(at.mean, at.censored)} epochs at learning "
             f"rate {at.rate:g} (n = {len(at.runs)}, on {speed.data.contents or speed.data.name})."
         )
+    yield from beyond_grid(speed)
     ratio = speed.ratio()
     if ratio is None:
         yield (

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Literal, TypeAlias
 
 from harness.records.learning_curve import Point, Reached, diverged, order, reached, training_curve
 from harness.records.store import RunRecord
@@ -19,6 +20,7 @@ from variants.layers import Activation
 from variants.spec import AlexNetSpec
 from variants.values import value
 
+Edge: TypeAlias = Literal["lowest", "highest"]
 SEVERAL = 2.0  # "several times faster", as decided before the first run (harness/studies/long.py)
 ABOUT_SIX = (4.0, 9.0)  # "six times faster"
 
@@ -121,6 +123,16 @@ class LearningSpeed:
         return sorted(
             (run for run in self.searched if run.variant == variant), key=lambda run: run.rate
         )
+
+    def at_the_edge(self, variant: str) -> Edge | None:
+        """Which end of its grid the best rate of the search is, if it is one: a rate beyond it might be
+        better.
+        """
+        search = self.search(variant)
+        best = min(search, key=lambda run: order(run.reached)) if len(search) > 1 else None
+        if best is None or search[0] is not best is not search[-1]:
+            return None
+        return "lowest" if search[0] is best else "highest"
 
     def best(self, variant: str) -> AtOneRate | None:
         """The runs at the rate that the search chose; None before there are any.

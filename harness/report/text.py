@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.published.schema import Bound
 from harness.published.tables import BOUNDS
 from harness.records.store import RunRecord
+from harness.report.learning_speed import LearningSpeed
 from harness.report.stats import Estimate, Interval
 
 NONE = "—"
@@ -69,6 +70,16 @@ def epochs_to(estimate: Estimate, censored: int) -> str:
     return f"{estimate.mean:.1f}" + (
         f" ± {estimate.half_width:.1f}" if estimate.half_width is not None else ""
     )
+
+
+def beyond_grid(speed: LearningSpeed) -> list[str]:
+    """A sentence for each network whose best learning rate is an end of its grid."""
+    return [
+        f"The best learning rate of {variant} is the {edge} of its grid; a "
+        f"{'lower' if edge == 'lowest' else 'higher'} one might need fewer epochs."
+        for variant in speed.variants
+        if (edge := speed.at_the_edge(variant))
+    ]
 
 
 def number(amount: float | None, digits: int = 0) -> str:

@@ -117,6 +117,22 @@ def test_the_search_is_shown_and_never_counted(section: Section) -> None:
     ]  # fmt: skip
 
 
+def test_a_best_rate_at_the_end_of_its_grid_is_said(model: ReportModel, tmp_path: Path) -> None:
+    said = [finding for finding in model.findings if "of its grid" in finding]
+    assert said == [
+        f"The best learning rate of {RELU} is the highest of its grid; a higher one might need fewer "
+        "epochs.",
+        f"The best learning rate of {TANH} is the lowest of its grid; a lower one might need fewer "
+        "epochs.",
+    ]
+    study = Study(tmp_path / "results")
+    searched = ((0.001, 9.0), (0.002, 6.0), (0.004, 7.0))
+    (inside,) = learning_speeds(
+        [train(study, RELU, rate, SEARCH_SEED, falling(epochs)) for rate, epochs in searched]
+    )
+    assert inside.at_the_edge(RELU) is None
+
+
 def test_the_ratio_and_its_verdicts(section: Section, model: ReportModel) -> None:
     several, six = table(section, "tanh over ReLU").rows
     assert several[0] == six[0] == "6.1"  # 36.5 / 6

@@ -24,7 +24,9 @@ from variants.weights import WeightsError, load_weights, save_weights
 
 SMALL = "alexnet_cifar_13pct"
 SCRIPTING = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning"
+    "ignore:.*torch.jit.script:FutureWarning",
+    "ignore:.*torch.jit.script:DeprecationWarning",  # torch 2.11
+    "ignore:.*TorchScript:UserWarning",
 )
 
 

@@ -31,9 +31,6 @@ from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from variants import layers
 from variants.modules import lrn_kernels_across, lrn_kernels_within, lrn_torch
 
-# torch.compiler has is_exporting since 2.7; before, torch.compile gets operations of torch, too
-_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-
 
 class ResponseNorm(nn.Module):
     """Normalises (N, C, ...) across `size` adjacent maps, separately in each of `groups` columns;
@@ -97,8 +94,11 @@ def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: fl
 def _leaves_this_package() -> bool:
     """Whether the net is being exported or traced, to run where this package's operations don't
     exist.
+
+    torch 2.11 says that it exports whenever torch.compile is at work, which then gets operations of
+    torch, too.
     """
-    return bool(_exporting() or is_tracing())  # type: ignore[no-untyped-call]
+    return bool(torch.compiler.is_exporting() or is_tracing())  # type: ignore[no-untyped-call]
 
 
 @torch.library.custom_op("alexnet_harness::response_norm", mutates_args=())

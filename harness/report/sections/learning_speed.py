@@ -10,7 +10,7 @@ from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
 from harness.report.model import Block, Paragraph, Section
 from harness.report.overview import leading_speed, training_curves
-from harness.report.text import NONE, count, epochs_to, factor, machines, percent
+from harness.report.text import NONE, beyond_grid, count, epochs_to, factor, machines, percent
 from harness.tables import Column, Table
 
 ROLES = {True: "best of the search", False: "neighbour in the grid"}
@@ -134,4 +134,5 @@ def _searches(speed: LearningSpeed) -> Iterator[Table]:
                 Column(heading="Training error at the end, %", align="right"),
             ),
             rows=tuple(rows),
+            notes=tuple(beyond_grid(speed)),
         )

@@ -1,4 +1,7 @@
-"""Thin sessions: each installs into one shared environment, then calls the command line. `nox -l` lists them."""
+"""Thin sessions: each installs into one shared environment, then calls the command line.
+
+`nox -l` lists them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def python(session: nox.Session, *arguments: str) -> None:
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Make the shared environment if need be, install what the session needs, and FFCV where it can be built.
+    """Make the shared environment if need be; install what the session needs, and FFCV if it builds.
 
     `nox --no-install` leaves that out. A second checkout can so use the environment of the first one:
     ln -s FIRST/.nox .nox && PYTHONPATH=. nox --no-install -s tests
@@ -65,27 +68,28 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def fuzz(session: nox.Session) -> None:
-    """The readers of files from outside with 10,000 random cases each; arguments after -- go to pytest."""
+    """Readers of files from outside, 10,000 random cases each; arguments after -- go to pytest."""
     install(session, "tests")
     python(session, "-m", "pytest", "--hypothesis-profile=fuzz", "-m", "fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def soak(session: nox.Session) -> None:
-    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; arguments after -- go to pytest."""
+    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; arguments as above."""
     install(session, "tests")
     python(session, "-m", "pytest", "-m", "soak", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def cluster(session: nox.Session) -> None:
-    """`submit` on a real Slurm, which is started on loopback and stopped again; arguments after -- go to pytest."""
+    """`submit` on a real Slurm, started on loopback and stopped again; arguments as above."""
     missing = [
         name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None
     ]
     if missing or os.geteuid() != 0:
         session.skip(
-            f"there is no {', '.join(missing)}; on Debian: apt-get install munge slurmctld slurmd slurm-client"
+            f"there is no {', '.join(missing)}; on Debian: "
+            "apt-get install munge slurmctld slurmd slurm-client"
             if missing
             else "slurmd needs root"
         )
@@ -115,7 +119,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """The benchmarks, compared with the last run on the same bench key; the first time three runs, for the noise."""
+    """The benchmarks, compared with the last run on the same bench key; first three runs, for noise."""
     install(session, "tests")
     switches = ("--benchmark-enable", "--benchmark-only", "--benchmark-autosave", "-s")
     python(session, "-m", "pytest", "tests/bench", *switches, *session.posargs)
@@ -128,7 +132,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
-    """What needs a GPU: its numbers against the CPU's, whole runs, NVML, and the speeds; skipped without one."""
+    """What needs a GPU: numbers against the CPU's, whole runs, NVML, speeds; skipped without one."""
     install(session, "tests")
     has_gpu = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)"
     if subprocess.run([PYTHON, "-c", has_gpu], check=False).returncode:
@@ -140,7 +144,7 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
-    """Rebuild reports/<study>/ from the sealed records; arguments after -- go to `python -m harness report`."""
+    """Rebuild reports/<study>/ from the sealed records; arguments after -- go to `harness report`."""
     install(session)
     python(session, "-m", "harness", "report", *session.posargs)
 

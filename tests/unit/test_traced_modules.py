@@ -23,7 +23,9 @@ from variants.modules.alexnet import build, layer_module
 from variants.spec import AlexNetSpec
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning"
+    "ignore:.*torch.jit.script:FutureWarning",
+    "ignore:.*torch.jit.script:DeprecationWarning",  # torch 2.11
+    "ignore:.*TorchScript:UserWarning",
 )
 
 LAYERS: dict[str, Layer] = {

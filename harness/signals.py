@@ -27,10 +27,17 @@ class Terminated(KeyboardInterrupt):
 
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+_raised: signal.Signals | None = None  # for which a handler raised Terminated
 
 
 def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     """A signal handler that raises Terminated once."""
+    global _raised
+    _raised = signal.Signals(number)
+    _end(number)
+
+
+def _end(number: int) -> NoReturn:
     # the signal can come twice (process group and parent); the second must not interrupt the sealing
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
@@ -56,7 +63,9 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _raised
     before, hook = {ending: signal.getsignal(ending) for ending in ENDING}, sys.unraisablehook
+    _raised = None
 
     def send_again(dropped: sys.UnraisableHookArgs) -> None:
         """Python ignores exceptions raised in callbacks and finalisers, such as importlib's: raise the
@@ -78,6 +87,7 @@ def terminable() -> Iterator[None]:
         for ending, handler in before.items():
             signal.signal(ending, handler)
         sys.unraisablehook = hook
+        _raised = None
 
 
 class StopRequests:
@@ -101,12 +111,12 @@ class StopRequests:
         if self.signal is None:
             self.signal, self._asked_s = signal.Signals(number), now_s
         elif number == signal.SIGINT or now_s - self._asked_s > ECHO_S:
-            raise_terminated(number, frame)
+            _end(number)
 
     def raise_if_asked(self) -> None:
         """Raise Terminated if a signal asked for it."""
         if self.signal is not None:
-            raise_terminated(self.signal, None)
+            _end(self.signal)
 
     def _ask_for_checkpoint(self, number: int, frame: FrameType | None) -> None:
         self.checkpoint = True
@@ -118,11 +128,13 @@ def stop_requests() -> Iterator[StopRequests]:
     it ends.
 
     A signal that this process ignores stays ignored. Outside the main thread this does nothing.
+    A signal that came before the block, and whose Terminated some library has caught, counts here.
     """
     asked = StopRequests()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
+    asked.signal = _raised
     handlers = dict.fromkeys((signal.SIGINT, *ENDING), asked._ask_to_stop)
     handlers[signal.SIGUSR1] = asked._ask_for_checkpoint
     before = {number: signal.getsignal(number) for number in handlers}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 
 import pytest
 
-from harness.signals import Terminated, stop_requests
+from harness.signals import Terminated, stop_requests, terminable
 
 
 def test_an_echo_of_sigterm_leaves_the_run_its_time_for_a_checkpoint() -> None:
@@ -31,3 +33,14 @@ def test_a_second_request_ends_the_run_at_once(
         now[0] += after_s
         with pytest.raises(Terminated):
             signal.raise_signal(second)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_whose_exception_a_library_caught_still_stops_the_run(ending: signal.Signals) -> None:
+    with terminable():
+        with suppress(BaseException):  # such as a bare `except:` around an import
+            os.kill(os.getpid(), ending)
+        with stop_requests() as stop:
+            assert stop.signal == ending
+    with stop_requests() as stop:
+        assert not stop()

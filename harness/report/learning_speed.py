@@ -128,23 +128,25 @@ class LearningSpeed:
         """Which end of its grid the best rate of the search is, if it is one: a rate beyond it might be
         better.
         """
-        search = self.search(variant)
-        best = min(search, key=lambda run: order(run.reached)) if len(search) > 1 else None
-        if best is None or search[0] is not best is not search[-1]:
+        grid, best = [run.rate for run in self.search(variant)], self._chosen(variant)
+        if len(grid) < 2 or best not in (grid[0], grid[-1]):
             return None
-        return "lowest" if search[0] is best else "highest"
+        return "lowest" if best == grid[0] else "highest"
+
+    def _chosen(self, variant: str) -> float | None:
+        """The best rate of the search; None without one."""
+        search = self.search(variant)
+        return min(search, key=lambda run: order(run.reached)).rate if search else None
 
     def best(self, variant: str) -> AtOneRate | None:
         """The runs at the rate that the search chose; None before there are any.
 
         Without a search: the only rate.
         """
-        search, rates = self.search(variant), self.rates(variant)
-        chosen = min(search, key=lambda run: order(run.reached)).rate if search else None
-        known = (
-            [at for at in rates if at.rate == chosen] if search else rates if len(rates) == 1 else []
-        )
-        return known[0] if known else None
+        rates, chosen = self.rates(variant), self._chosen(variant)
+        if chosen is None:
+            return rates[0] if len(rates) == 1 else None
+        return next((at for at in rates if at.rate == chosen), None)
 
     def ratio(self) -> Ratio | None:
         """The network with tanh over that with ReLU; None while one of them has no counted run."""

@@ -75,14 +75,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def soak(session: nox.Session) -> None:
-    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; arguments as above."""
+    """1,000 runs in a row (or SOAK_RUNS), 70 killed runs: 45 minutes; after --: for pytest."""
     install(session, "tests")
     python(session, "-m", "pytest", "-m", "soak", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def cluster(session: nox.Session) -> None:
-    """`submit` on a real Slurm, started on loopback and stopped again; arguments as above."""
+    """`submit` on a real Slurm, started on loopback and stopped again; after --: for pytest."""
     missing = [
         name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None
     ]

@@ -74,6 +74,17 @@ def test_the_operations_keep_their_promises_to_torch(name: str) -> None:
         )
 
 
+# of opcheck itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_windows_of_local_layers_keep_their_promises_to_torch(padding: int) -> None:
+    x = torch.randn(3, 4, 6, 5, dtype=torch.float64, requires_grad=True)
+    operations = torch.ops.alexnet_harness
+    torch.library.opcheck(operations.local_windows.default, (x, 3, 1, padding))
+    grad = operations.local_windows.default(x.detach(), 3, 1, padding)
+    torch.library.opcheck(operations.local_windows_backward.default, (grad, 6, 5, 3, 1, padding))
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", NORMS)
 def test_the_meta_device_gives_shape_layout_and_type(name: str, layout: torch.memory_format) -> None:

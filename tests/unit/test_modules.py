@@ -24,6 +24,7 @@ from variants.layers import (
 )
 from variants.modules import blocks
 from variants.modules.alexnet import AlexNet, build
+from variants.modules.local_windows import windows
 from variants.spec import AlexNetSpec
 
 CLOSE = 1e-12  # float64 sums of fewer than 1,000 terms in another order
@@ -63,6 +64,22 @@ def test_local_layer_has_kernels_and_biases_of_its_own_at_every_position() -> No
         window = padded[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3].flatten(1)
         wanted = window @ own["weight"][4 * row + column].T + own["bias"][:, row, column]
         torch.testing.assert_close(made[:, :, row, column], wanted, rtol=CLOSE, atol=CLOSE)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (2, 3, 0), (1, 1, 0)])
+def test_local_windows_and_their_derivative_are_those_of_unfold(
+    kernel: int, stride: int, padding: int
+) -> None:
+    """The derivative adds at most 9 numbers in another order."""
+    x = images().requires_grad_()
+    made = windows(x, kernel, stride, padding)
+    unfolded = F.unfold(x, kernel, padding=padding, stride=stride)  # (N, C * kernel^2, positions)
+    wanted = unfolded.unflatten(1, (4, kernel**2)).permute(0, 3, 2, 1).flatten(2)
+    assert torch.equal(made.flatten(1, 2), wanted)
+    above = torch.randn(made.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (grad,) = torch.autograd.grad(made, x, above)
+    (wanted_grad,) = torch.autograd.grad(wanted, x, above.flatten(1, 2))
+    torch.testing.assert_close(grad, wanted_grad, rtol=CLOSE, atol=CLOSE)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from variants import layers
 from variants.layers import Shape
+from variants.modules import local_windows
 
 
 class Conv(nn.Conv2d):
@@ -99,9 +100,13 @@ class Local(nn.Module):
         self.bias = nn.Parameter(torch.empty(out, rows, columns))
 
     def forward(self, x: Tensor) -> Tensor:
-        windows = F.unfold(x, self.kernel, padding=self.padding, stride=self.stride).permute(2, 0, 1)
-        made = torch.bmm(windows, self.weight.transpose(1, 2))  # (positions, N, out)
-        return made.permute(1, 2, 0).reshape(-1, self.out, self.rows, self.columns) + self.bias
+        seen = local_windows.windows(x, self.kernel, self.stride, self.padding)
+        seen = seen.flatten(1, 2).transpose(0, 1)  # (positions, N, kernel^2 * channels)
+        # the windows have the numbers of a pixel next to each other, the weights the pixels of a map
+        kernels = self.weight.view(self.rows * self.columns, self.out, -1, self.kernel * self.kernel)
+        made = torch.bmm(seen, kernels.transpose(2, 3).flatten(2).transpose(1, 2))
+        made = made.transpose(0, 1).reshape(-1, self.rows, self.columns, self.out)
+        return made.permute(0, 3, 1, 2) + self.bias
 
 
 class Dense(nn.Linear):

@@ -25,11 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# torch's documentation has them there
-from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
+# torch's documentation has it there
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from variants import layers
 from variants.modules import lrn_kernels_across, lrn_kernels_within, lrn_torch
+from variants.modules.leaving import leaves_this_package
 
 
 class ResponseNorm(nn.Module):
@@ -73,7 +74,7 @@ def response_norm(x: Tensor, size: int, groups: int, scale: float, beta: float, 
     each group.
     """
     if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
-        if not _leaves_this_package():
+        if not leaves_this_package():
             made: Tensor = _across_maps(x, size, groups, scale, beta, k)
             return made
     return lrn_torch.plain_across_maps(x, size, groups, scale, beta, k)
@@ -85,20 +86,10 @@ def spatial_response_norm(x: Tensor, size: int, scale: float, beta: float, k: fl
     same map.
     """
     if not is_scripting():  # noqa: SIM102  # torch.jit leaves out the branch only if this stands alone
-        if not _leaves_this_package():
+        if not leaves_this_package():
             made: Tensor = _within_map(x, size, scale, beta, k)
             return made
     return lrn_torch.plain_within_map(x, size, scale, beta, k)
-
-
-def _leaves_this_package() -> bool:
-    """Whether the net is being exported or traced, to run where this package's operations don't
-    exist.
-
-    torch 2.11 says that it exports whenever torch.compile is at work, which then gets operations of
-    torch, too.
-    """
-    return bool(torch.compiler.is_exporting() or is_tracing())  # type: ignore[no-untyped-call]
 
 
 @torch.library.custom_op("alexnet_harness::response_norm", mutates_args=())

@@ -18,6 +18,9 @@ from variants.recipes.recipe import Loss, Recipe
 LossFunction: TypeAlias = Callable[
     [Network, torch.Tensor, torch.Tensor, torch.Tensor | None, Loss], tuple[torch.Tensor, torch.Tensor]
 ]
+# torch's compiler would first build and load a test program for the processor's vector instructions,
+# 5 to 7 s on each machine; the compilers that can build torch's headers have them
+COMPILE_OPTIONS = {"cpp.vec_isa_ok": True}
 COMPILERS = ("g++", "clang++", "c++")  # torch.compile uses one of them on the CPU
 
 
@@ -27,7 +30,9 @@ def maybe_compiled(recipe: Recipe) -> LossFunction:
     It compiles when it is called first, and once more for a smaller last batch. Dropout then draws
     other numbers from torch's generator than without.
     """
-    compiled: LossFunction = torch.compile(training_loss) if recipe.compile else training_loss
+    if not recipe.compile:
+        return training_loss
+    compiled: LossFunction = torch.compile(training_loss, options=COMPILE_OPTIONS)
     return compiled
 
 

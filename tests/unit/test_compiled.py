@@ -13,7 +13,7 @@ from tiny_training import CPU, recipe
 
 from harness.errors import UsageError
 from harness.events import StepsDone
-from harness.loss import check_compiler, maybe_compiled, training_loss
+from harness.loss import COMPILE_OPTIONS, check_compiler, maybe_compiled, training_loss
 from harness.records.store import RunRecord
 from variants.catalog import CATALOG
 from variants.geometry import spec_for
@@ -91,8 +91,9 @@ def test_a_run_with_compile_is_recorded_and_trains(
     """What torch.compile is asked for is noted and left as it is."""
     calls: list[Any] = []
 
-    def compiled(function: Any) -> Any:
+    def compiled(function: Any, options: Any) -> Any:
         calls.append(function)
+        assert options == COMPILE_OPTIONS
         return partial(function)
 
     monkeypatch.setattr(torch, "compile", compiled)
@@ -105,6 +106,12 @@ def test_a_run_with_compile_is_recorded_and_trains(
     assert record.spec.recipe.compile
     assert record.spec.overrides == ("compile=true",)
     assert [event for event in record.events() if isinstance(event, StepsDone)]
+
+
+def test_torch_knows_the_options_of_compilation() -> None:
+    torch.compile(training_loss, options=COMPILE_OPTIONS)
+    with pytest.raises(RuntimeError, match="no_such_option"):
+        torch.compile(training_loss, options={"cpp.no_such_option": True})
 
 
 def test_without_a_compiler_it_is_refused_before_anything_is_written(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ LossFunction: TypeAlias = Callable[
 ]
 # torch's compiler would first build and load a test program for the processor's vector instructions,
 # 5 to 7 s on each machine; the compilers that can build torch's headers have them
-COMPILE_OPTIONS = {"cpp.vec_isa_ok": True}
+COMPILE_OPTIONS: dict[str, Any] = {"cpp.vec_isa_ok": True}
 COMPILERS = ("g++", "clang++", "c++")  # torch.compile uses one of them on the CPU
 
 

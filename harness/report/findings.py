@@ -23,8 +23,10 @@ from harness.report.text import (
     percent,
     percent_with_interval,
     points_with_interval,
+    seeds_so_far,
     start_command,
 )
+from harness.studies.long import FIGURE_1_SEEDS
 
 MOST_NAMED = 6
 
@@ -75,11 +77,13 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
         else f" ({factor(ratio.bootstrap.low)} to {factor(ratio.bootstrap.high)})"
     )
     more = "more than " if ratio.slow.censored else ""
-    yield (
-        f"tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. The paper's "
-        '"several times" is '
-        f"{speed.several()}; the six times of its figure 1 is {speed.six()}."
+    verdicts = (
+        f'The paper\'s "several times" is {speed.several()}; the six times of its figure 1 is '
+        f"{speed.six()}."
+        if ratio.seeds >= FIGURE_1_SEEDS
+        else f"There are no verdicts yet: {seeds_so_far(ratio)}."
     )
+    yield f"tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. {verdicts}"
 
 
 def _finished(setting: Setting) -> str:

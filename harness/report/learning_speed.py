@@ -15,6 +15,7 @@ from harness.report.image_sets import figure_1_obstacle
 from harness.report.stats import Estimate, Interval, over_seeds, ratio_of_means, ratio_of_means_by_t
 from harness.report.verdicts import Verdict
 from harness.spec import DataSpec
+from harness.studies.long import FIGURE_1_SEEDS
 from harness.studies.study import SEARCH_SEED
 from variants.layers import Activation
 from variants.spec import AlexNetSpec
@@ -77,6 +78,11 @@ class Ratio:
     value: float
     bootstrap: Interval | None
     by_t: Interval | None
+
+    @property
+    def seeds(self) -> int:
+        """Of the network that has fewer."""
+        return min(len(self.slow.runs), len(self.fast.runs))
 
     def is_in(self, low: float, high: float) -> Verdict:
         """Whether the ratio lies between the limits: both intervals must agree, censored runs are
@@ -170,7 +176,9 @@ class LearningSpeed:
         ratio = self.ratio()
         if ratio is None:
             return "not run"
-        return "inconclusive" if figure_1_obstacle(self.data) else ratio.is_in(low, high)
+        if ratio.seeds < FIGURE_1_SEEDS or figure_1_obstacle(self.data):
+            return "inconclusive"
+        return ratio.is_in(low, high)
 
 
 def is_timed(record: RunRecord) -> bool:

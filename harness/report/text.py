@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from harness.published.schema import Bound
 from harness.published.tables import BOUNDS
 from harness.records.store import RunRecord
-from harness.report.learning_speed import LearningSpeed
+from harness.report.learning_speed import LearningSpeed, Ratio
 from harness.report.stats import Estimate, Interval
+from harness.studies.long import FIGURE_1_SEEDS
 
 NONE = "—"
 MINUS = "\N{MINUS SIGN}"
@@ -80,6 +81,14 @@ def beyond_grid(speed: LearningSpeed) -> list[str]:
         for variant in speed.variants
         if (edge := speed.at_the_edge(variant))
     ]
+
+
+def seeds_so_far(ratio: Ratio) -> str:
+    """The planned number of seeds, and how many are finished."""
+    return (
+        f"{FIGURE_1_SEEDS} seeds of each network are planned; {len(ratio.fast.runs)} with ReLU, "
+        f"{len(ratio.slow.runs)} with tanh are finished"
+    )
 
 
 def number(amount: float | None, digits: int = 0) -> str:

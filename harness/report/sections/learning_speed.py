@@ -10,7 +10,16 @@ from harness.report.data import ReportData
 from harness.report.learning_speed import AtOneRate, LearningSpeed, Ratio, TimedRun
 from harness.report.model import Block, Paragraph, Section
 from harness.report.overview import leading_speed, training_curves
-from harness.report.text import NONE, beyond_grid, count, epochs_to, factor, machines, percent
+from harness.report.text import (
+    NONE,
+    beyond_grid,
+    count,
+    epochs_to,
+    factor,
+    machines,
+    percent,
+    seeds_so_far,
+)
 from harness.tables import Column, Table
 
 ROLES = {True: "best of the search", False: "neighbour in the grid"}
@@ -97,7 +106,10 @@ def _result(speed: LearningSpeed) -> Iterator[Block]:
             (*_numbers(ratio), 'ReLU is "several times faster": above 2', speed.several()),
             (*_numbers(ratio), "ReLU is six times faster in figure 1: between 4 and 9", speed.six()),
         ),
-        notes=("A verdict needs both intervals.", *_lower_bound(ratio)),
+        notes=(
+            f"A verdict needs both intervals and all seeds: {seeds_so_far(ratio)}.",
+            *_lower_bound(ratio),
+        ),
     )
 
 

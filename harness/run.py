@@ -8,7 +8,6 @@ With several ranks (harness/distributed/ranks.py) the first one executes the run
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from harness.machine.environment import Environment
 from harness.pauses import Pauses
 from harness.placement import Placement
 from harness.precision import float32_precision
-from harness.probes.host import memory_mib
+from harness.probes.host import memory_mib, peak_rss_mib
 from harness.probes.sampler import Sampler
 from harness.probes.summary import summarise
 from harness.probes.table import open_probes
@@ -237,12 +236,11 @@ def _of_ranks(where: Placement, ranks: Ranks) -> dict[str, Any]:
     """
     if ranks.world_size == 1:
         return {}
-    rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
     mine = {
         "rank": ranks.rank,
         "device": where.device,
         "memory_mib": memory_mib(os.getpid()),
-        "peak_rss_mib": rss_mib,
+        "peak_rss_mib": peak_rss_mib(os.getpid()),
         "peak_gpu_mib": peak_gpu_mib(*where.devices),
     }
     return {"ranks": ranks.gather(mine)}

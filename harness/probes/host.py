@@ -80,10 +80,23 @@ def memory_mib(pid: int, root: Path = Path("/")) -> float | None:
     Resident memory counts the pages of mapped files, too, and most of a .beton file may be among them;
     but the system frees those when it needs memory. Memory shared with loader processes is counted.
     """
+    return _status_mib(pid, root, "RssAnon", "RssShmem")
+
+
+def peak_rss_mib(pid: int, root: Path = Path("/")) -> float | None:
+    """The most resident memory that a process has had, mapped files included; None where Linux does
+    not tell.
+
+    getrusage's ru_maxrss is no less than that of the process that started this one.
+    """
+    return _status_mib(pid, root, "VmHWM")
+
+
+def _status_mib(pid: int, root: Path, *names: str) -> float | None:
     lines = read_or_nothing(root / f"proc/{pid}/status").splitlines()
     held = dict(line.split(":", 1) for line in lines if ":" in line)
     try:
-        return sum(int(held[name].split()[0]) for name in ("RssAnon", "RssShmem")) / 1024  # from KiB
+        return sum(int(held[name].split()[0]) for name in names) / 1024  # from KiB
     except (LookupError, ValueError):
         return None
 

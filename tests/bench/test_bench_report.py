@@ -26,8 +26,9 @@ for seed in range(int(sys.argv[2]) // len(names)):
         study.run(study.spec(name, seed), 0.15 + 0.003 * place)
 """
 REPORT = """
-import resource, sys
+import os, sys
 from pathlib import Path
+from harness.probes.host import peak_rss_mib
 from harness.records.store import Store
 from harness.report.build import build
 from harness.report.render import write_report
@@ -35,7 +36,7 @@ own = Store(Path(sys.argv[1])).verified()
 assert own.refused == ()
 model = build("reproduce", own.records)
 write_report(model, Path(sys.argv[2]))
-print(len(model.sources), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(len(model.sources), peak_rss_mib(os.getpid()))
 """
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,7 @@ from replay import SYNTHETIC, ReplayProbe, write_synthetic_trace
 
 from harness.errors import UsageError
 from harness.probes.base import Probe, Sample
-from harness.probes.host import HostProbe, memory_mib
+from harness.probes.host import HostProbe, memory_mib, peak_rss_mib
 from harness.probes.sampler import Sampler
 
 
@@ -179,11 +181,30 @@ def test_memory_counts_what_only_the_process_can_free_and_no_pages_of_mapped_fil
     assert rise["memory_mib"] > 0.9 * SIZE_MIB if counted else rise["memory_mib"] < 0.1 * SIZE_MIB
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_of_a_process_does_not_count_the_memory_of_the_one_that_started_it(
+    tmp_path: Path,
+) -> None:
+    """ru_maxrss does, where the child starts by a fork. An empty Python has 10 MiB."""
+    ballast = b"1" * (200 << 20)
+    code = "import sys, os; sys.stdout.write(open(f'/proc/{os.getpid()}/status').read())"
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/status").write_bytes(
+        subprocess.check_output([sys.executable, "-S", "-c", code])
+    )
+    child, own = peak_rss_mib(7, tmp_path), peak_rss_mib(os.getpid())
+    assert child is not None
+    assert own is not None
+    assert 1 < child < 100 < 200 < own
+    assert ballast
+
+
 @pytest.mark.parametrize("said", ["", "VmRSS:\t 10 kB\n", "RssAnon: ? kB\nRssShmem: 0 kB\n"])
 def test_memory_that_the_system_does_not_tell_is_none(tmp_path: Path, said: str) -> None:
     (tmp_path / "proc/7").mkdir(parents=True)
     (tmp_path / "proc/7/status").write_text(said)
     assert memory_mib(7, tmp_path) is None
+    assert peak_rss_mib(7, tmp_path) is None
 
 
 def test_a_replayed_trace_drives_the_sampler(tmp_path: Path) -> None:

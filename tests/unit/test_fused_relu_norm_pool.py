@@ -110,16 +110,24 @@ def test_every_bit_is_the_modules_for_special_values(values: str, relu: bool) ->
         compare(chain(NORMS["5 maps, two columns"], relu=relu), VALUES[values](images(SHAPES[shape])))
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38])
-def test_gradients_that_are_not_finite_arrive_as_through_the_modules(value: float) -> None:
-    layers, x = chain(NORMS["5 maps, two columns"]), images(SHAPES["even"]).requires_grad_()
-    grads = []
-    for made_by in (at_once, one_by_one):
-        out = made_by(layers, x)
-        above = images(tuple(out.shape), seed=2)
-        grads += torch.autograd.grad(out, x, torch.where(above > 1, value, above))
-    assert not grads[0].isfinite().all() or value == 3e38
-    assert_equal_bits(*grads)
+GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "NaN": lambda above: torch.where(above > 1, torch.nan, above),
+    "infinite": lambda above: torch.where(above > 1, torch.inf, above),
+    "products beyond float32": lambda above: torch.where(above > 1, 3e38, above),
+    "the smallest number": lambda above: above.sign() * 1e-45,
+}
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "no relu"])
+@pytest.mark.parametrize("values", GRADIENTS)
+def test_extreme_gradients_arrive_as_through_the_modules(values: str, relu: bool) -> None:
+    for shape in ("even", "odd", "one image"):
+        layers, grads = chain(NORMS["5 maps, two columns"], relu=relu), []
+        x = images(SHAPES[shape]).requires_grad_()
+        for made_by in (at_once, one_by_one):
+            out = made_by(layers, x)
+            grads += torch.autograd.grad(out, x, GRADIENTS[values](images(tuple(out.shape), seed=2)))
+        assert_equal_bits(*grads)
 
 
 def test_a_gradient_of_another_layout_is_taken() -> None:

@@ -3,9 +3,9 @@ direction in one pass; compiled by numba, optional.
 
 The pixels of a row are divided into the even and the odd ones. So the nine pixels of a window are at
 fixed distances in memory, and every loop runs over a row. All sums have the order of
-lrn_kernels_across.py and of torch's pooling, so the bits are theirs. Infinite numbers are the exception:
-there a mask of zeros gives NaN, which depends on the neighbours in memory. A kernel marks an image with
-such numbers.
+lrn_kernels_across.py and of torch's pooling, so the bits are theirs. There are two exceptions, for which
+the neighbours in memory matter: infinite numbers, which give NaN times a mask of zeros, and gradients
+that underflow, which give zeros of either sign. A kernel marks images with such numbers as extreme.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def _forward(half: int) -> Kernel:
         maps: int,
         out: Floats,
         places: Bytes,
-        infinite: Bytes,
+        extreme: Bytes,
     ) -> None:
         """x: (N, H, W * maps). floor: 0 with ReLU, else -inf. out: (N, out_H, out_W * maps), and the
-        like the place 0..8 of the maximum in its window. infinite: (N, 1, 1), 1 where the image had
-        such a number.
+        like the place 0..8 of the maximum in its window. extreme: (N, 1, 1), 1 for images with
+        extreme numbers.
         """
         height, width, line = x.shape[1], x.shape[2] // maps, out.shape[2]
         block, low = masks.shape[1], np.float32(-np.inf)
@@ -58,7 +58,7 @@ def _forward(half: int) -> Kernel:
         # of each of a window's three rows, the maximum and its place
         best, where = np.full((3, line), low, np.float32), np.zeros((3, line), np.uint8)
         for n in range(len(x)):
-            finite: Any = True
+            usual: Any = True
             for y in range(height):
                 row = x[n, y]
                 for start in range(0, len(row), block):
@@ -68,7 +68,7 @@ def _forward(half: int) -> Kernel:
                         value = floor if value < floor else value
                         rectified[i] = value
                         squares[i + half] = value * value
-                        finite &= value * value <= LARGEST
+                        usual &= value * value <= LARGEST
                     for i in range(len(part)):
                         total = squares[i + half]
                         for j in range(half):
@@ -109,8 +109,8 @@ def _forward(half: int) -> Kernel:
                         made[i] = c if c > ab else ab
                         top[i] = c  # the next window's first row
                         top_place[i] = r - np.uint8(6)
-            if not finite:
-                infinite[n, 0, 0] = 1
+            if not usual:
+                extreme[n, 0, 0] = 1
 
     return forward
 
@@ -127,7 +127,7 @@ def _backward(half: int) -> Kernel:
         maps: int,
         factor: np.float32,
         out: Floats,
-        infinite: Bytes,
+        extreme: Bytes,
     ) -> None:
         """grad, places: as `forward`'s out and places. factor: as in lrn_kernels_across.py.
         out: the gradient with respect to x.
@@ -142,7 +142,7 @@ def _backward(half: int) -> Kernel:
         grads = np.zeros((2, max(counts[0], line) + maps), np.float32)
         where = np.zeros(grads.shape, np.uint8)
         for n in range(len(x)):
-            finite: Any = True
+            usual: Any = True
             where[:] = NO_WINDOW
             for y in range(height):
                 row, done = x[n, y], out[n, y]
@@ -191,7 +191,7 @@ def _backward(half: int) -> Kernel:
                         value = floor if value < floor else value
                         rectified[i] = value
                         squares[i + half] = value * value
-                        finite &= value * value <= LARGEST
+                        usual &= value * value <= LARGEST
                     for i in range(len(part)):
                         total = squares[i + half]
                         for j in range(half):
@@ -203,7 +203,7 @@ def _backward(half: int) -> Kernel:
                         made[i] = direct
                         product = direct * rectified[i] * (root * root)
                         shared[i + half] = product
-                        finite &= abs(product) <= LARGEST
+                        usual &= (abs(product) <= LARGEST) & ((direct != zero) | (passed[i] == zero))
                     for i in range(len(part)):
                         total = shared[i + half]
                         for j in range(half):
@@ -211,7 +211,7 @@ def _backward(half: int) -> Kernel:
                             total += masks[half + j, i] * shared[i + half + 1 + j]
                         value = made[i] + factor * rectified[i] * total
                         made[i] = zero if rectified[i] <= floor else value
-            if not finite:
-                infinite[n, 0, 0] = 1
+            if not usual:
+                extreme[n, 0, 0] = 1
 
     return backward

@@ -3,9 +3,8 @@ CPU in float32.
 
 It never writes the normalised maps, nor the gradient with zeros where no maximum was. For the backward
 pass it saves x as it was before the ReLU, and one byte for each output. Outputs and gradients have the
-modules' bits; only the sign of a zero may differ, where gradients are below 1e-38. The modules run one
-by one wherever anything may look between them: hooks, torch.fx, torch.compile, torch.export, torch.jit,
-torch.func and dispatch modes.
+modules' bits. The modules run one by one wherever anything may look between them: hooks, torch.fx,
+torch.compile, torch.export, torch.jit, torch.func and dispatch modes.
 """
 
 from __future__ import annotations
@@ -91,10 +90,10 @@ def forward(x: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     shape = (*x.shape[:2], *((side - WINDOW + ceil) // STRIDE + 1 for side in x.shape[2:]))
     out = torch.empty(shape, memory_format=torch.channels_last)
     places = torch.empty_like(out, dtype=torch.uint8)
-    infinite = torch.zeros(len(x), 1, 1, 1, dtype=torch.uint8)
+    extreme = torch.zeros(len(x), 1, 1, 1, dtype=torch.uint8)
     kernel, constants = _kernels(settings)[0], _constants(x, settings)
-    run_by_images(lambda x, *made: kernel(x, *constants, *made), x, out, places, infinite)
-    if infinite.any():
+    run_by_images(lambda x, *made: kernel(x, *constants, *made), x, out, places, extreme)
+    if extreme.any():
         return _step_by_step(x, settings)[2], places
     return out, places
 
@@ -103,19 +102,19 @@ def backward(x: Tensor, grad: Tensor, places: Tensor, settings: Settings) -> Ten
     """The gradient with respect to x, given the gradient `grad` with respect to the output of
     `forward`.
     """
-    made, infinite = torch.empty_like(x), torch.zeros(len(x), 1, 1, 1, dtype=torch.uint8)
+    made, extreme = torch.empty_like(x), torch.zeros(len(x), 1, 1, 1, dtype=torch.uint8)
     grad = grad.contiguous(memory_format=torch.channels_last)
     kernel, constants = _kernels(settings)[1], _constants(x, settings)
     factor = np.float32(-1.5 * settings.scale)
     run_by_images(
         lambda x, grad, places, *made: kernel(x, grad, places, *constants, factor, *made),
-        *(x, grad, places, made, infinite),
+        *(x, grad, places, made, extreme),
     )
-    return _backward_step_by_step(x, grad, settings) if infinite.any() else made
+    return _backward_step_by_step(x, grad, settings) if extreme.any() else made
 
 
 def _step_by_step(x: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the modules compute, for infinite numbers: (rectified, normalised, pooled, positions)."""
+    """What the modules compute, for extreme numbers (fused_kernels.py): (rectified, normalised, pooled, positions)."""
     rectified = F.relu(x) if settings.relu else x
     normal = lrn_kernels_across.forward(
         rectified, settings.size, settings.groups, settings.scale, settings.k

@@ -134,11 +134,10 @@ def test_a_gradient_of_another_layout_is_taken() -> None:
     layers, x = chain(NORMS["5 maps"]), images(SHAPES["odd"]).requires_grad_()
     out = at_once(layers, x)
     above = images(tuple(out.shape), seed=2)
-    grads = [
-        torch.autograd.grad(out, x, given, retain_graph=True)[0]
-        for given in (above, above.contiguous())
-    ]
-    assert_equal_bits(*grads)
+    same = torch.ones(()).expand(out.shape)  # as a sum's gradient: one number in memory
+    for given, dense in ((above.contiguous(), above), (same, torch.ones_like(out))):
+        grads = [torch.autograd.grad(out, x, grad, retain_graph=True)[0] for grad in (given, dense)]
+        assert_equal_bits(*grads)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

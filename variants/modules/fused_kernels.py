@@ -157,8 +157,10 @@ def _backward(half: int) -> Kernel:
                 )
                 if y % 2 == 0:
                     if window < grad.shape[1]:
-                        g[:line] = grad[n, window]
-                        p[:line] = places[n, window]
+                        given, chosen = grad[n, window], places[n, window]
+                        for i in range(line):  # as slices the pass takes 20 % longer
+                            g[i] = given[i]
+                            p[i] = chosen[i]
                     else:
                         p[:line] = NO_WINDOW
                 for odd_ones in range(2):

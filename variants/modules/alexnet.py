@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from variants import layers
-from variants.modules import blocks, lrn
+from variants.modules import blocks, fused_relu_norm_pool, lrn
 from variants.modules.init import initialise
 from variants.spec import AlexNetSpec, LayerRow
 
@@ -64,8 +64,9 @@ class AlexNet(nn.Module):
         return name, kind, "bias" if leaf == "bias" else "weight"
 
     def _features(self, x: Tensor) -> Tensor:
-        for layer in self.spec.layers[:-1]:
-            x = self.get_submodule(layer.name)(x)
+        layers, at = [self.get_submodule(layer.name) for layer in self.spec.layers[:-1]], 0
+        while at < len(layers):
+            x, at = fused_relu_norm_pool.run(layers, x, at)
         return x
 
     def _score(self, features: Tensor) -> Tensor:

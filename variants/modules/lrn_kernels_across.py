@@ -35,7 +35,7 @@ def usable(x: Tensor, size: int, beta: float) -> bool:
 def forward(x: Tensor, size: int, groups: int, scale: float, k: float) -> Tensor:
     """x * (k + scale * s)^-0.75, s the sum of x^2 over `size` adjacent maps within each of `groups`."""
     made = torch.empty_like(x)
-    masks, both = _masks(x.shape[1], size, groups), kernels(size)
+    masks, both = window_masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
     numbers = np.float32(scale), np.float32(k)
     run(lambda x, out: both[0](x, masks, *numbers, out), masks.shape[1], x, made)
@@ -47,7 +47,7 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
     `forward`.
     """
     made = torch.empty_like(x)
-    masks, both = _masks(x.shape[1], size, groups), kernels(size)
+    masks, both = window_masks(x.shape[1], size, groups), kernels(size)
     assert both is not None
     numbers = np.float32(scale), np.float32(k), np.float32(-1.5 * scale)
     grad = grad.contiguous(memory_format=torch.channels_last)
@@ -56,7 +56,7 @@ def backward(x: Tensor, grad: Tensor, size: int, groups: int, scale: float, k: f
 
 
 @cache
-def _masks(maps: int, size: int, groups: int) -> Floats:
+def window_masks(maps: int, size: int, groups: int) -> Floats:
     """(size - 1, B): 1 where the map at distance -size//2 .. size//2 (not 0) belongs to the same
     pixel and group.
     """

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats: TypeAlias = NDArray[np.float32]
+Bytes: TypeAlias = NDArray[np.uint8]
 Kernel: TypeAlias = Callable[..., None]
 LEAST_TO_SPLIT = 1 << 18  # floats; a smaller tensor is finished before a second thread has started
 HALVES = (torch.bfloat16, torch.float16)
@@ -29,7 +30,8 @@ def compiled(function: Kernel, *arguments: str) -> Kernel | None:
     """The function as machine code, kept in numba's cache; None where numba is not installed.
 
     arguments: the kind of each: "read" or "write" for a flat array, "table" for one of two dimensions
-    that is read, "float" (32 bits) or "int" (64 bits). A function must not call another compiled one:
+    that is read, "images" or "images out" for one of three, (N, H, W * C), "bytes" or "bytes out" for such
+    an array of uint8, "float" (32 bits) or "int" (64 bits). A function must not call another compiled one:
     numba's cache would not find it again in the next process. So kernels repeat a few loops.
     """
     try:
@@ -41,6 +43,10 @@ def compiled(function: Kernel, *arguments: str) -> Kernel | None:
         "read": types.Array(types.float32, 1, "C", readonly=True),
         "write": types.float32[::1],
         "table": types.Array(types.float32, 2, "C", readonly=True),
+        "images": types.Array(types.float32, 3, "C", readonly=True),
+        "images out": types.float32[:, :, ::1],
+        "bytes": types.Array(types.uint8, 3, "C", readonly=True),
+        "bytes out": types.uint8[:, :, ::1],
         "float": types.float32,
         "int": types.int64,
     }
@@ -83,16 +89,30 @@ def run(kernel: Kernel, unit: int, *tensors: Tensor) -> None:
         out.copy_(wide)
 
 
+def run_by_images(kernel: Kernel, *tensors: Tensor) -> None:
+    """As `run`, on arrays (N, H, W * C) of float32 or uint8, whose sizes but N may differ. Each thread
+    does some of the images.
+    """
+    arrays = [tensor.detach().permute(0, 2, 3, 1).flatten(2).numpy() for tensor in tensors]
+    _in_threads(kernel, 1, tensors[0].numel(), arrays)
+
+
 def _run_in_threads(kernel: Kernel, unit: int, tensors: tuple[Tensor, ...]) -> None:
     flat = [tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in tensors]
-    threads, length = torch.get_num_threads(), len(flat[0])
-    if threads == 1 or length < LEAST_TO_SPLIT:
-        kernel(*flat)
+    _in_threads(kernel, unit, len(flat[0]), flat)
+
+
+def _in_threads(kernel: Kernel, unit: int, floats: int, arrays: list[Any]) -> None:
+    threads, length = torch.get_num_threads(), len(arrays[0])
+    if threads == 1 or floats < LEAST_TO_SPLIT:
+        kernel(*arrays)
         return
     step = -(-length // (threads * unit)) * unit
     starts = range(0, length, step)
     list(
-        _pool(threads).map(lambda start: kernel(*(part[start : start + step] for part in flat)), starts)
+        _pool(threads).map(
+            lambda start: kernel(*(array[start : start + step] for array in arrays)), starts
+        )
     )
 
 

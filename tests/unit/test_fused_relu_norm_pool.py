@@ -154,8 +154,22 @@ def test_second_derivatives_are_refused_rather_than_wrong() -> None:
     x = images(SHAPES["odd"]).requires_grad_()
     out = at_once(chain(NORMS["5 maps"]), x)
     (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="no autograd formula was registered"):
         grad.sum().backward()
+
+
+# of opcheck itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("relu", [True, False])
+def test_the_operations_keep_their_promises_to_torch(relu: bool) -> None:
+    """Schema, results on the meta device, autograd registration and tracing, with a dynamic batch."""
+    x, settings = images(SHAPES["odd"]), (relu, 5, 2, 1e-4, 2.0, True)
+    operations = torch.ops.alexnet_harness
+    torch.library.opcheck(operations.relu_norm_pool.default, (x.clone().requires_grad_(), *settings))
+    out, places = operations.relu_norm_pool.default(x, *settings)
+    torch.library.opcheck(
+        operations.relu_norm_pool_backward.default, (x, torch.ones_like(out), places, *settings)
+    )
 
 
 def test_only_x_and_a_byte_for_each_output_are_saved() -> None:

@@ -4,7 +4,8 @@ CPU in float32.
 It never writes the normalised maps, nor the gradient with zeros where no maximum was. For the backward
 pass it saves x as it was before the ReLU, and one byte for each output. Outputs and gradients have the
 modules' bits. The modules run one by one wherever anything may look between them: hooks, torch.fx,
-torch.compile, torch.export, torch.jit, torch.func and dispatch modes.
+torch.export, torch.jit, torch.func and dispatch modes. torch.compile takes the operation as it is; code
+for the pooling's backward pass would take it longer than all the rest.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.jit import is_tracing  # type: ignore[attr-defined]  # torch's documentation has it there
+from torch.compiler import is_compiling
 from torch.nn import functional as F
 from torch.nn.modules import module as every_module
 from torch.overrides import _get_current_function_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from variants.modules import fused_kernels, lrn_kernels_across
+from variants.modules.leaving import leaves_this_package
 from variants.modules.lrn import ResponseNorm
-from variants.modules.numba_kernels import run_by_images
+from variants.modules.numba_kernels import INSTALLED, run_by_images
 
 WINDOW, STRIDE = 3, 2  # of the pooling
 
@@ -44,8 +45,7 @@ def run(layers: Sequence[nn.Module], x: Tensor, at: int) -> tuple[Tensor, int]:
     """(output, position of the next layer) of layers[at], or of that and the one or two after it as one
     operation.
     """
-    # compiling comes first: torch.compile then leaves out the rest
-    if not torch.compiler.is_compiling() and type(layers[at]) in (nn.ReLU, ResponseNorm):
+    if type(layers[at]) in (nn.ReLU, ResponseNorm):
         relu = type(layers[at]) is nn.ReLU
         end = at + relu + 2
         settings = _settings(relu, layers[at + relu : end])
@@ -59,37 +59,71 @@ def run(layers: Sequence[nn.Module], x: Tensor, at: int) -> tuple[Tensor, int]:
 
 def relu_norm_pool(x: Tensor, settings: Settings) -> Tensor:
     """(N, C, H, W), float32 and channels_last on the CPU -> (N, C, out_H, out_W)."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        made: Tensor = _ReluNormPool.apply(x, settings)
-        return made
-    return forward(x, settings)[0]
+    made: Tensor = _operation(x, *settings)[0]
+    return made
 
 
-class _ReluNormPool(torch.autograd.Function):
-    """A function, not a custom operation as in lrn.py: torch.compile and torch.export never get here."""
+@torch.library.custom_op("alexnet_harness::relu_norm_pool", mutates_args=())
+def _operation(
+    x: Tensor, relu: bool, size: int, groups: int, scale: float, k: float, ceil: bool
+) -> tuple[Tensor, Tensor]:
+    return forward(x, Settings(relu, size, groups, scale, k, ceil))
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, settings: Settings) -> Tensor:
-        out, places = forward(x, settings)
-        ctx.save_for_backward(x, places)
-        ctx.settings = settings
-        return out
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, places = ctx.saved_tensors
-        return backward(x, grad, places, ctx.settings), None
+@torch.library.custom_op("alexnet_harness::relu_norm_pool_backward", mutates_args=())
+def _operation_backward(
+    x: Tensor,
+    grad: Tensor,
+    places: Tensor,
+    relu: bool,
+    size: int,
+    groups: int,
+    scale: float,
+    k: float,
+    ceil: bool,
+) -> Tensor:
+    return backward(x, grad, places, Settings(relu, size, groups, scale, k, ceil))
+
+
+@_operation.register_fake
+def _(
+    x: Tensor, relu: bool, size: int, groups: int, scale: float, k: float, ceil: bool
+) -> tuple[Tensor, Tensor]:
+    return _empty_outputs(x, ceil)
+
+
+@_operation_backward.register_fake
+def _(x: Tensor, grad: Tensor, places: Tensor, *settings: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, *ctx.settings = inputs
+    ctx.save_for_backward(x, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _derive(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    x, places = ctx.saved_tensors
+    return _operation_backward(x, grad, places, *ctx.settings), *(None for _ in ctx.settings)
+
+
+_operation.register_autograd(_derive, setup_context=_save)
+
+
+def _empty_outputs(x: Tensor, ceil: bool) -> tuple[Tensor, Tensor]:
+    """For the output and the places, channels_last as x is."""
+    sides = ((side - WINDOW + ceil) // STRIDE + 1 for side in x.shape[2:])
+    out = torch.empty((*x.shape[:2], *sides), memory_format=torch.channels_last, device=x.device)
+    return out, torch.empty_like(out, dtype=torch.uint8)
 
 
 def forward(x: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """(output, places): places are uint8 of the output's shape, each maximum's place 0..8 in its
     window.
     """
-    ceil = int(settings.ceil)
-    shape = (*x.shape[:2], *((side - WINDOW + ceil) // STRIDE + 1 for side in x.shape[2:]))
-    out = torch.empty(shape, memory_format=torch.channels_last)
-    places = torch.empty_like(out, dtype=torch.uint8)
+    out, places = _empty_outputs(x, settings.ceil)
     extreme = torch.zeros(len(x), 1, 1, 1, dtype=torch.uint8)
     kernel, constants = _kernels(settings)[0], _constants(x, settings)
     run_by_images(lambda x, *made: kernel(x, *constants, *made), x, out, places, extreme)
@@ -170,16 +204,14 @@ def _usable(x: Tensor, settings: Settings) -> bool:
         and maps >= settings.size
         and min(height, width) >= WINDOW
         and x.stride() == (height * width * maps, 1, width * maps, maps)
-        and fused_kernels.kernels(settings.size) is not None
+        # torch.compile can't follow how the kernels are made
+        and (INSTALLED if is_compiling() else fused_kernels.kernels(settings.size) is not None)
     )
 
 
 def _unwatched(x: Tensor, layers: Sequence[nn.Module]) -> bool:
     """Whether nothing looks at the maps between the layers, or at their calls."""
-    if type(x) is not Tensor or is_tracing() or torch.compiler.is_exporting():  # type: ignore[no-untyped-call]
-        return False
-    modes = (_get_current_function_mode(), _get_current_dispatch_mode())  # type: ignore[no-untyped-call]
-    if modes != (None, None) or torch._C._are_functorch_transforms_active():
+    if type(x) is not Tensor or leaves_this_package() or (not is_compiling() and _in_a_mode()):
         return False
     if (
         every_module._global_forward_hooks
@@ -189,6 +221,12 @@ def _unwatched(x: Tensor, layers: Sequence[nn.Module]) -> bool:
     ):
         return False
     return not any(_is_watched(inner) for layer in layers for inner in layer.modules())
+
+
+def _in_a_mode() -> bool:
+    """Whether something sees or transforms the operations of torch."""
+    modes = (_get_current_function_mode(), _get_current_dispatch_mode())  # type: ignore[no-untyped-call]
+    return modes != (None, None) or torch._C._are_functorch_transforms_active()
 
 
 def _is_watched(layer: nn.Module) -> bool:

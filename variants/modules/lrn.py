@@ -7,6 +7,9 @@ backward pass is written by hand, so that only x is saved for it. Who computes t
     lrn_kernels_across.py, lrn_kernels_within.py
                      CPU, channels_last: each pass at once, compiled by numba if it is installed
     lrn_triton.py    GPU, across maps: each pass at once, compiled by Triton if it is installed
+    fused_relu_norm_pool.py
+                     CPU, across maps, with the ReLU before it and the pooling after it, where nothing
+                     needs the maps between them
     lrn_torch.py     everything else, in several operations of torch
 
 Each direction is one custom operation of torch, so torch.compile takes it as it is and the data type is

@@ -59,14 +59,14 @@ def run(layers: Sequence[nn.Module], x: Tensor, at: int) -> tuple[Tensor, int]:
 
 def relu_norm_pool(x: Tensor, settings: Settings) -> Tensor:
     """(N, C, H, W), float32 and channels_last on the CPU -> (N, C, out_H, out_W)."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        made: Tensor = _ReluNormPool.apply(x, settings)
-        return made
-    return forward(x, settings)[0]
+    made: Tensor = _ReluNormPool.apply(x, settings)
+    return made
 
 
 class _ReluNormPool(torch.autograd.Function):
-    """A function, not a custom operation as in lrn.py: torch.compile and torch.export never get here."""
+    """A function, not a custom operation as in lrn.py, which takes longer to call: torch.compile and
+    torch.export never get here.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, settings: Settings) -> Tensor:

@@ -26,7 +26,6 @@ from harness.report.text import (
     seeds_so_far,
     start_command,
 )
-from harness.studies.long import FIGURE_1_SEEDS
 
 MOST_NAMED = 6
 
@@ -80,7 +79,7 @@ def _learning_speed(speed: LearningSpeed) -> Iterator[str]:
     verdicts = (
         f'The paper\'s "several times" is {speed.several()}; the six times of its figure 1 is '
         f"{speed.six()}."
-        if ratio.seeds >= FIGURE_1_SEEDS
+        if ratio.has_all_seeds
         else f"There are no verdicts yet: {seeds_so_far(ratio)}."
     )
     yield f"tanh needs {more}{factor(ratio.value)}{between} times the epochs of ReLU. {verdicts}"

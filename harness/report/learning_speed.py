@@ -80,9 +80,9 @@ class Ratio:
     by_t: Interval | None
 
     @property
-    def seeds(self) -> int:
-        """Of the network that has fewer."""
-        return min(len(self.slow.runs), len(self.fast.runs))
+    def has_all_seeds(self) -> bool:
+        """Whether both networks have as many as planned before the first run."""
+        return min(len(self.slow.runs), len(self.fast.runs)) >= FIGURE_1_SEEDS
 
     def is_in(self, low: float, high: float) -> Verdict:
         """Whether the ratio lies between the limits: both intervals must agree, censored runs are
@@ -176,7 +176,7 @@ class LearningSpeed:
         ratio = self.ratio()
         if ratio is None:
             return "not run"
-        if ratio.seeds < FIGURE_1_SEEDS or figure_1_obstacle(self.data):
+        if not ratio.has_all_seeds or figure_1_obstacle(self.data):
             return "inconclusive"
         return ratio.is_in(low, high)
 

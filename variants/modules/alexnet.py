@@ -64,9 +64,9 @@ class AlexNet(nn.Module):
         return name, kind, "bias" if leaf == "bias" else "weight"
 
     def _features(self, x: Tensor) -> Tensor:
-        layers, at = [self.get_submodule(layer.name) for layer in self.spec.layers[:-1]], 0
-        while at < len(layers):
-            x, at = fused_relu_norm_pool.run(layers, x, at)
+        modules, at = [self.get_submodule(layer.name) for layer in self.spec.layers[:-1]], 0
+        while at < len(modules):
+            x, at = fused_relu_norm_pool.run(modules, x, at)
         return x
 
     def _score(self, features: Tensor) -> Tensor:

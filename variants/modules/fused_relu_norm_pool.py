@@ -148,7 +148,9 @@ def backward(x: Tensor, grad: Tensor, places: Tensor, settings: Settings) -> Ten
 
 
 def _step_by_step(x: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the modules compute, for extreme numbers (fused_kernels.py): (rectified, normalised, pooled, positions)."""
+    """What the modules compute, for extreme numbers (fused_kernels.py): (rectified, normalised, pooled,
+    positions).
+    """
     rectified = F.relu(x) if settings.relu else x
     normal = lrn_kernels_across.forward(
         rectified, settings.size, settings.groups, settings.scale, settings.k

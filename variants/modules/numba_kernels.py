@@ -32,9 +32,10 @@ def compiled(function: Kernel, *arguments: str) -> Kernel | None:
     """The function as machine code, kept in numba's cache; None where numba is not installed.
 
     arguments: the kind of each: "read" or "write" for a flat array, "table" for one of two dimensions
-    that is read, "images" or "images out" for one of three, (N, H, W * C), "bytes" or "bytes out" for such
-    an array of uint8, "float" (32 bits) or "int" (64 bits). A function must not call another compiled one:
-    numba's cache would not find it again in the next process. So kernels repeat a few loops.
+    that is read, "images" or "images out" for one of three, (N, H, W * C), "bytes" or "bytes out" for
+    such an array of uint8, "float" (32 bits) or "int" (64 bits). A function must not call another
+    compiled one: numba's cache would not find it again in the next process. So kernels repeat a few
+    loops.
     """
     try:
         numba: Any = import_module("numba")  # slow to import, and optional
